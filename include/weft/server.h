@@ -1,0 +1,140 @@
+/* The server: listens, reads and writes on its I/O threads, and calls the program on its workers.
+ *
+ * For each connection: on_request, on_open, then on_message and on_drain in any order, on_close last and
+ * exactly once; one at a time, in order, on whatever worker is free. Different connections run in parallel.
+ * A callback may block: that holds up its own connection only. With inline_handlers the callbacks run on
+ * the I/O thread, for programs whose callbacks never block.
+ *
+ * weft_server_new, weft_server_listen_*, weft_server_start, weft_server_stop, weft_server_unref: in this
+ * order. */
+#ifndef WEFT_SERVER_H
+#define WEFT_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "weft/conn.h"
+#include "weft/group.h"
+#include "weft/msg.h"
+#include "weft/request.h"
+#include "weft/stats.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct weft_server weft_server;
+
+/* What happens to a connection whose outbox is at its hard bound when a broadcast comes. */
+enum weft_slow_policy {
+    WEFT_SLOW_CLOSE,       /* close with 1008 */
+    WEFT_SLOW_DROP_NEWEST, /* it misses this broadcast */
+    WEFT_SLOW_DROP_OLDEST  /* it misses the oldest broadcasts still in its outbox */
+};
+
+/* Zero in a field means the default. */
+typedef struct weft_server_opts {
+    size_t size; /* sizeof(weft_server_opts) of the program */
+
+    /* Callbacks; each may be NULL. app is handed to all of them. on_message is given the message: it sends
+     * it on, or unrefs it. Without on_request every upgrade is accepted, and plain HTTP is answered with
+     * 426. */
+    void *app;
+    void (*on_request)(weft_request *r, void *app);
+    void (*on_open)(weft_conn *c, void *app);
+    void (*on_message)(weft_conn *c, weft_msg *m, void *app);
+    void (*on_drain)(weft_conn *c, void *app); /* the outbox fell from above its high-water mark to the low one */
+    void (*on_close)(weft_conn *c, const weft_close_info *info, void *app);
+
+    const char *const *origins; /* allowed values of Origin; NULL allows all; requests without one are allowed */
+    size_t origin_count;
+
+    unsigned io_threads;     /* 1 to 64; default: processors / 4, at least 1 */
+    unsigned workers;        /* 1 to 256; default: processors, at least 2 */
+    unsigned workers_max;    /* threads while handlers block; default 64, at least workers */
+    bool inline_handlers;    /* callbacks on the I/O thread, no workers; then no callback may block */
+    bool normal_scheduling;  /* default: the threads run as SCHED_BATCH, so a wake-up does not stop who gave it */
+
+    uint32_t open_timeout_ms;     /* accept to decided opening handshake; default 10,000 */
+    uint32_t ping_interval_ms;    /* default 20,000; UINT32_MAX: no pings */
+    uint32_t ping_timeout_ms;     /* for the Pong; default 20,000 */
+    uint32_t write_timeout_ms;    /* a peer that takes no byte for so long is dropped; default 20,000 */
+    uint32_t close_timeout_ms;    /* for the peer's Close and its end of TCP; default 10,000 */
+
+    uint64_t message_bytes_max;   /* default 1 MiB, at most 1 GiB */
+    uint32_t fragments_max;       /* of one message; default 1024 + message_bytes_max / 16 */
+    uint32_t inbox_high;          /* messages; default 16 */
+    uint32_t inbox_low;           /* messages; default inbox_high / 4 */
+    uint32_t inbox_bytes_high;    /* payload bytes; default 1 MiB; one message is always let in */
+    uint32_t outbox_high_bytes;   /* default 64 KiB */
+    uint32_t outbox_low_bytes;    /* default outbox_high_bytes / 4 */
+    uint64_t outbox_bytes_max;    /* hard bound; default 1 MiB, at least one message of message_bytes_max beside */
+    enum weft_slow_policy slow_policy;
+
+    uint32_t head_bytes_max;      /* request line and headers; default 8 KiB */
+    uint32_t headers_max;         /* default 64 */
+    uint32_t connections_max;     /* default and most: what RLIMIT_NOFILE allows, at most 1,000,000 */
+    uint32_t handshakes_max;      /* in flight at once; default 1024 */
+    uint32_t backlog;             /* of listening sockets; default 4096 */
+
+    uint32_t turn_messages_max;   /* of one connection before the next one's turn; default 64 */
+    uint32_t turn_us_max;         /* the same in time; default 500 */
+} weft_server_opts;
+
+/* Make a server.
+ *
+ * out      set on WEFT_OK; one reference
+ * opts     borrowed, copied; NULL for all defaults
+ * Returns  WEFT_OK, WEFT_E_INVAL (an option out of range; the log says which), WEFT_E_NOMEM, WEFT_E_SYSTEM
+ * Thread   any
+ * Since    0.1 */
+WEFT_API int weft_server_new(weft_server **out, const weft_server_opts *opts);
+
+/* Add a listening address, before start; any number of them.
+ *
+ * host     numeric IPv4 or IPv6 address or a name, NULL for 127.0.0.1; port 0 picks a free one
+ * path     of a Unix socket; a socket file that nobody listens on any more is replaced
+ * fd       a listening stream socket, given on WEFT_OK
+ * bound    set to the port that was taken; may be NULL
+ * Returns  WEFT_OK, WEFT_E_ADDRESS (no such name), WEFT_E_SYSTEM (errno says), WEFT_E_STATE (started),
+ * WEFT_E_INVAL, WEFT_E_NOMEM
+ * Thread   setup
+ * Since    0.1 */
+WEFT_API int weft_server_listen_tcp(weft_server *s, const char *host, uint16_t port, uint16_t *bound);
+WEFT_API int weft_server_listen_unix(weft_server *s, const char *path);
+WEFT_API int weft_server_listen_fd(weft_server *s, int fd);
+
+/* Start the threads; returns when connections are accepted.
+ *
+ * Returns  WEFT_OK, WEFT_E_STATE, WEFT_E_SYSTEM, WEFT_E_NOMEM
+ * Thread   setup
+ * Since    0.1 */
+WEFT_API int weft_server_start(weft_server *s);
+
+/* Stop: accept no more, close every connection with 1001 behind what was sent to it, and wait until
+ * on_close has been called for each of them and all threads have ended.
+ *
+ * deadline_ms  after that the connections that are left are dropped (their on_close still comes); 0 drops
+ * them at once
+ * Returns      WEFT_OK        nothing runs any more
+ *              WEFT_E_TIMEOUT a callback has not returned one second behind the deadline; call again to go
+ *              on waiting
+ *              WEFT_E_STATE   on a thread of the server itself, or never started
+ * Thread       any but the server's own
+ * Since        0.1 */
+WEFT_API int weft_server_stop(weft_server *s, uint32_t deadline_ms);
+
+/* One more reference, returns s; and one given back (NULL is allowed). The last one stops the server at
+ * once if it runs, and must not be given back on one of its own threads. Thread: any. Since: 0.1 */
+WEFT_API weft_server *weft_server_ref(weft_server *s);
+WEFT_API void weft_server_unref(weft_server *s);
+
+/* The group of all open connections; borrowed, as long as the server. Thread: any. Since: 0.1 */
+WEFT_API weft_group *weft_server_group(weft_server *s);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

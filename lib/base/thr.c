@@ -1,0 +1,85 @@
+/* Thread roles, names and processors; see thr.h. */
+#include "base/thr.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <unistd.h>
+
+struct thr_role role_io;
+struct thr_role role_worker;
+
+static _Thread_local enum thr_kind kind_here = THR_FOREIGN;
+static _Thread_local const void *owner_here;
+/* An I/O thread in inline mode runs handlers too: roles are counted apart from the kind of thread. */
+static _Thread_local bool holds_io, holds_worker;
+
+enum thr_kind thr_kind(void)
+{
+    return kind_here;
+}
+const void *thr_owner(void)
+{
+    return owner_here;
+}
+
+void thr_become(enum thr_kind kind, const void *owner)
+{
+    kind_here = kind;
+    owner_here = owner;
+}
+
+void thr_enter_io(void) THR_ATTR(no_thread_safety_analysis)
+{
+    assert(!holds_io);
+    holds_io = true;
+}
+
+void thr_exit_io(void) THR_ATTR(no_thread_safety_analysis)
+{
+    assert(holds_io);
+    holds_io = false;
+}
+
+void thr_enter_worker(void) THR_ATTR(no_thread_safety_analysis)
+{
+    assert(!holds_worker);
+    holds_worker = true;
+}
+
+void thr_exit_worker(void) THR_ATTR(no_thread_safety_analysis)
+{
+    assert(holds_worker);
+    holds_worker = false;
+}
+
+void thr_assert_io(void)
+{
+    assert(holds_io);
+}
+void thr_assert_worker(void)
+{
+    assert(holds_worker);
+}
+
+void thr_name(const char *name)
+{
+    char cut[16];
+    snprintf(cut, sizeof cut, "%s", name);
+    pthread_setname_np(pthread_self(), cut);
+}
+
+void thr_schedule_as_batch(void)
+{
+    struct sched_param p = {0};
+    pthread_setschedparam(pthread_self(), SCHED_BATCH, &p);
+}
+
+unsigned thr_processors(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
+        return (unsigned)CPU_COUNT(&set);
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (unsigned)n : 1;
+}
