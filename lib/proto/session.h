@@ -1,0 +1,119 @@
+/* One WebSocket connection behind its opening handshake, without I/O: bytes in, events out, time as an
+ * argument.
+ *
+ * Hold in mind:
+ *   - feed reports one event at a time; the caller feeds the rest of its bytes again until all are used.
+ *   - A message is assembled in memory of its own. An announced length sets aside at most 128 KiB,
+ *     untouched; beyond that memory comes as the bytes do.
+ *   - The session decides what has to be sent (a Pong, a Close) and the caller sends it: events carry the
+ * payload.
+ *   - After a failure or the peer's Close all further input is thrown away.
+ *   - It holds no clock: session_tick is told the time, session_deadline says when to call it next.
+ *
+ * It belongs to the thread of its connection; there is nothing atomic in it.
+ * Source: RFC 6455 sections 5, 6, 7 */
+#ifndef WEFT_PROTO_SESSION_H
+#define WEFT_PROTO_SESSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/msg.h"
+#include "proto/frame.h"
+#include "proto/utf8.h"
+
+#define SESSION_NEVER UINT64_MAX
+
+/* Shared by all connections of a server. */
+struct session_config {
+    bool is_client; /* the peer must not mask */
+    uint32_t message_bytes_max;
+    uint32_t fragments_max;
+    uint32_t ping_interval_ms; /* UINT32_MAX: none */
+    uint32_t ping_timeout_ms;
+    uint32_t close_timeout_ms;
+};
+
+enum session_event_kind {
+    SESSION_NONE,    /* all bytes used, nothing to report */
+    SESSION_MESSAGE, /* msg is given */
+    SESSION_PING,    /* to be answered with a Pong of the same payload */
+    SESSION_PONG,
+    SESSION_CLOSE, /* the peer's Close; when ours was not sent yet it is to be answered with the same code */
+    SESSION_FAIL /* the peer broke the protocol: send Close with code and reason, then drop the connection */
+};
+
+struct session_event {
+    weft_msg *msg;
+    uint16_t code; /* CLOSE: 1005 for none. FAIL: what to send */
+    uint8_t bytes; /* of the payload */
+    int error;     /* FAIL: WEFT_E_PROTOCOL, WEFT_E_UTF8, WEFT_E_TOO_BIG or WEFT_E_NOMEM */
+    const char *reason; /* FAIL: static */
+    char payload[FRAME_CONTROL_BYTES_MAX + 1]; /* PING, PONG: theirs. CLOSE: the reason, ends with NUL */
+};
+
+enum session_tick {
+    SESSION_TICK_NONE,
+    SESSION_TICK_PING,
+    SESSION_TICK_PING_TIMEOUT,
+    SESSION_TICK_CLOSE_TIMEOUT
+};
+
+struct session {
+    const struct session_config *config; /* borrowed */
+    weft_msg *msg;                       /* the data message under way */
+    weft_msg *control;                   /* the control frame under way, when it came in pieces */
+    uint64_t frame_left;                 /* payload bytes of the frame under way that are still to come */
+    uint32_t msg_bytes;                  /* of msg, all fragments so far */
+    uint32_t msg_room;
+    uint32_t fragments;
+    struct utf8_state utf8;
+    uint8_t key[4];
+    uint8_t header[FRAME_HEADER_BYTES_MAX];
+    uint8_t header_have;
+    uint8_t opcode;       /* of the frame under way */
+    uint8_t frame_offset; /* payload bytes of the frame seen; modulo 256, which the mask does not mind */
+    bool is_final;
+    bool in_frame;
+    bool in_message; /* between the first fragment and the last */
+    bool close_sent, close_received, failed;
+    uint8_t message_type;
+    bool ping_waits;      /* a Ping of ours is not answered */
+    uint32_t ping_number; /* its payload */
+    uint64_t due_ms;      /* next Ping; the deadline of its Pong while ping_waits; the end once close_sent */
+    uint64_t held_since_ms; /* SESSION_NEVER: not held */
+};
+
+void session_init(struct session *s, const struct session_config *config, uint64_t now_ms);
+void session_fini(struct session *s);
+
+/* Take bytes, up to the first event.
+ *
+ * used     set to how many were taken; n of them when the result is SESSION_NONE
+ * ev       filled for what the kind says */
+enum session_event_kind session_feed(struct session *s, const uint8_t *p, size_t n, size_t *used,
+                                     struct session_event *ev);
+
+/* In the middle of a large data frame, the place where its next bytes may be received directly, and how many
+ * of them; 0 when there is none. What was put there is told by session_feed_direct, with the same results as
+ * session_feed. */
+size_t session_direct(struct session *s, uint8_t **where);
+enum session_event_kind session_feed_direct(struct session *s, size_t n, struct session_event *ev);
+
+/* We sent a Close: from now on its deadline counts. */
+void session_close_sent(struct session *s, uint64_t now_ms);
+/* Both Close frames went their way, or the session failed: nothing more is to be expected. */
+bool session_is_over(const struct session *s);
+
+/* What is due now. PING: send a Ping with the payload session_ping_payload, and call again. */
+enum session_tick session_tick(struct session *s, uint64_t now_ms);
+uint64_t session_deadline_ms(const struct session *s);
+const void *session_ping_payload(const struct session *s, size_t *bytes);
+
+/* The caller stops reading, and goes on: the Pong's deadline stands still, for the Pong may lie behind the
+ * data. */
+void session_hold(struct session *s, uint64_t now_ms);
+void session_resume(struct session *s, uint64_t now_ms);
+
+#endif
