@@ -1,0 +1,194 @@
+/* Listening sockets; see sock.h. */
+#include "io/sock.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "weft/error.h"
+
+static int fail_closing(int fd)
+{
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    return WEFT_E_SYSTEM;
+}
+
+static uint16_t port_of(int fd)
+{
+    struct sockaddr_storage a;
+    socklen_t n = sizeof a;
+
+    if (getsockname(fd, (struct sockaddr *)&a, &n) != 0)
+        return 0;
+    if (a.ss_family == AF_INET)
+        return ntohs(((struct sockaddr_in *)&a)->sin_port);
+    return a.ss_family == AF_INET6 ? ntohs(((struct sockaddr_in6 *)&a)->sin6_port) : 0;
+}
+
+static int listen_on(const struct addrinfo *a, int backlog)
+{
+    int one = 1;
+    int fd = socket(a->ai_family, a->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, a->ai_protocol);
+
+    if (fd < 0)
+        return WEFT_E_SYSTEM;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (bind(fd, a->ai_addr, a->ai_addrlen) != 0 || listen(fd, backlog) != 0)
+        return fail_closing(fd);
+    return fd;
+}
+
+int sock_listen_tcp(const char *host, uint16_t port, int backlog, uint16_t *bound)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo *found;
+    char service[8];
+    int fd = WEFT_E_ADDRESS;
+
+    snprintf(service, sizeof service, "%u", port);
+    if (getaddrinfo(host ? host : "127.0.0.1", service, &hints, &found) != 0)
+        return WEFT_E_ADDRESS;
+    for (struct addrinfo *a = found; a && fd < 0; a = a->ai_next)
+        fd = listen_on(a, backlog);
+    freeaddrinfo(found);
+    if (fd >= 0 && bound)
+        *bound = port_of(fd);
+    return fd;
+}
+
+/* Only a socket file that refuses connections is left over from a server that is gone. */
+static bool is_stale(const struct sockaddr_un *a)
+{
+    struct stat st;
+    int fd;
+    bool stale;
+
+    if (lstat(a->sun_path, &st) != 0)
+        return false;
+    if (!S_ISSOCK(st.st_mode)) {
+        errno = EEXIST;
+        return false;
+    }
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return false;
+    stale = connect(fd, (const struct sockaddr *)a, sizeof *a) != 0 && errno == ECONNREFUSED;
+    close(fd);
+    errno = EADDRINUSE;
+    return stale;
+}
+
+int sock_listen_unix(const char *path, int backlog)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    int fd;
+
+    if (strlen(path) >= sizeof a.sun_path || !*path) {
+        errno = ENAMETOOLONG;
+        return WEFT_E_SYSTEM;
+    }
+    memcpy(a.sun_path, path, strlen(path));
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return WEFT_E_SYSTEM;
+    if (bind(fd, (struct sockaddr *)&a, sizeof a) != 0) {
+        if (errno != EADDRINUSE || !is_stale(&a))
+            return fail_closing(fd);
+        unlink(path);
+        if (bind(fd, (struct sockaddr *)&a, sizeof a) != 0)
+            return fail_closing(fd);
+    }
+    if (listen(fd, backlog) != 0)
+        return fail_closing(fd);
+    return fd;
+}
+
+int sock_adopt(int fd)
+{
+    int listening = 0, type = 0, flags;
+    socklen_t n = sizeof listening;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &n) != 0 || !listening)
+        return WEFT_E_INVAL;
+    n = sizeof type;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) != 0 || type != SOCK_STREAM)
+        return WEFT_E_INVAL;
+    flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
+        return WEFT_E_INVAL;
+    return WEFT_OK;
+}
+
+static void note_peer(struct sock_peer *peer, const struct sockaddr_storage *a)
+{
+    memset(peer, 0, sizeof *peer);
+    peer->family = a->ss_family;
+    if (a->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)a;
+        memcpy(peer->address, &in->sin_addr, sizeof in->sin_addr);
+        peer->port = ntohs(in->sin_port);
+    } else if (a->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)a;
+        memcpy(peer->address, &in6->sin6_addr, sizeof in6->sin6_addr);
+        peer->port = ntohs(in6->sin6_port);
+    }
+}
+
+static int result_of_accept(void)
+{
+    switch (errno) {
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+        return WEFT_E_NOMEM;
+    case EBADF:
+    case EINVAL:
+    case ENOTSOCK:
+    case EOPNOTSUPP:
+    case EFAULT:
+        return WEFT_E_SYSTEM;
+    default: /* EAGAIN, EINTR, and the network errors of the connection itself */
+        return WEFT_E_AGAIN;
+    }
+}
+
+int sock_accept(int listen_fd, struct sock_peer *peer)
+{
+    struct sockaddr_storage a = {.ss_family = AF_UNSPEC};
+    socklen_t n = sizeof a;
+    int fd = accept4(listen_fd, (struct sockaddr *)&a, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int one = 1;
+
+    if (fd < 0)
+        return result_of_accept();
+    if (a.ss_family != AF_UNIX)
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    note_peer(peer, &a);
+    return fd;
+}
+
+void sock_name_peer(const struct sock_peer *peer, char *out, size_t room)
+{
+    char text[INET6_ADDRSTRLEN] = "";
+
+    if (peer->family == AF_INET || peer->family == AF_INET6)
+        inet_ntop(peer->family, peer->address, text, sizeof text);
+    if (peer->family == AF_INET)
+        snprintf(out, room, "%s:%u", text, peer->port);
+    else if (peer->family == AF_INET6)
+        snprintf(out, room, "[%s]:%u", text, peer->port);
+    else
+        snprintf(out, room, "unix");
+}

@@ -1,0 +1,34 @@
+/* Listening sockets: made, taken over, accepted from. */
+#ifndef WEFT_IO_SOCK_H
+#define WEFT_IO_SOCK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Who is at the other end, small: it is kept for each connection. */
+struct sock_peer {
+    uint8_t address[16];
+    uint16_t port;
+    uint16_t family; /* AF_INET, AF_INET6, AF_UNIX */
+};
+
+/* All return a descriptor, or WEFT_E_ADDRESS (no such name) or WEFT_E_SYSTEM (errno). Non-blocking, close
+ * on exec. */
+int sock_listen_tcp(const char *host, uint16_t port, int backlog, uint16_t *bound);
+/* A socket file that nobody listens on is replaced; one that is in use gives EADDRINUSE, another kind of
+ * file EEXIST. */
+int sock_listen_unix(const char *path, int backlog);
+/* Is this a listening stream socket? Makes it non-blocking. WEFT_OK or WEFT_E_INVAL. */
+int sock_adopt(int fd);
+
+/* The next connection: a non-blocking descriptor with TCP_NODELAY, or
+ * WEFT_E_AGAIN   none waits (or it went away again)
+ * WEFT_E_NOMEM   no descriptor or no memory left: back off
+ * WEFT_E_SYSTEM  the listening socket is unusable */
+int sock_accept(int listen_fd, struct sock_peer *peer);
+
+/* "127.0.0.1:80", "[::1]:80", "unix" */
+void sock_name_peer(const struct sock_peer *peer, char *out, size_t room);
+
+#endif

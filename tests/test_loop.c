@@ -1,0 +1,629 @@
+/* The epoll loop: what is called, in which order, and when it may sleep. Each loop has a guard that ends it
+ * after some seconds, so that a lost event fails a case and does not hang it. */
+#include "unit.h"
+#include "io/loop.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "weft/error.h"
+
+#define GUARD_MS 10000
+
+struct world {
+    struct loop loop;
+    struct timer guard;
+    bool guard_fired;
+    char log[512]; /* w: before_wait, a: after_wait, r: a source, t: a timer, e: turn_end */
+    size_t logged;
+    unsigned turns, waits, timers;
+    uint32_t sleep_ms; /* what before_wait says */
+    unsigned stop_after_turns;
+    void (*on_timer)(struct world *w, struct timer *t);
+    void (*on_turn_end)(struct world *w);
+};
+
+static void log_one(struct world *w, char what)
+{
+    if (w->logged + 1 < sizeof w->log)
+        w->log[w->logged++] = what;
+}
+
+static void turn_end(void *arg)
+{
+    struct world *w = arg;
+
+    log_one(w, 'e');
+    if (w->on_turn_end)
+        w->on_turn_end(w);
+    if (++w->turns == w->stop_after_turns)
+        loop_stop(&w->loop);
+}
+
+static uint32_t before_wait(void *arg)
+{
+    struct world *w = arg;
+
+    log_one(w, 'w');
+    w->waits++;
+    return w->sleep_ms;
+}
+
+static void after_wait(void *arg)
+{
+    log_one(arg, 'a');
+}
+
+static void on_timer(struct timer *t, void *arg)
+{
+    struct world *w = arg;
+
+    if (t == &w->guard) {
+        w->guard_fired = true;
+        loop_stop(&w->loop);
+        return;
+    }
+    log_one(w, 't');
+    w->timers++;
+    if (w->on_timer)
+        w->on_timer(w, t);
+}
+
+static void world_init(struct world *w)
+{
+    struct loop_hooks hooks = {turn_end, before_wait, after_wait, on_timer, w};
+
+    memset(w, 0, sizeof *w);
+    w->sleep_ms = UINT32_MAX;
+    CU_ASSERT_EQUAL_FATAL(loop_init(&w->loop, &hooks), WEFT_OK);
+    timer_init(&w->guard);
+    timer_arm(&w->loop.wheel, &w->guard, clock_now_ms() + GUARD_MS);
+}
+
+static void world_fini(struct world *w)
+{
+    CU_ASSERT_FALSE(w->guard_fired);
+    loop_fini(&w->loop);
+}
+
+/* One end of a socket pair in the loop, the other in the test's hand. */
+struct end {
+    struct loop_source source;
+    struct world *world;
+    int fd, peer;
+    unsigned calls, events, after_turn;
+    void (*then)(struct end *e);
+};
+
+static void end_ready(struct loop_source *source, unsigned events)
+{
+    struct end *e = (struct end *)source;
+
+    log_one(e->world, 'r');
+    e->calls++;
+    e->events = events;
+    if (e->then)
+        e->then(e);
+}
+
+static void end_open(struct end *e, struct world *w)
+{
+    int fds[2];
+
+    CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+    *e = (struct end){.source = {end_ready}, .world = w, .fd = fds[0], .peer = fds[1]};
+}
+
+static void end_close(struct end *e)
+{
+    close(e->fd);
+    if (e->peer >= 0)
+        close(e->peer);
+}
+
+static void stop(struct end *e)
+{
+    loop_stop(&e->world->loop);
+}
+
+static void put(int fd, size_t n)
+{
+    char bytes[64] = "";
+
+    CU_ASSERT_EQUAL(write(fd, bytes, n), (ssize_t)n);
+}
+
+static void run_turns(struct world *w, unsigned turns)
+{
+    w->loop.stopping = false;
+    w->stop_after_turns = w->turns + turns;
+    loop_run(&w->loop);
+}
+
+/* --- the turn --- */
+
+static void a_turn_waits_calls_sources_then_timers_then_its_end(void)
+{
+    struct world w;
+    struct timer t;
+    struct end a;
+
+    world_init(&w);
+    end_open(&a, &w);
+    timer_init(&t);
+    CU_ASSERT_EQUAL(loop_add(&w.loop, a.fd, &a.source), WEFT_OK);
+    timer_arm(&w.loop.wheel, &t, 0);
+    w.sleep_ms = 0;
+    run_turns(&w, 2);
+    /* The first does not ask, for a timer is due. */
+    CU_ASSERT_STRING_EQUAL(w.log, "artewae");
+    end_close(&a);
+    world_fini(&w);
+}
+
+static void before_wait_is_asked_only_when_the_timers_allow_sleep(void)
+{
+    struct timespec pause = {.tv_nsec = 2000000};
+    struct timer timers[3];
+    struct world w;
+
+    world_init(&w);
+    w.sleep_ms = 0;
+    for (int i = 0; i < 3; i++) {
+        nanosleep(
+            &pause,
+            NULL); /* a millisecond is fired once: what is armed for it behind that is due in the next */
+        timer_init(&timers[i]);
+        timer_arm(&w.loop.wheel, &timers[i], 0);
+        run_turns(&w, 1);
+        CU_ASSERT_EQUAL(w.waits, 0);
+    }
+    run_turns(&w, 5);
+    CU_ASSERT_EQUAL(w.waits, 5);
+    CU_ASSERT_EQUAL(w.timers, 3);
+    world_fini(&w);
+}
+
+static void the_loop_sleeps_no_longer_than_before_wait_allows(void)
+{
+    struct world w;
+    uint64_t began;
+
+    world_init(&w);
+    w.sleep_ms = 30;
+    began = clock_now_ms();
+    run_turns(&w, 2);
+    CU_ASSERT(clock_now_ms() - began >= 58); /* each may end within the millisecond before */
+    CU_ASSERT(clock_now_ms() - began < GUARD_MS / 2);
+    world_fini(&w);
+}
+
+static void the_loop_sleeps_no_longer_than_the_next_timer_allows(void)
+{
+    static const uint32_t sleeps_ms[] = {UINT32_MAX, GUARD_MS, 1u << 31, 60001};
+
+    for (size_t i = 0; i < 4; i++) {
+        struct world w;
+        struct timer t;
+        uint64_t deadline;
+
+        world_init(&w);
+        timer_init(&t);
+        w.sleep_ms = sleeps_ms[i];
+        deadline = clock_now_ms() + 30;
+        timer_arm(&w.loop.wheel, &t, deadline);
+        while (!w.timers && !w.guard_fired)
+            run_turns(&w, 1);
+        CU_ASSERT(clock_now_ms() >= deadline);
+        CU_ASSERT(w.turns <= 8); /* slept, and did not spin */
+        CU_ASSERT(w.loop.now_ms < deadline + GUARD_MS / 2);
+        world_fini(&w);
+    }
+}
+
+static void note_time(struct world *w, struct timer *t)
+{
+    CU_ASSERT(t->deadline_ms <= w->loop.now_ms);
+    CU_ASSERT(w->loop.now_ms <= clock_now_ms());
+    CU_ASSERT_EQUAL(w->loop.now_ms, w->loop.now_ns / 1000000);
+    if (w->timers < 10)
+        timer_arm(&w->loop.wheel, t, w->loop.now_ms + 3);
+    else
+        loop_stop(&w->loop);
+}
+
+static void a_timer_never_fires_early_and_may_arm_itself(void)
+{
+    struct world w;
+    struct timer t;
+    uint64_t began;
+
+    world_init(&w);
+    timer_init(&t);
+    w.on_timer = note_time;
+    began = clock_now_ms();
+    timer_arm(&w.loop.wheel, &t, began + 3);
+    loop_run(&w.loop);
+    CU_ASSERT_EQUAL(w.timers, 10);
+    CU_ASSERT(clock_now_ms() - began >= 30);
+    world_fini(&w);
+}
+
+static void the_first_turn_knows_the_time_of_run_and_not_of_init(void)
+{
+    struct timespec pause = {.tv_nsec = 3000000};
+    struct world w;
+    struct timer t;
+    uint64_t now;
+
+    world_init(&w);
+    timer_init(&t);
+    nanosleep(&pause, NULL);
+    now = clock_now_ms();
+    timer_arm(&w.loop.wheel, &t, now); /* due, though not at the time of init */
+    w.sleep_ms = 0;
+    run_turns(&w, 1);
+    CU_ASSERT_EQUAL(w.waits, 0);
+    CU_ASSERT_EQUAL(w.timers, 1);
+    world_fini(&w);
+}
+
+static void the_time_is_that_behind_the_wait(void)
+{
+    struct world w;
+    uint64_t began = clock_now_ns();
+
+    world_init(&w);
+    w.sleep_ms = 20;
+    run_turns(&w, 1);
+    CU_ASSERT(w.loop.now_ns - began >= 19000000);
+    CU_ASSERT(w.loop.now_ns <= clock_now_ns());
+    world_fini(&w);
+}
+
+/* --- sources --- */
+
+static void an_edge_is_told_once_and_the_next_one_again(void)
+{
+    struct world w;
+    struct end a;
+
+    world_init(&w);
+    w.sleep_ms = 0;
+    end_open(&a, &w);
+    CU_ASSERT_EQUAL(loop_add(&w.loop, a.fd, &a.source), WEFT_OK);
+    run_turns(&w, 1);
+    CU_ASSERT_EQUAL(a.calls, 1);
+    CU_ASSERT_EQUAL(a.events, LOOP_WRITE);
+    run_turns(&w, 5);
+    CU_ASSERT_EQUAL(a.calls, 1);
+    put(a.peer, 3);
+    run_turns(&w, 5);
+    CU_ASSERT_EQUAL(a.calls, 2); /* though nobody read */
+    CU_ASSERT(a.events & LOOP_READ);
+    CU_ASSERT_FALSE(a.events & LOOP_END);
+    put(a.peer, 3);
+    run_turns(&w, 5);
+    CU_ASSERT_EQUAL(a.calls, 3);
+    end_close(&a);
+    world_fini(&w);
+}
+
+static void a_full_socket_that_is_emptied_is_an_edge_for_writing(void)
+{
+    static char block[65536];
+    struct world w;
+    struct end a;
+
+    world_init(&w);
+    w.sleep_ms = 0;
+    end_open(&a, &w);
+    CU_ASSERT_EQUAL(loop_add(&w.loop, a.fd, &a.source), WEFT_OK);
+    while (write(a.fd, block, sizeof block) > 0)
+        continue;
+    a.events = 0;
+    run_turns(&w, 3);
+    a.calls = a.events = 0;
+    run_turns(&w, 3);
+    CU_ASSERT_EQUAL(a.calls, 0);
+    while (read(a.peer, block, sizeof block) > 0)
+        continue;
+    run_turns(&w, 3);
+    CU_ASSERT(a.calls >= 1);
+    CU_ASSERT(a.events & LOOP_WRITE);
+    end_close(&a);
+    world_fini(&w);
+}
+
+static void a_level_source_is_called_each_turn_until_it_was_read(void)
+{
+    struct world w;
+    struct end a;
+    uint64_t value;
+
+    world_init(&w);
+    w.sleep_ms = 0;
+    a = (struct end){
+        .source = {end_ready}, .world = &w, .fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), .peer = -1};
+    CU_ASSERT_EQUAL(loop_add_level(&w.loop, a.fd, &a.source), WEFT_OK);
+    run_turns(&w, 3);
+    CU_ASSERT_EQUAL(a.calls, 0); /* that it could be written to is not told */
+    CU_ASSERT_EQUAL(eventfd_write(a.fd, 1), 0);
+    run_turns(&w, 3);
+    CU_ASSERT_EQUAL(a.calls, 3);
+    CU_ASSERT_EQUAL(a.events, LOOP_READ);
+    CU_ASSERT_EQUAL(eventfd_read(a.fd, &value), 0);
+    run_turns(&w, 3);
+    CU_ASSERT_EQUAL(a.calls, 3);
+    end_close(&a);
+    world_fini(&w);
+}
+
+static void the_peers_end_is_told_with_what_is_left_to_read(void)
+{
+    for (int way = 0; way < 2; way++) {
+        struct world w;
+        struct end a;
+
+        world_init(&w);
+        w.sleep_ms = 0;
+        end_open(&a, &w);
+        CU_ASSERT_EQUAL(loop_add(&w.loop, a.fd, &a.source), WEFT_OK);
+        run_turns(&w, 2);
+        put(a.peer, 3);
+        if (way) {
+            close(a.peer);
+            a.peer = -1;
+        } else {
+            shutdown(a.peer, SHUT_WR);
+        }
+        run_turns(&w, 2);
+        CU_ASSERT(a.events & LOOP_END);
+        CU_ASSERT(a.events & LOOP_READ);
+        end_close(&a);
+        world_fini(&w);
+    }
+}
+
+static void a_descriptor_that_cannot_be_watched_is_a_system_error(void)
+{
+    struct world w;
+    struct end a;
+    int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+
+    world_init(&w);
+    end_open(&a, &w);
+    CU_ASSERT_EQUAL(loop_add(&w.loop, a.fd, &a.source), WEFT_OK);
+    CU_ASSERT_EQUAL(loop_add(&w.loop, a.fd, &a.source), WEFT_E_SYSTEM);
+    CU_ASSERT_EQUAL(errno, EEXIST);
+    CU_ASSERT_EQUAL(loop_add_level(&w.loop, file, &a.source), WEFT_E_SYSTEM);
+    CU_ASSERT_EQUAL(loop_add(&w.loop, -1, &a.source), WEFT_E_SYSTEM);
+    close(file);
+    end_close(&a);
+    world_fini(&w);
+}
+
+/* More at once than one wait returns. */
+static void many_sources_that_are_ready_together_are_all_called(void)
+{
+    enum { COUNT = 700 };
+    struct end *ends = calloc(COUNT, sizeof *ends);
+    struct world w;
+    unsigned wrong = 0;
+
+    world_init(&w);
+    w.sleep_ms = 0;
+    for (int i = 0; i < COUNT; i++) {
+        ends[i] = (struct end){
+            .source = {end_ready}, .world = &w, .fd = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC), .peer = -1};
+        wrong += loop_add(&w.loop, ends[i].fd, &ends[i].source) != WEFT_OK;
+    }
+    CU_ASSERT_EQUAL(wrong, 0);
+    run_turns(&w, 3);
+    for (int i = 0; i < COUNT; i++) {
+        wrong += ends[i].calls != 1;
+        end_close(&ends[i]);
+    }
+    CU_ASSERT_EQUAL(wrong, 0);
+    world_fini(&w);
+    free(ends);
+}
+
+/* --- removed --- */
+
+static struct end *pair_of_ends[2];
+static unsigned turn_of_removal;
+
+/* Whoever is called first removes the other, which was as ready. */
+static void remove_other(struct end *e)
+{
+    struct end *other = pair_of_ends[pair_of_ends[0] == e];
+
+    if (turn_of_removal != UINT32_MAX)
+        return;
+    turn_of_removal = e->world->turns;
+    loop_remove(&e->world->loop, other->fd);
+    other->after_turn = 1;
+}
+
+static void free_removed(struct world *w)
+{
+    if (turn_of_removal != w->turns)
+        return;
+    for (int i = 0; i < 2; i++)
+        if (pair_of_ends[i]->after_turn) {
+            end_close(pair_of_ends[i]);
+            free(pair_of_ends[i]);
+            pair_of_ends[i] = NULL;
+        }
+}
+
+static void a_source_removed_within_a_turn_may_be_freed_at_its_end(void)
+{
+    struct world w;
+
+    world_init(&w);
+    w.sleep_ms = 0;
+    w.on_turn_end = free_removed;
+    turn_of_removal = UINT32_MAX;
+    for (int i = 0; i < 2; i++) {
+        pair_of_ends[i] = calloc(1, sizeof *pair_of_ends[i]);
+        end_open(pair_of_ends[i], &w);
+        pair_of_ends[i]->then = remove_other;
+        CU_ASSERT_EQUAL(loop_add(&w.loop, pair_of_ends[i]->fd, &pair_of_ends[i]->source), WEFT_OK);
+        put(pair_of_ends[i]->peer, 1);
+    }
+    run_turns(&w, 5);
+    CU_ASSERT((pair_of_ends[0] == NULL) != (pair_of_ends[1] == NULL));
+    for (int i = 0; i < 2; i++)
+        if (pair_of_ends[i]) {
+            end_close(pair_of_ends[i]);
+            free(pair_of_ends[i]);
+        }
+    world_fini(&w);
+}
+
+static void a_removed_source_is_not_called_in_later_turns_and_can_be_added_again(void)
+{
+    struct world w;
+    struct end a;
+
+    world_init(&w);
+    w.sleep_ms = 0;
+    end_open(&a, &w);
+    CU_ASSERT_EQUAL(loop_add(&w.loop, a.fd, &a.source), WEFT_OK);
+    loop_remove(&w.loop, a.fd);
+    loop_remove(&w.loop, a.fd); /* twice does no harm */
+    put(a.peer, 1);
+    run_turns(&w, 3);
+    CU_ASSERT_EQUAL(a.calls, 0);
+    CU_ASSERT_EQUAL(loop_add(&w.loop, a.fd, &a.source), WEFT_OK);
+    run_turns(&w, 3);
+    CU_ASSERT_EQUAL(a.calls, 1);
+    CU_ASSERT(a.events & LOOP_READ);
+    end_close(&a);
+    world_fini(&w);
+}
+
+/* --- stop --- */
+
+static void stop_from_timer(struct world *w, struct timer *t)
+{
+    (void)t;
+    loop_stop(&w->loop);
+}
+
+static void a_stop_lets_the_turn_end_and_no_other_begin(void)
+{
+    struct world w;
+    struct timer t;
+    struct end a;
+
+    world_init(&w);
+    end_open(&a, &w);
+    a.then = stop;
+    CU_ASSERT_EQUAL(loop_add(&w.loop, a.fd, &a.source), WEFT_OK);
+    loop_run(&w.loop);
+    CU_ASSERT_STRING_EQUAL(w.log, "ware");
+    loop_run(&w.loop); /* stopped is stopped */
+    CU_ASSERT_EQUAL(w.turns, 1);
+    end_close(&a);
+    world_fini(&w);
+
+    world_init(&w);
+    timer_init(&t);
+    timer_arm(&w.loop.wheel, &t, 0);
+    w.on_timer = stop_from_timer;
+    loop_run(&w.loop);
+    CU_ASSERT_STRING_EQUAL(w.log, "ate");
+    world_fini(&w);
+}
+
+/* --- from outside --- */
+
+static void *write_a_little_later(void *arg)
+{
+    struct timespec pause = {.tv_nsec = 20000000};
+
+    nanosleep(&pause, NULL);
+    eventfd_write(*(int *)arg, 1);
+    return NULL;
+}
+
+static void another_threads_event_ends_the_sleep(void)
+{
+    struct world w;
+    pthread_t thread;
+    struct end a;
+
+    world_init(&w);
+    a = (struct end){.source = {end_ready},
+                     .world = &w,
+                     .fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC),
+                     .peer = -1,
+                     .then = stop};
+    CU_ASSERT_EQUAL(loop_add_level(&w.loop, a.fd, &a.source), WEFT_OK);
+    pthread_create(&thread, NULL, write_a_little_later, &a.fd);
+    loop_run(&w.loop);
+    pthread_join(thread, NULL);
+    CU_ASSERT_STRING_EQUAL(w.log, "ware"); /* one wait, no spinning */
+    end_close(&a);
+    world_fini(&w);
+}
+
+static void on_alarm(int number)
+{
+    (void)number;
+}
+
+static void a_signal_ends_a_turn_and_not_the_loop(void)
+{
+    struct itimerval once = {.it_value = {0, 20000}}, none = {{0, 0}, {0, 0}};
+    struct sigaction before, s = {.sa_handler = on_alarm};
+    struct world w;
+
+    world_init(&w);
+    sigaction(SIGALRM, &s, &before);
+    setitimer(ITIMER_REAL, &once, NULL);
+    run_turns(&w, 1);
+    setitimer(ITIMER_REAL, &none, NULL);
+    sigaction(SIGALRM, &before, NULL);
+    CU_ASSERT_STRING_EQUAL(w.log, "wae");
+    world_fini(&w);
+}
+
+static const struct unit_case cases[] = {
+    CASE(a_turn_waits_calls_sources_then_timers_then_its_end),
+    CASE(before_wait_is_asked_only_when_the_timers_allow_sleep),
+    CASE(the_loop_sleeps_no_longer_than_before_wait_allows),
+    CASE(the_loop_sleeps_no_longer_than_the_next_timer_allows),
+    CASE(a_timer_never_fires_early_and_may_arm_itself),
+    CASE(the_first_turn_knows_the_time_of_run_and_not_of_init),
+    CASE(the_time_is_that_behind_the_wait),
+    CASE(an_edge_is_told_once_and_the_next_one_again),
+    CASE(a_full_socket_that_is_emptied_is_an_edge_for_writing),
+    CASE(a_level_source_is_called_each_turn_until_it_was_read),
+    CASE(the_peers_end_is_told_with_what_is_left_to_read),
+    CASE(a_descriptor_that_cannot_be_watched_is_a_system_error),
+    CASE(many_sources_that_are_ready_together_are_all_called),
+    CASE(a_source_removed_within_a_turn_may_be_freed_at_its_end),
+    CASE(a_removed_source_is_not_called_in_later_turns_and_can_be_added_again),
+    CASE(a_stop_lets_the_turn_end_and_no_other_begin),
+    CASE(another_threads_event_ends_the_sleep),
+    CASE(a_signal_ends_a_turn_and_not_the_loop),
+};
+
+int main(int argc, char **argv)
+{
+    return unit_main(argc, argv, "loop", cases, sizeof cases / sizeof cases[0]);
+}
