@@ -1,0 +1,423 @@
+/* The life of a connection on its I/O thread: born with a socket, opened by a handshake, ended once. See
+ * conn.h for what holds between the threads.
+ *
+ *   NEW --register--> HANDSHAKE --whole request--> DECIDING --accept--> OPEN --both Close frames, or a failure--> LINGER --> DEAD
+ *                                                      \--reject--> LINGER
+ * From every state the way leads to DEAD when the socket fails or a deadline passes. LINGER: our side of
+ * the socket is shut down behind the last byte, and what the peer still sends is thrown away, so that no
+ * reset overtakes our Close frame. */
+#include "core/conn.h"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/order.h"
+#include "core/request.h"
+#include "core/io_thread.h"
+#include "core/pool.h"
+
+/* How long the Close that answers a peer's fault waits for the handlers of what came before. */
+#define FAIL_WAIT_MS 250
+
+static void ready(struct loop_source *source, unsigned events);
+
+struct weft_conn *conn_new(struct io_thread *io, int fd, const struct sock_peer *peer)
+{
+    struct weft_conn *c = mem_calloc(1, sizeof *c);
+
+    if (!c)
+        return NULL;
+    c->source.ready = ready;
+    c->io = io;
+    engine_ref(io->engine);
+    c->link.fd = fd;
+    c->peer = *peer;
+    c->id = engine_next_conn_id();
+    atomic_init(&c->refs, 1);
+    inbox_init(&c->inbox);
+    stack_init(&c->outbox);
+    timer_init(&c->timer);
+    c->end.received_code = c->end.sent_code = WEFT_CLOSE_ABNORMAL;
+    atomic_fetch_add_explicit(&io->engine->alive, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&io->engine->handshaking, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&io->conn_count, 1, memory_order_relaxed);
+    return c;
+}
+
+/* Relaxed: who takes a reference has one. */
+void conn_ref(struct weft_conn *c)
+{
+    atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+}
+
+/* Messages that were never taken, or sent too late: nobody else can reach them now. */
+static void free_chain(struct node *n, void (*free_one)(struct node *))
+{
+    while (n) {
+        struct node *next = n->next;
+        free_one(n);
+        n = next;
+    }
+}
+
+static void free_received(struct node *n)
+{
+    weft_msg_unref(msg_of(n));
+}
+static void free_sent(struct node *n)
+{
+    outbox_free_link(msg_link_of(n));
+}
+
+void conn_unref(struct weft_conn *c)
+{
+    struct engine *e = c->io->engine;
+
+    if (atomic_fetch_sub_explicit(&c->refs, 1, ORDER(CONN_LAST, memory_order_acq_rel)) != 1)
+        return;
+    free_chain(c->run_list, free_received);
+    free_chain(inbox_take_all(&c->inbox), free_received);
+    free_chain(stack_take_all(&c->outbox), free_sent);
+    mem_free(c->end.reason);
+    mem_free(c->subprotocol);
+    mem_free(c);
+    engine_unref(e);
+}
+
+static void link_to_thread(struct weft_conn *c)
+{
+    c->all_next = c->io->conns;
+    if (c->all_next)
+        c->all_next->all_prev = c;
+    c->io->conns = c;
+}
+
+static void unlink_from_thread(struct weft_conn *c)
+{
+    if (c->all_prev)
+        c->all_prev->all_next = c->all_next;
+    else
+        c->io->conns = c->all_next;
+    if (c->all_next)
+        c->all_next->all_prev = c->all_prev;
+}
+
+void conn_register(struct weft_conn *c)
+{
+    struct io_thread *io = c->io;
+
+    link_to_thread(c);
+    c->state = CONN_HANDSHAKE;
+    timer_arm(&io->loop.wheel, &c->timer, io->loop.now_ms + c->io->engine->settings.opts.open_timeout_ms);
+    if (io->is_closing || loop_add(&io->loop, c->link.fd, &c->source) != WEFT_OK)
+        conn_die(c, WEFT_E_NOMEM, false);
+}
+
+void conn_notify(struct weft_conn *c, uint32_t events)
+{
+    /* Release: the worker that takes the event sees what was prepared for it (label CONN_EVENT). */
+    if (events)
+        atomic_fetch_or_explicit(&c->events, events, ORDER(CONN_EVENT, memory_order_release));
+    if (inbox_notify(&c->inbox))
+        io_thread_schedule(c->io, c);
+}
+
+void conn_accepted(struct weft_conn *c)
+{
+    struct engine *e = c->io->engine;
+
+    c->was_open = true;
+    atomic_fetch_sub_explicit(&e->handshaking, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&e->open, 1, memory_order_relaxed);
+    STAT_ADD(c->io->stats.opened, 1);
+    conn_notify(c, CONN_EVENT_OPEN);
+}
+
+void conn_open(struct weft_conn *c)
+{
+    struct io_thread *io = c->io;
+
+    if (c->state != CONN_DECIDING)
+        return;
+    c->state = CONN_OPEN;
+    session_init(&c->session, &io->engine->settings.session, io->loop.now_ms);
+    conn_arm(c);
+    if (io->engine->hooks.opened)
+        io->engine->hooks.opened(c, io->engine->hooks.arg);
+    conn_accepted(c);
+    io_thread_resume_accepting(io);
+    if (io->is_closing)
+        conn_begin_close(c, WEFT_CLOSE_GOING_AWAY, "");
+    io_thread_read_again(io, c); /* frames may have come with the request */
+}
+
+/* --- events of the loop --- */
+
+static void ready(struct loop_source *source, unsigned events)
+{
+    struct weft_conn *c = (struct weft_conn *)source;
+
+    thr_assert_io();
+    if (c->state == CONN_DEAD)
+        return;
+    if (events & LOOP_END)
+        c->has_end = true;
+    if (events & LOOP_WRITE && c->is_blocked) {
+        c->is_blocked = false;
+        transmit_flush(c);
+        if (c->is_held)
+            conn_read(c);
+    }
+    if (events & LOOP_READ) {
+        c->is_readable = true;
+        conn_read(c);
+    }
+}
+
+void conn_read(struct weft_conn *c)
+{
+    if (c->state == CONN_HANDSHAKE || c->state == CONN_OPEN)
+        receive_ready(c);
+    else if (c->state == CONN_LINGER)
+        receive_drop(c);
+    if (c->state == CONN_OPEN && c->writing)
+        transmit_flush(c);
+    /* What stopped the reading (Pongs, in inline mode the outbox) may have left with that. */
+    if (c->state == CONN_OPEN && c->is_held && !receive_is_paused(c))
+        io_thread_read_again(c->io, c);
+}
+
+/* The slow-reader policy asked for it: what is queued does not leave any more. */
+static void close_slow(struct weft_conn *c) ON_IO
+{
+    STAT_ADD(c->io->stats.closed_slow, 1);
+    LOG(WEFT_LOG_INFO, c->id, "it reads too slowly");
+    transmit_collect(c);
+    transmit_drop(c);
+    conn_fail(c, WEFT_CLOSE_POLICY_VIOLATION, "too slow", WEFT_E_TOO_BIG);
+}
+
+void conn_look(struct weft_conn *c)
+{
+    if (c->state == CONN_NEW) {
+        conn_register(c);
+        return;
+    }
+    if (c->state == CONN_DEAD)
+        return;
+    if (atomic_load_explicit(&c->wants_abort, memory_order_relaxed)) {
+        conn_die(c, WEFT_OK, false);
+        return;
+    }
+    if (c->state == CONN_OPEN && atomic_load_explicit(&c->over_bound, memory_order_relaxed)) {
+        close_slow(c);
+        return;
+    }
+    transmit_collect(c);
+    transmit_flush(c);
+    /* Reading may have been stopped for something that is over now. */
+    if (c->state == CONN_OPEN && (c->stash || c->is_readable || c->is_held))
+        conn_read(c);
+}
+
+/* --- time --- */
+
+void conn_arm(struct weft_conn *c)
+{
+    struct io_thread *io = c->io;
+    uint64_t due_ms = session_deadline_ms(&c->session);
+
+    if (c->session.failed)
+        return; /* the end of FAIL_WAIT_MS is due */
+    if (c->is_blocked) {
+        uint32_t since = (uint32_t)io->loop.now_ms - c->stall_ms;
+        uint32_t timeout = io->engine->settings.opts.write_timeout_ms;
+        uint64_t stalled_ms = io->loop.now_ms + (since < timeout ? timeout - since : 0);
+        if (stalled_ms < due_ms)
+            due_ms = stalled_ms;
+    }
+    timer_arm(&io->loop.wheel, &c->timer, due_ms);
+}
+
+static void keepalive(struct weft_conn *c) ON_IO
+{
+    size_t n;
+    const void *payload = session_ping_payload(&c->session, &n);
+
+    transmit_control(c, OUT_PONG, FRAME_PING, payload, n); /* without memory the Pong's deadline decides */
+    transmit_flush(c);
+}
+
+void conn_time(struct weft_conn *c, uint64_t now_ms)
+{
+    if (c->state == CONN_HANDSHAKE || c->state == CONN_DECIDING) {
+        LOG(WEFT_LOG_INFO, c->id, "the opening handshake took too long");
+        if (c->state == CONN_HANDSHAKE)
+            request_refuse(c, 408, "the request did not arrive in time");
+        else
+            conn_die(c, WEFT_E_TIMEOUT, false);
+        return;
+    }
+    if (c->state != CONN_OPEN) {
+        conn_die(c, c->end.error, c->end.by_peer);
+        return;
+    }
+    if (c->session.failed) {
+        conn_fail(c, c->fail_code, c->fail_reason, c->end.error); /* the handlers took too long */
+        return;
+    }
+    if (transmit_is_stalled(c)) {
+        LOG(WEFT_LOG_INFO, c->id, "it takes nothing");
+        conn_die(c, WEFT_E_TIMEOUT, false);
+        return;
+    }
+    switch (session_tick(&c->session, now_ms)) {
+    case SESSION_TICK_PING:
+        keepalive(c);
+        break;
+    case SESSION_TICK_PING_TIMEOUT:
+        conn_fail(c, WEFT_CLOSE_INTERNAL_ERROR, "no answer to a ping", WEFT_E_TIMEOUT);
+        return;
+    case SESSION_TICK_CLOSE_TIMEOUT:
+        conn_die(c, WEFT_E_TIMEOUT, false);
+        return;
+    case SESSION_TICK_NONE:
+        break;
+    }
+    if (c->state == CONN_OPEN)
+        conn_arm(c);
+}
+
+/* --- endings --- */
+
+void conn_begin_close(struct weft_conn *c, uint16_t code, const char *reason)
+{
+    if (c->state != CONN_OPEN)
+        conn_die(c, WEFT_E_CLOSED, false);
+    else if (outbox_close(c, code, reason) != WEFT_OK)
+        conn_die(c, WEFT_E_NOMEM, false);
+}
+
+void conn_fail(struct weft_conn *c, uint16_t code, const char *reason, int error)
+{
+    uint8_t payload[FRAME_CONTROL_BYTES_MAX];
+    unsigned n;
+
+    if (c->state != CONN_OPEN)
+        return;
+    LOG(WEFT_LOG_INFO, c->id, "failed with %u: %s", code, reason);
+    c->end.error = (int16_t)error;
+    c->session.failed = true;
+    stack_close(&c->outbox);
+    transmit_collect(c);
+    n = frame_write_close_payload(payload, code, reason, strlen(reason));
+    if (!c->close_queued)
+        transmit_control(c, OUT_CLOSE, FRAME_CLOSE, payload, n); /* without memory it ends without a code */
+    transmit_release_waiters(c);
+    conn_linger(c);
+}
+
+void conn_linger(struct weft_conn *c)
+{
+    if (c->state == CONN_DEAD)
+        return;
+    if (c->state != CONN_LINGER) {
+        c->state = CONN_LINGER;
+        timer_arm(&c->io->loop.wheel, &c->timer,
+                  c->io->loop.now_ms + c->io->engine->settings.opts.close_timeout_ms);
+        if (c->writing) {
+            transmit_flush(c);
+            return;
+        }
+    }
+    if (c->writing || c->finished)
+        return;
+    if (c->peer_is_done) {
+        conn_die(c, c->end.error, c->end.by_peer);
+        return;
+    }
+    c->finished = true;
+    link_finish(&c->link);
+    io_thread_read_again(c->io, c); /* the peer's end may be there already */
+}
+
+void conn_fail_behind_messages(struct weft_conn *c, uint16_t code, const char *reason, int error)
+{
+    /* Acquire would do: what the handlers sent is in the outbox when they are counted. */
+    if (c->in_put == atomic_load_explicit(&c->handled, memory_order_seq_cst)) {
+        conn_fail(c, code, reason, error);
+        return;
+    }
+    c->end.error = (int16_t)error;
+    c->fail_code = code;
+    c->fail_reason = reason;
+    timer_arm(&c->io->loop.wheel, &c->timer, c->io->loop.now_ms + FAIL_WAIT_MS);
+    conn_notify(c, CONN_EVENT_FAILED);
+}
+
+/* What on_close will be told. */
+static void complete_end(struct weft_conn *c, int error, bool by_peer)
+{
+    struct conn_end *end = &c->end;
+
+    if (c->was_open && c->session.close_received && c->close_queued && !c->session.failed) {
+        end->clean = !c->writing;
+    } else {
+        if (end->error == WEFT_OK)
+            end->error = (int16_t)error;
+        if (!c->close_queued)
+            end->by_peer = by_peer;
+    }
+    atomic_store_explicit(&c->is_closed, true, ORDER(CLOSE_INFO, memory_order_release));
+}
+
+void conn_tell_end(const struct weft_conn *c, weft_close_info *out)
+{
+    *out = (weft_close_info){
+        .received_code = c->end.received_code,
+        .sent_code = c->end.sent_code,
+        .clean = c->end.clean,
+        .by_peer = c->end.by_peer,
+        .error = c->end.error,
+        .reason = c->end.reason ? c->end.reason : "",
+    };
+}
+
+static void leave_thread(struct weft_conn *c) ON_IO
+{
+    struct io_thread *io = c->io;
+
+    timer_disarm(&io->loop.wheel, &c->timer);
+    unlink_from_thread(c);
+    loop_remove(&io->loop,
+                c->link.fd); /* closing it is not enough when a child process holds the socket too */
+    link_close(&c->link, c->writing != NULL);
+    atomic_fetch_sub_explicit(c->was_open ? &c->io->engine->open : &c->io->engine->handshaking, 1,
+                              memory_order_relaxed);
+    atomic_fetch_sub_explicit(&io->conn_count, 1, memory_order_relaxed);
+    io_thread_resume_accepting(io);
+}
+
+void conn_die(struct weft_conn *c, int error, bool by_peer)
+{
+    enum conn_state before = (enum conn_state)c->state;
+
+    if (before == CONN_DEAD)
+        return;
+    c->state = CONN_DEAD;
+    stack_close(&c->outbox);
+    transmit_collect(c);
+    complete_end(c, error, by_peer);
+    leave_thread(c);
+    transmit_fini(c);
+    mem_free(c->stash);
+    c->stash = NULL;
+    session_fini(&c->session);
+    if (!c->was_open)
+        STAT_ADD(c->io->stats.refused, 1);
+    if (before == CONN_HANDSHAKE)
+        request_abandon(c);
+    transmit_release_waiters(c);
+    io_thread_bury(c->io, c);
+}

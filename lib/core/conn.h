@@ -1,0 +1,220 @@
+/* The connection: where the socket's bytes, the queues and the threads meet.
+ *
+ * One owner for each part, at each moment:
+ *   (c)   constant from the birth of the connection (or from on_open) on
+ *   (io)  its I/O thread alone: socket, session, what is being written, timers
+ *   (wk)  the worker that runs it now; one at a time, handed on through the ready queue
+ *   (a)   atomic, any thread
+ *   (q)   a queue between threads
+ *
+ * C1  state goes only forward: NEW, HANDSHAKE, DECIDING, OPEN, LINGER, DEAD. Only io changes it.
+ * C2  Only io and the running worker notify the inbox; CLOSED is the last event that io sets, and io gives
+ *     up the connection with it: from then on the worker owns what is left, and drops the library's
+ *     reference behind on_close. io sets it at the end of the turn in which the connection died
+ *     (io_thread_bury), so within a turn it may touch a connection behind any call that may have ended it.
+ * C3  The outbox is closed by whoever comes first: weft_conn_close (with its Close frame as last node), the
+ *     peer's Close, a failure, or the death of the connection. A push after that answers WEFT_E_CLOSED.
+ * C4  outbox_bytes counts what is in the outbox and in `writing` together, each with MSG_COST; only io
+ *     takes off.
+ * C5  A connection is linked in its io thread's dirty list at most once (on_dirty), with a reference of its
+ *     own. on_dirty is cleared before the outbox is looked at, so what is pushed after the look links it
+ *     again (label DIRTY: the exchange that links and the exchange that clears are acq_rel).
+ * C6  Sleepers of the outbox (blocked senders, a gated mailbox, on_drain) set a bit in `drain`, then look
+ *     at outbox_bytes; io takes off outbox_bytes, then looks at `drain`. All seq_cst (store-load race
+ *     DRAIN_LOOK).
+ * C7  Reading stops when the inbox is above its mark: io sets read_paused, then looks at `handled`; the
+ *     worker adds to handled, then looks at read_paused. All seq_cst (store-load race PAUSE_LOOK).
+ *
+ * The life of the reference count: the creator's reference is the library's (dropped in C2, or by io when
+ * the connection never got as far as a worker); one for a link in a dirty list; one for each request, group
+ * membership and handle of the program. */
+#ifndef WEFT_CORE_CONN_H
+#define WEFT_CORE_CONN_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/msg.h"
+#include "base/thr.h"
+#include "core/engine.h"
+#include "io/link.h"
+#include "io/sock.h"
+#include "io/loop.h"
+#include "io/timer.h"
+#include "proto/session.h"
+#include "sync/inbox.h"
+#include "sync/stack.h"
+#include "weft/conn.h"
+
+struct io_thread;
+struct weft_request;
+
+enum conn_state { CONN_NEW, CONN_HANDSHAKE, CONN_DECIDING, CONN_OPEN, CONN_LINGER, CONN_DEAD };
+
+/* What io tells the worker beside messages. */
+enum conn_event {
+    CONN_EVENT_REQUEST = 1,
+    CONN_EVENT_OPEN = 2,
+    CONN_EVENT_DRAIN = 4,
+    CONN_EVENT_FAILED = 8, /* handle what arrived before the peer's fault, then close */
+    CONN_EVENT_CLOSED = 16
+};
+
+/* Who waits for the outbox to fall to its low-water mark. */
+enum conn_drain { CONN_DRAIN_SENDERS = 1, CONN_DRAIN_MAILBOX = 2, CONN_DRAIN_CALLBACK = 4 };
+
+/* What stands in an outbox. RAW: bytes of an HTTP response or a control frame, whole in the payload. */
+enum out_kind { OUT_MESSAGE, OUT_BROADCAST, OUT_RAW, OUT_PONG, OUT_CLOSE, OUT_ACCEPT, OUT_REJECT };
+
+/* What a message costs beside its bytes: queues of empty messages are bounded too. */
+#define MSG_COST 64u
+
+/* How it ended; weft_close_info is made from it. */
+struct conn_end {
+    char *reason; /* NULL for none */
+    uint16_t received_code, sent_code;
+    int16_t error;
+    bool clean, by_peer;
+};
+
+/* A place in a group, for the layer above. The first one of a connection needs no memory of its own. */
+struct member {
+    struct weft_group *group;
+    struct weft_conn *conn;
+    struct member *next;
+    uint32_t index;
+    _Atomic uint32_t refs;
+};
+
+/* Received bytes that were not looked at yet when reading stopped. */
+struct stash {
+    uint32_t bytes, offset;
+    uint8_t data[];
+};
+
+struct weft_conn {
+    struct loop_source source;             /* (c) first: the loop hands back its address */
+    struct io_thread *io;                  /* (c) its engine is held by one reference */
+    struct weft_conn *all_next, *all_prev; /* (io) */
+    struct weft_conn *again_next;          /* (io) */
+    struct weft_conn *ready_next;          /* (io) */
+    struct weft_request *request;          /* (io) until it is decided */
+    struct stash *stash;                   /* (io) */
+    struct node *writing, *writing_last;   /* (io) oldest first; the head may be half written */
+    struct timer timer;                    /* (io) */
+    struct session session;                /* (io) from OPEN on */
+    struct link link;                      /* (io) */
+    uint32_t writing_offset;               /* (io) bytes of the head that are gone */
+    uint32_t stall_ms;     /* (io) when the socket last took something, modulo 2^32; while is_blocked */
+    uint32_t stall_bytes;  /* (io) what the system held then */
+    uint32_t in_put;       /* (io) messages put into the inbox */
+    uint32_t handled_seen; /* (io) the last look at handled */
+    uint8_t state;         /* (io) enum conn_state */
+    uint8_t pongs;         /* (io) waiting in writing */
+    bool is_readable : 1;  /* (io) the last read did not find the socket empty */
+    bool has_end : 1;      /* (io) the end of the stream is behind what is readable */
+    bool is_blocked : 1;   /* (io) the socket took no more; EPOLLOUT will tell */
+    bool is_again : 1;     /* (io) in io->again */
+    bool is_held : 1;      /* (io) not reading, whatever the reason */
+    bool close_queued : 1; /* (io) our Close frame is in writing or gone */
+    bool finished : 1;     /* (io) our side of the socket is shut down */
+    bool peer_is_done : 1; /* (io) the peer ended its side while something was to be written */
+    bool was_open;         /* (io), constant once CLOSED; not among the bits, which io goes on writing */
+    uint32_t in_put_bytes; /* (io) payload bytes put, modulo 2^32 like the others */
+    uint32_t handled_bytes_seen; /* (io) */
+
+    struct inbox inbox;             /* (q) io to worker */
+    struct node *run_list;          /* (wk) taken from the inbox, not handled yet */
+    const char *fail_reason;        /* io, handed over with CONN_EVENT_FAILED */
+    uint64_t ready_ns;              /* handed over with the ready queue */
+    uint32_t todo;                  /* (wk) events taken, not done yet */
+    _Atomic uint32_t events;        /* (a) io sets, worker takes */
+    _Atomic uint32_t handled;       /* (a) messages; worker adds */
+    _Atomic uint32_t handled_bytes; /* (a) */
+
+    _Atomic uint32_t refs;         /* (a) */
+    uint16_t fail_code;            /* as fail_reason */
+    atomic_bool read_paused;       /* (a) */
+    struct stack outbox;           /* (q) any thread to io */
+    struct node dirty_node;        /* (q) */
+    atomic_bool on_dirty;          /* (a) */
+    atomic_bool wants_abort;       /* (a) */
+    atomic_bool over_bound;        /* (a) the slow-reader policy wants it closed */
+    atomic_bool is_closed;         /* (a) close_info is complete: release CLOSE_INFO */
+    _Atomic uint32_t drain;        /* (a) enum conn_drain */
+    _Atomic uint32_t drain_turn;   /* (a) futex of blocked senders */
+    _Atomic uint32_t dropped;      /* (a) */
+    _Atomic uint64_t outbox_bytes; /* (a) */
+    struct conn_end end;           /* (io) until CLOSED, constant then */
+    char *subprotocol;             /* (c) from OPEN on */
+    uint64_t id;                   /* (c) */
+    struct sock_peer peer;         /* (c) */
+    void *_Atomic data;            /* (a) the program's */
+    struct member *memberships;    /* under the member lock, see group.c */
+    struct member first_member;    /* free while its refs is 0 */
+};
+
+/* --- life: conn.c --- */
+
+/* A connection for an accepted socket, for that I/O thread; fd is given on success. NULL: no memory. */
+struct weft_conn *conn_new(struct io_thread *io, int fd, const struct sock_peer *peer);
+void conn_ref(struct weft_conn *c);
+void conn_unref(struct weft_conn *c);
+void conn_register(struct weft_conn *c) ON_IO; /* NEW to HANDSHAKE, on its own thread */
+void conn_open(struct weft_conn *c) ON_IO;     /* accepted: OPEN */
+void conn_look(struct weft_conn *c) ON_IO;     /* it was on the dirty list */
+void conn_time(struct weft_conn *c, uint64_t now_ms) ON_IO;
+void conn_read(struct weft_conn *c) ON_IO;
+void conn_accepted(struct weft_conn *c) ON_IO; /* on_open and on_close will follow */
+void conn_arm(struct weft_conn *c) ON_IO;      /* set the timer to what is due next; OPEN */
+/* End it in the closing handshake, behind what is queued. */
+void conn_begin_close(struct weft_conn *c, uint16_t code, const char *reason) ON_IO;
+/* It failed: send Close behind what is queued, and let the socket linger. */
+void conn_fail(struct weft_conn *c, uint16_t code, const char *reason, int error) ON_IO;
+/* The peer broke the protocol. What it sent before is handled and answered first, if that does not take
+ * long. reason: static. */
+void conn_fail_behind_messages(struct weft_conn *c, uint16_t code, const char *reason, int error) ON_IO;
+/* No more is to be said: finish our side and wait for the peer's. */
+void conn_linger(struct weft_conn *c) ON_IO;
+void conn_die(struct weft_conn *c, int error, bool by_peer) ON_IO;
+void conn_notify(struct weft_conn *c, uint32_t events) ON_IO;        /* tell the worker */
+void conn_tell_end(const struct weft_conn *c, weft_close_info *out); /* once is_closed */
+
+/* --- the receiving side: receive.c --- */
+
+void receive_ready(struct weft_conn *c) ON_IO; /* read and parse as far as the marks allow */
+void receive_drop(struct weft_conn *c) ON_IO;  /* read and forget, until the end */
+bool receive_is_paused(struct weft_conn *c) ON_IO;
+bool receive_keep(struct weft_conn *c, const uint8_t *p, size_t n) ON_IO; /* bytes for later */
+
+/* --- the sending side: outbox.c (any thread) and transmit.c (io) --- */
+
+enum outbox_wait { OUTBOX_WAIT, OUTBOX_TRY };
+
+int outbox_send(struct weft_conn *c, weft_msg *m, enum outbox_wait wait);
+/* One of many: the slow-reader policy instead of waiting. link is given; refs of the message are the
+ * link's. */
+int outbox_broadcast(struct weft_conn *c, struct msg_link *link);
+struct msg_link *
+outbox_new_link(weft_msg *m,
+                enum out_kind kind); /* takes over one reference of m; NULL: no memory, reference stays */
+/* A whole frame or response as raw bytes, in a message of its own. */
+weft_msg *outbox_new_raw(const void *bytes, size_t n);
+int outbox_push(struct weft_conn *c, struct msg_link *link,
+                bool is_last); /* WEFT_OK, WEFT_E_CLOSED: link stays the caller's */
+int outbox_close(struct weft_conn *c, uint16_t code, const char *reason); /* weft_conn_close */
+int outbox_ping(struct weft_conn *c, const void *data, size_t bytes);     /* weft_conn_ping */
+void outbox_free_link(struct msg_link *link);
+
+void transmit_collect(struct weft_conn *c) ON_IO; /* from the outbox to writing */
+void transmit_flush(struct weft_conn *c) ON_IO;   /* from writing to the socket */
+bool transmit_control(struct weft_conn *c, enum out_kind kind, enum frame_opcode opcode, const void *payload,
+                      size_t bytes) ON_IO;           /* a control frame of our own; false: no memory */
+bool transmit_is_stalled(struct weft_conn *c) ON_IO; /* the socket took nothing for write_timeout_ms */
+void transmit_drop(struct weft_conn *c) ON_IO;       /* all that waits, but not the half-written head */
+void transmit_fini(struct weft_conn *c) ON_IO;       /* all */
+void transmit_release_waiters(
+    struct weft_conn *c) ON_IO; /* the outbox was closed: whoever waits for room goes on */
+
+#endif

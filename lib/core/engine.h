@@ -1,0 +1,69 @@
+/* What the connections of one server share: settings, I/O threads, workers, and the count of what is still
+ * alive.
+ *
+ * E1  The engine is counted by reference: the server holds one, every connection in memory another. So a
+ *     handle that outlives the server still finds its engine; the threads have been joined by then.
+ * E2  alive counts the connections whose last callback has not returned. It reaches 0 only after the I/O
+ *     threads were told to close everything; whoever takes it to 0 wakes the thread in engine_stop.
+ *
+ *   alive   increment: io, relaxed; decrement: any, release (ALIVE); read by engine_stop: acquire (ALIVE)
+ *   listening   store 0: io thread 0, release (LISTENING), so that what it accepted is counted; engine_stop: acquire
+ *   refs    decrement: acq_rel (ENGINE_LAST) */
+#ifndef WEFT_CORE_ENGINE_H
+#define WEFT_CORE_ENGINE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/settings.h"
+
+struct io_thread;
+struct pool;
+struct listener;
+struct weft_conn;
+
+/* Told to the layer above, which keeps the groups. opened: io, before the 101 leaves, so that who has seen
+ * the 101 is in the group; closed: worker, before on_close. */
+struct engine_hooks {
+    void (*opened)(struct weft_conn *c, void *arg);
+    void (*closed)(struct weft_conn *c, void *arg);
+    void *arg;
+};
+
+struct engine {
+    struct settings settings;      /* (c) */
+    struct engine_hooks hooks;     /* (c) */
+    struct io_thread **io_threads; /* (c) */
+    unsigned io_thread_count;      /* (c) */
+    struct pool *pool;             /* (c) NULL in inline mode */
+    struct listener *listeners;    /* (setup), then io thread 0 */
+    uint32_t connections_max;      /* (c) */
+    bool is_started;               /* (setup) */
+    pthread_mutex_t stop_lock;
+    bool is_joined; /* under stop_lock */
+    _Atomic uint32_t refs;
+    _Atomic uint32_t alive;     /* also what engine_stop waits on */
+    _Atomic uint32_t listening; /* 1 until thread 0 accepts no more */
+    _Atomic uint64_t dropped_newest;
+    _Atomic uint32_t handshaking;
+    _Atomic uint32_t open;
+};
+
+int engine_new(struct engine **out, const weft_server_opts *opts, const struct engine_hooks *hooks);
+void engine_ref(struct engine *e);
+void engine_unref(struct engine *e);
+
+int engine_add_listener(struct engine *e, int fd, const char *unlink_path); /* fd is given on WEFT_OK */
+int engine_start(struct engine *e);
+/* See weft_server_stop. */
+int engine_stop(struct engine *e, uint32_t deadline_ms);
+void engine_stats(struct engine *e, weft_stats *out);
+
+/* A connection's last callback has returned. Any thread. */
+void engine_one_less(struct engine *e);
+
+uint64_t engine_next_conn_id(void);
+
+#endif

@@ -1,0 +1,342 @@
+/* An I/O thread; see io_thread.h.
+ *
+ * The turn of the loop, as seen from here:
+ *   events     sockets are read and parsed; connections with something to run are collected in `ready`
+ *   again      those that have more to read, one share each
+ *   publish    `ready` goes to the workers, all at once (or is run here in inline mode)
+ *   dirty      what any thread has sent is gathered and written
+ *   commands   what engine_stop asks for
+ *   burial     connections that died in this turn get their last event
+ * Before the loop sleeps, it announces that (wake_prepare) and looks at the lists once more. */
+#include "core/io_thread.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/order.h"
+#include "core/conn.h"
+#include "core/listener.h"
+#include "core/mailbox.h"
+#include "core/pool.h"
+
+/* While workers have a backlog, the loop comes back after this long to see whether it moves (pool.h, W2). */
+#define WATCH_MS 1
+
+static _Thread_local struct io_thread *io_here;
+
+const struct io_thread *io_thread_here(void)
+{
+    return io_here;
+}
+
+static struct weft_conn *conn_of_dirty(struct node *n)
+{
+    return (struct weft_conn *)(void *)((char *)n - offsetof(struct weft_conn, dirty_node));
+}
+
+void io_thread_link_dirty(struct io_thread *io, struct weft_conn *c)
+{
+    if (atomic_exchange_explicit(&c->on_dirty, true, ORDER(DIRTY, memory_order_acq_rel)))
+        return;
+    conn_ref(c);
+    if (stack_push(&io->dirty, &c->dirty_node) == STACK_CLOSED) {
+        conn_unref(c); /* the thread has ended, and with it the connection */
+        return;
+    }
+    if (io_here != io) /* a thread that links to itself is awake */
+        wake_up(&io->wake);
+}
+
+void io_thread_schedule(struct io_thread *io, struct weft_conn *c)
+{
+    c->ready_ns = io->loop.now_ns;
+    c->ready_next = NULL;
+    if (io->ready)
+        io->ready_last->ready_next = c;
+    else
+        io->ready = c;
+    io->ready_last = c;
+    /* Never in inline mode: this may be the middle of another connection's parsing. */
+    if (++io->ready_count >= IO_READY_MAX && io->engine->pool)
+        io_thread_publish(io);
+}
+
+static void run_inline(struct io_thread *io, struct weft_conn *c) ON_IO
+{
+    uint64_t now_ns = io->loop.now_ns;
+
+    thr_enter_worker();
+    while (c) {
+        struct weft_conn *next = c->ready_next;
+        if (mailbox_run(c, &io->run_stats, &now_ns))
+            io_thread_schedule(io, c);
+        c = next;
+    }
+    thr_exit_worker();
+}
+
+void io_thread_publish(struct io_thread *io)
+{
+    struct weft_conn *ready = io->ready;
+
+    if (!ready)
+        return;
+    io->ready = NULL;
+    io->ready_count = 0;
+    if (io->engine->pool)
+        pool_publish(io->engine->pool, ready);
+    else
+        run_inline(io, ready);
+}
+
+void io_thread_bury(struct io_thread *io, struct weft_conn *c)
+{
+    c->all_next = io->dead;
+    io->dead = c;
+}
+
+/* C2: io touches none of them afterwards. */
+static void bury_the_dead(struct io_thread *io) ON_IO
+{
+    while (io->dead) {
+        struct weft_conn *c = io->dead;
+        io->dead = c->all_next;
+        conn_notify(c, CONN_EVENT_CLOSED);
+    }
+}
+
+void io_thread_read_again(struct io_thread *io, struct weft_conn *c)
+{
+    if (c->is_again)
+        return;
+    c->is_again = true;
+    conn_ref(c);
+    c->again_next = io->again;
+    io->again = c;
+}
+
+static void read_again(struct io_thread *io) ON_IO
+{
+    struct weft_conn *c = io->again;
+
+    io->again = NULL;
+    while (c) {
+        struct weft_conn *next = c->again_next;
+        c->is_again = false;
+        conn_read(c);
+        conn_unref(c);
+        c = next;
+    }
+}
+
+static void look_at_dirty(struct io_thread *io) ON_IO
+{
+    struct node *n = node_reverse(stack_take_all(&io->dirty));
+
+    while (n) {
+        struct node *next = n->next;
+        struct weft_conn *c = conn_of_dirty(n);
+        atomic_exchange_explicit(&c->on_dirty, false, ORDER(DIRTY, memory_order_acq_rel));
+        conn_look(c);
+        conn_unref(c);
+        n = next;
+    }
+}
+
+/* --- commands --- */
+
+void io_thread_command(struct io_thread *io, enum io_command command)
+{
+    atomic_fetch_or_explicit(&io->commands, (unsigned)command, memory_order_seq_cst);
+    wake_up(&io->wake);
+}
+
+static void for_all(struct io_thread *io, void (*act)(struct weft_conn *c))
+{
+    struct weft_conn *c = io->conns;
+
+    while (c) {
+        struct weft_conn *next = c->all_next;
+        act(c);
+        c = next;
+    }
+}
+
+static void close_one(struct weft_conn *c)
+{
+    thr_assert_io();
+    if (c->state == CONN_OPEN)
+        conn_begin_close(c, WEFT_CLOSE_GOING_AWAY, "");
+    else if (c->state != CONN_LINGER)
+        conn_die(c, WEFT_E_CLOSED, false);
+}
+
+static void abort_one(struct weft_conn *c)
+{
+    thr_assert_io();
+    conn_die(c, WEFT_E_CLOSED, false);
+}
+
+static void obey(struct io_thread *io) ON_IO
+{
+    unsigned commands = atomic_load_explicit(&io->commands, memory_order_relaxed);
+
+    if (!commands)
+        return;
+    commands = atomic_exchange_explicit(&io->commands, 0, memory_order_acquire);
+    if (commands & IO_CLOSE_ALL) {
+        io->is_closing = true;
+        if (io->index == 0)
+            listener_close_all(io->engine);
+        for_all(io, close_one);
+    }
+    if (commands & IO_ABORT_ALL)
+        for_all(io, abort_one);
+    if (commands & IO_STOP)
+        loop_stop(&io->loop);
+}
+
+/* --- hooks of the loop --- */
+
+static void turn_end(void *arg)
+{
+    struct io_thread *io = arg;
+
+    thr_assert_io();
+    read_again(io);
+    io_thread_publish(io);
+    look_at_dirty(io);
+    obey(io);
+    bury_the_dead(io);
+    io_thread_publish(io); /* what the last steps woke */
+    if (io->engine->pool && pool_has_backlog(io->engine->pool))
+        pool_watch(io->engine->pool, io->loop.now_ns);
+}
+
+static bool has_work(struct io_thread *io)
+{
+    return io->again || io->ready || !stack_is_empty(&io->dirty) ||
+           atomic_load_explicit(&io->commands, memory_order_seq_cst);
+}
+
+static uint32_t before_wait(void *arg)
+{
+    struct io_thread *io = arg;
+
+    wake_prepare(&io->wake);
+    if (has_work(io)) {
+        wake_cancel(&io->wake);
+        return 0;
+    }
+    return io->engine->pool && pool_has_backlog(io->engine->pool) ? WATCH_MS : UINT32_MAX;
+}
+
+static void after_wait(void *arg)
+{
+    wake_cancel(&((struct io_thread *)arg)->wake);
+}
+
+static void timer_fired(struct timer *t, void *arg)
+{
+    struct io_thread *io = arg;
+    struct weft_conn *c = (struct weft_conn *)(void *)((char *)t - offsetof(struct weft_conn, timer));
+
+    thr_assert_io();
+    if (t == &io->accept_timer)
+        listener_retry(io->engine);
+    else
+        conn_time(c, io->loop.now_ms);
+}
+
+static void woken(struct loop_source *source, unsigned events)
+{
+    struct io_thread *io =
+        (struct io_thread *)(void *)((char *)source - offsetof(struct io_thread, wake_source));
+
+    (void)events;
+    wake_clear(&io->wake);
+}
+
+void io_thread_resume_accepting(struct io_thread *io)
+{
+    struct io_thread *first = io->engine->io_threads[0];
+
+    /* Another thread's flag, read relaxed: when it is missed, the timer resumes. */
+    if (atomic_load_explicit(&first->accepts_paused, memory_order_relaxed) && io == first)
+        timer_arm(&first->loop.wheel, &first->accept_timer, first->loop.now_ms);
+}
+
+/* --- life --- */
+
+static void *io_main(void *arg)
+{
+    struct io_thread *io = arg;
+    char name[32];
+
+    snprintf(name, sizeof name, "weft-io-%u", io->index);
+    thr_name(name);
+    if (!io->engine->settings.opts.normal_scheduling)
+        thr_schedule_as_batch();
+    thr_become(THR_IO, io->engine);
+    io_here = io;
+    thr_enter_io();
+    mem_pool_join(); /* without a pool it is slower, no more */
+    loop_run(&io->loop);
+    /* From now on nobody links a connection here; what is linked is let go. */
+    stack_close(&io->dirty);
+    look_at_dirty(io);
+    read_again(io);
+    mem_pool_leave();
+    thr_exit_io();
+    return NULL;
+}
+
+int io_thread_new(struct io_thread **out, struct engine *e, unsigned index)
+{
+    size_t bytes = (sizeof(struct io_thread) + THR_CACHE_LINE - 1) / THR_CACHE_LINE * THR_CACHE_LINE;
+    struct io_thread *io = mem_aligned_calloc(THR_CACHE_LINE, bytes);
+    struct loop_hooks hooks = {turn_end, before_wait, after_wait, timer_fired, io};
+    int rc = WEFT_E_NOMEM;
+
+    if (!io)
+        return WEFT_E_NOMEM;
+    io->engine = e;
+    io->index = index;
+    io->loop.epoll_fd = io->wake.fd = -1;
+    stack_init(&io->dirty);
+    timer_init(&io->accept_timer);
+    io->wake_source.ready = woken;
+    io->read_buffer = mem_alloc(IO_READ_BYTES);
+    io->write_buffer = mem_alloc(IO_WRITE_BYTES);
+    if (!io->read_buffer || !io->write_buffer || (rc = wake_init(&io->wake)) != WEFT_OK ||
+        (rc = loop_init(&io->loop, &hooks)) != WEFT_OK ||
+        (rc = loop_add_level(&io->loop, io->wake.fd, &io->wake_source)) != WEFT_OK) {
+        io_thread_free(io);
+        return rc;
+    }
+    *out = io;
+    return WEFT_OK;
+}
+
+void io_thread_free(struct io_thread *io)
+{
+    if (!io)
+        return;
+    loop_fini(&io->loop);
+    wake_fini(&io->wake);
+    mem_free(io->read_buffer);
+    mem_free(io->write_buffer);
+    mem_free(io);
+}
+
+int io_thread_start(struct io_thread *io)
+{
+    return pthread_create(&io->thread, NULL, io_main, io) == 0 ? WEFT_OK : WEFT_E_SYSTEM;
+}
+
+void io_thread_join(struct io_thread *io)
+{
+    pthread_join(io->thread, NULL);
+}

@@ -1,0 +1,94 @@
+/* An I/O thread: a loop, and the lists by which other threads and its own connections reach it.
+ *
+ *   dirty     connections to look at: something was pushed to their outbox, or they may be read again. Any thread links
+ *             (stack, each at most once: conn.on_dirty), the I/O thread takes all at the end of its turn.
+ *   ready     connections to be run by a worker, collected during the turn and published together.
+ *   again     connections that have more to read but have had their share of this turn.
+ *   commands  what engine_stop asks for.
+ *
+ * (io) fields belong to the thread; it is the only one that reads or writes its connections' sockets. */
+#ifndef WEFT_CORE_IO_THREAD_H
+#define WEFT_CORE_IO_THREAD_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/thr.h"
+#include "core/engine.h"
+#include "core/mailbox.h"
+#include "io/loop.h"
+#include "sync/stack.h"
+#include "sync/wake.h"
+
+struct weft_conn;
+
+#define IO_READ_BYTES  (256u * 1024u)
+#define IO_WRITE_BYTES (64u * 1024u)
+/* So many are published without waiting for the end of the turn. */
+#define IO_READY_MAX 64
+
+enum io_command {
+    IO_CLOSE_ALL = 1, /* stop listening, close every connection with 1001 */
+    IO_ABORT_ALL = 2, /* drop what is left */
+    IO_STOP = 4       /* leave the loop */
+};
+
+/* Counters of one thread, read by others: relaxed, since each is a figure by itself. */
+struct io_stats {
+    _Atomic uint64_t accepted, opened, refused, messages_in, messages_out, bytes_in, bytes_out;
+    _Atomic uint64_t dropped_oldest, dropped_closed, closed_slow, reads, writes, accept_pauses, read_pauses;
+};
+/* Only the owner writes, so a load and a store do. */
+#define STAT_ADD(field, n)                                                                                   \
+    atomic_store_explicit(&(field), atomic_load_explicit(&(field), memory_order_relaxed) + (uint64_t)(n),    \
+                          memory_order_relaxed)
+
+struct io_thread {
+    struct loop loop;               /* (io) */
+    struct engine *engine;          /* (c) borrowed: the engine ends its threads first */
+    unsigned index;                 /* (c) */
+    pthread_t thread;               /* (setup) */
+    struct loop_source wake_source; /* (c) */
+    struct weft_conn *conns;        /* (io) all of this thread */
+    struct weft_conn *again;        /* (io) */
+    struct weft_conn *ready,
+        *ready_last;        /* (io) each connection at most once: only the step from idle brings it here */
+    unsigned ready_count;   /* (io) */
+    struct weft_conn *dead; /* (io) died in this turn, linked by all_next */
+    atomic_bool accepts_paused;                  /* (a) thread 0 writes */
+    bool is_closing;                             /* (io) IO_CLOSE_ALL was seen */
+    struct timer accept_timer;                   /* (io) thread 0 */
+    uint8_t *read_buffer;                        /* (io) IO_READ_BYTES, shared by all connections */
+    uint8_t *write_buffer;                       /* (io) IO_WRITE_BYTES */
+    struct io_stats stats;                       /* (a) written by io */
+    struct run_stats run_stats;                  /* (a) inline mode */
+    _Atomic uint32_t conn_count;                 /* (a) for placement */
+    _Alignas(THR_CACHE_LINE) struct stack dirty; /* (q) */
+    struct wake wake;
+    _Atomic unsigned commands;
+};
+
+int io_thread_new(struct io_thread **out, struct engine *e, unsigned index);
+void io_thread_free(struct io_thread *io);
+int io_thread_start(struct io_thread *io);
+void io_thread_join(struct io_thread *io);
+void io_thread_command(struct io_thread *io, enum io_command command); /* any thread */
+
+/* The I/O thread that calls, NULL for any other thread. */
+const struct io_thread *io_thread_here(void);
+
+/* Put the connection on the list to be looked at. The caller has a reference. Any thread. */
+void io_thread_link_dirty(struct io_thread *io, struct weft_conn *c);
+
+/* A worker is to run the connection; told at the turn's end, or at once when many have come together. */
+void io_thread_schedule(struct io_thread *io, struct weft_conn *c) ON_IO;
+void io_thread_publish(struct io_thread *io) ON_IO;
+void io_thread_read_again(struct io_thread *io, struct weft_conn *c) ON_IO;
+/* The connection is dead: its last event comes at the turn's end. */
+void io_thread_bury(struct io_thread *io, struct weft_conn *c) ON_IO;
+/* A descriptor or a place became free: listening may go on. */
+void io_thread_resume_accepting(struct io_thread *io) ON_IO;
+
+#endif

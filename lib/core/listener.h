@@ -1,0 +1,27 @@
+/* Listening sockets, on I/O thread 0, which places what it accepts on the thread with the fewest connections.
+ *
+ * Accepting pauses when descriptors run out, at the limit of connections and at the limit of handshakes in
+ * flight; the kernel's backlog holds who comes meanwhile. It goes on when a connection ends, and by a
+ * timer: never by spinning. */
+#ifndef WEFT_CORE_LISTENER_H
+#define WEFT_CORE_LISTENER_H
+
+#include "base/thr.h"
+#include "core/engine.h"
+#include "io/loop.h"
+
+struct listener {
+    struct loop_source source; /* (c) first */
+    struct listener *next;     /* (c) */
+    struct engine *engine;     /* (c) */
+    int fd;                    /* (setup), then io thread 0; -1: closed */
+    char *unlink_path;         /* (c) a Unix socket of our own */
+};
+
+int listener_new(struct listener **out, struct engine *e, int fd, const char *unlink_path);
+void listener_free(struct listener *l);   /* closes it too */
+int listener_start_all(struct engine *e); /* setup */
+void listener_close_all(struct engine *e) ON_IO;
+void listener_retry(struct engine *e) ON_IO; /* after a pause */
+
+#endif

@@ -1,0 +1,232 @@
+/* The sending side of a connection as any thread sees it: push, wait for room, tell the I/O thread.
+ *
+ * A push does three things in this order: add to outbox_bytes, push onto the stack, and, if the stack was
+ * empty, link the connection to the dirty list of its I/O thread. What one thread pushes leaves in that
+ * order, because the stack keeps it and only one thread writes (promise P3). */
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/order.h"
+#include "core/conn.h"
+#include "core/io_thread.h"
+#include "proto/utf8.h"
+#include "sync/park.h"
+
+static uint64_t queued_bytes(struct weft_conn *c)
+{
+    return atomic_load_explicit(&c->outbox_bytes, memory_order_seq_cst); /* DRAIN_LOOK */
+}
+
+/* The message's own link serves if nobody else can be using it; otherwise one is made. */
+static struct msg_link *link_for(weft_msg *m, enum out_kind kind)
+{
+    struct msg_link *link;
+
+    if (atomic_load_explicit(&m->refs, ORDER(MSG_LAST, memory_order_acquire)) == 1) {
+        m->link.kind = (uint8_t)kind;
+        m->link.wire_bytes = msg_frame_bytes(m);
+        return &m->link;
+    }
+    link = mem_block_alloc(sizeof *link);
+    if (!link)
+        return NULL;
+    link->msg = m;
+    link->kind = (uint8_t)kind;
+    link->is_separate = 1;
+    link->wire_bytes = msg_frame_bytes(m);
+    return link;
+}
+
+struct msg_link *outbox_new_link(weft_msg *m, enum out_kind kind)
+{
+    return link_for(m, kind);
+}
+
+/* Free the link but leave its reference of the message with the caller. */
+static void release_link_only(struct msg_link *link)
+{
+    if (link->is_separate)
+        mem_block_free(link);
+}
+
+void outbox_free_link(struct msg_link *link)
+{
+    weft_msg *m = link->msg;
+
+    release_link_only(link);
+    weft_msg_unref(m);
+}
+
+weft_msg *outbox_new_raw(const void *bytes, size_t n)
+{
+    weft_msg *m = msg_alloc(0, n);
+
+    if (m) {
+        memcpy(m->payload, bytes, n);
+        m->bytes = (uint32_t)n;
+    }
+    return m;
+}
+
+int outbox_push(struct weft_conn *c, struct msg_link *link, bool is_last)
+{
+    uint64_t cost = (uint64_t)link->wire_bytes + MSG_COST;
+    uint64_t high = c->io->engine->settings.opts.outbox_high_bytes;
+    /* Relaxed: a count, checked again under DRAIN_LOOK by whoever waits on it. */
+    uint64_t before = atomic_fetch_add_explicit(&c->outbox_bytes, cost, memory_order_relaxed);
+    enum stack_result result;
+
+    if (before <= high && before + cost > high && c->io->engine->settings.opts.on_drain &&
+        link->kind <= OUT_BROADCAST)
+        atomic_fetch_or_explicit(&c->drain, CONN_DRAIN_CALLBACK, memory_order_seq_cst);
+    result = is_last ? stack_push_last(&c->outbox, &link->node) : stack_push(&c->outbox, &link->node);
+    if (result == STACK_CLOSED) {
+        atomic_fetch_sub_explicit(&c->outbox_bytes, cost, memory_order_relaxed);
+        return WEFT_E_CLOSED;
+    }
+    if (result == STACK_FIRST || is_last)
+        io_thread_link_dirty(c->io, c);
+    return WEFT_OK;
+}
+
+/* Sleep until the outbox is at its low mark or closed. C6 says why no wake-up is lost. */
+static void wait_for_room(struct weft_conn *c)
+{
+    uint64_t low = c->io->engine->settings.opts.outbox_low_bytes;
+
+    for (;;) {
+        uint32_t turn = atomic_load_explicit(&c->drain_turn, ORDER(DRAIN_TURN, memory_order_acquire));
+
+        atomic_fetch_or_explicit(&c->drain, CONN_DRAIN_SENDERS, memory_order_seq_cst);
+        if (queued_bytes(c) <= low || stack_is_closed(&c->outbox))
+            return;
+        park_futex_wait(&c->drain_turn, turn, UINT32_MAX);
+    }
+}
+
+/* Ask for on_drain, then look once more (C6): so it comes behind every WEFT_E_AGAIN. */
+static bool is_still_full(struct weft_conn *c)
+{
+    const weft_server_opts *opts = &c->io->engine->settings.opts;
+
+    if (opts->on_drain)
+        atomic_fetch_or_explicit(&c->drain, CONN_DRAIN_CALLBACK, memory_order_seq_cst);
+    return queued_bytes(c) > opts->outbox_low_bytes;
+}
+
+/* The I/O role never waits: for it the mark is the hard bound. */
+static int make_room(struct weft_conn *c, enum outbox_wait wait)
+{
+    const weft_server_opts *opts = &c->io->engine->settings.opts;
+
+    while (queued_bytes(c) > opts->outbox_high_bytes) {
+        if (stack_is_closed(&c->outbox))
+            return WEFT_E_CLOSED;
+        if (wait == OUTBOX_TRY) {
+            if (is_still_full(c))
+                return WEFT_E_AGAIN;
+            continue;
+        }
+        if (thr_kind() == THR_IO)
+            return queued_bytes(c) > opts->outbox_bytes_max ? WEFT_E_AGAIN : WEFT_OK;
+        wait_for_room(c);
+    }
+    return WEFT_OK;
+}
+
+int outbox_send(struct weft_conn *c, weft_msg *m, enum outbox_wait wait)
+{
+    struct msg_link *link;
+    int rc;
+
+    if (stack_is_closed(&c->outbox))
+        return WEFT_E_CLOSED;
+    rc = make_room(c, wait);
+    if (rc != WEFT_OK)
+        return rc;
+    link = link_for(m, OUT_MESSAGE);
+    if (!link)
+        return WEFT_E_NOMEM;
+    rc = outbox_push(c, link, false);
+    if (rc != WEFT_OK)
+        release_link_only(link);
+    return rc;
+}
+
+static void note_dropped(struct weft_conn *c)
+{
+    atomic_fetch_add_explicit(&c->dropped, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&c->io->engine->dropped_newest, 1, memory_order_relaxed);
+}
+
+int outbox_broadcast(struct weft_conn *c, struct msg_link *link)
+{
+    const weft_server_opts *opts = &c->io->engine->settings.opts;
+    uint64_t queued = queued_bytes(c);
+    bool is_over = queued && queued + link->wire_bytes + MSG_COST > opts->outbox_bytes_max;
+    int rc;
+
+    if (is_over && opts->slow_policy == WEFT_SLOW_CLOSE) {
+        /* The first one to find it so tells the I/O thread, which closes it. */
+        if (!atomic_exchange_explicit(&c->over_bound, true, memory_order_relaxed)) {
+            stack_close(&c->outbox); /* nothing leaves behind what it missed */
+            io_thread_link_dirty(c->io, c);
+        }
+    }
+    /* Dropping the oldest is the I/O thread's work; twice the bound is where it was too slow for that. */
+    if (is_over && (opts->slow_policy != WEFT_SLOW_DROP_OLDEST || queued > 2 * opts->outbox_bytes_max)) {
+        note_dropped(c);
+        outbox_free_link(link);
+        return WEFT_E_AGAIN;
+    }
+    rc = outbox_push(c, link, false);
+    if (rc != WEFT_OK)
+        outbox_free_link(link);
+    return rc;
+}
+
+int outbox_ping(struct weft_conn *c, const void *data, size_t bytes)
+{
+    uint8_t frame[FRAME_WHOLE_CONTROL_MAX];
+    struct msg_link *link;
+    weft_msg *m;
+    int rc = make_room(c, OUTBOX_TRY);
+
+    if (rc != WEFT_OK)
+        return rc;
+    m = outbox_new_raw(frame, frame_write_control(frame, FRAME_PING, data, bytes, NULL));
+    if (!m)
+        return WEFT_E_NOMEM;
+    link = link_for(m, OUT_RAW);
+    rc = outbox_push(c, link, false);
+    if (rc != WEFT_OK)
+        outbox_free_link(link);
+    return rc;
+}
+
+int outbox_close(struct weft_conn *c, uint16_t code, const char *reason)
+{
+    uint8_t payload[FRAME_CONTROL_BYTES_MAX], frame[FRAME_WHOLE_CONTROL_MAX];
+    size_t reason_bytes = reason ? strlen(reason) : 0;
+    struct utf8_state utf8 = {0};
+    struct msg_link *link;
+    unsigned n;
+    weft_msg *m;
+
+    if (reason_bytes > FRAME_REASON_BYTES_MAX || (code && !frame_close_code_is_valid(code)) ||
+        (!code && reason_bytes))
+        return WEFT_E_INVAL;
+    if (!utf8_feed(&utf8, (const uint8_t *)reason, reason_bytes) || !utf8_is_complete(&utf8))
+        return WEFT_E_INVAL;
+    n = frame_write_close_payload(payload, code, reason, reason_bytes);
+    n = frame_write_control(frame, FRAME_CLOSE, payload, n, NULL);
+    m = outbox_new_raw(frame, n);
+    if (!m)
+        return WEFT_E_NOMEM;
+    m->type = FRAME_CLOSE;
+    link = link_for(m, OUT_CLOSE);
+    if (outbox_push(c, link, true) != WEFT_OK)
+        outbox_free_link(link); /* somebody closed it before: that is what was wanted */
+    return WEFT_OK;
+}

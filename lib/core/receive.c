@@ -1,0 +1,339 @@
+/* The receiving side of a connection on its I/O thread: read, parse, and put whole messages into the inbox.
+ *
+ * R1  What was read and not parsed is kept in the stash (at most one read's worth), and is parsed before
+ *     the next read.
+ * R2  Messages of one read are put into the inbox together.
+ * R3  Reading stops, with the socket's edge remembered in is_readable, while the inbox is above its mark,
+ *     while the request is being decided, while too many Pongs wait, and in inline mode while the outbox is
+ *     above its mark. Whoever ends that state brings the connection here again. */
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/order.h"
+#include "core/conn.h"
+#include "core/request.h"
+#include "core/io_thread.h"
+
+/* Pongs that may wait for a peer that sends Pings and does not read. */
+#define PONGS_MAX 64
+/* Reads of one connection in a turn before the others have theirs. */
+#define READS_MAX 4
+
+/* Messages of one read, on their way into the inbox. */
+struct batch {
+    struct node *first, *last;
+};
+
+static void put_batch(struct weft_conn *c, struct batch *b) ON_IO
+{
+    if (!b->first)
+        return;
+    inbox_put(&c->inbox, b->first, b->last);
+    b->first = b->last = NULL;
+    conn_notify(c, 0);
+}
+
+static void add_message(struct weft_conn *c, struct batch *b, weft_msg *m)
+{
+    struct node *n = &m->link.node;
+
+    if (b->last)
+        b->last->next = n;
+    else
+        b->first = n;
+    b->last = n;
+    c->in_put++;
+    c->in_put_bytes += m->bytes;
+    STAT_ADD(c->io->stats.messages_in, 1);
+}
+
+static void look_at_handled(struct weft_conn *c)
+{
+    /* seq_cst: PAUSE_LOOK */
+    c->handled_seen = atomic_load_explicit(&c->handled, ORDER(PAUSE_LOOK, memory_order_seq_cst));
+    c->handled_bytes_seen = atomic_load_explicit(&c->handled_bytes, memory_order_seq_cst);
+}
+
+static bool inbox_holds(const struct weft_conn *c, uint32_t messages, uint32_t bytes)
+{
+    return c->in_put - c->handled_seen >= messages || c->in_put_bytes - c->handled_bytes_seen >= bytes;
+}
+
+/* Looking costs a line shared with the worker: only when the last look would not do. */
+static bool inbox_is_high(struct weft_conn *c)
+{
+    const weft_server_opts *opts = &c->io->engine->settings.opts;
+
+    if (!inbox_holds(c, opts->inbox_high, opts->inbox_bytes_high))
+        return false;
+    look_at_handled(c);
+    return inbox_holds(c, opts->inbox_high, opts->inbox_bytes_high);
+}
+
+/* C7. True: reading stops, and the worker will say when it may go on. */
+static bool pause_for_inbox(struct weft_conn *c)
+{
+    const weft_server_opts *opts = &c->io->engine->settings.opts;
+
+    if (!inbox_is_high(c))
+        return false;
+    atomic_store_explicit(&c->read_paused, true, ORDER(PAUSE_LOOK, memory_order_seq_cst));
+    look_at_handled(c);
+    if (!inbox_holds(c, opts->inbox_low + 1, opts->inbox_bytes_high)) {
+        /* Relaxed: a worker that still sees true brings us here once for nothing. */
+        atomic_store_explicit(&c->read_paused, false, memory_order_relaxed);
+        return false;
+    }
+    STAT_ADD(c->io->stats.read_pauses, 1);
+    return true;
+}
+
+static bool must_wait(struct weft_conn *c)
+{
+    if (c->state == CONN_DECIDING || c->pongs >= PONGS_MAX)
+        return true;
+    /* Relaxed: our own store, or the worker's, whose link to the dirty list brings us here again. */
+    if (atomic_load_explicit(&c->read_paused, memory_order_relaxed))
+        return true;
+    if (!c->io->engine->pool && atomic_load_explicit(&c->outbox_bytes, memory_order_relaxed) >
+                                    c->io->engine->settings.opts.outbox_high_bytes)
+        return true;
+    return c->state == CONN_OPEN && !c->session.failed && pause_for_inbox(c);
+}
+
+bool receive_is_paused(struct weft_conn *c)
+{
+    bool wait = must_wait(c);
+
+    if (c->state == CONN_OPEN && !c->session.failed && wait != c->is_held) {
+        if (wait)
+            session_hold(&c->session, c->io->loop.now_ms);
+        else
+            session_resume(&c->session, c->io->loop.now_ms);
+        conn_arm(c);
+        c->is_held = wait;
+    }
+    return wait;
+}
+
+bool receive_keep(struct weft_conn *c, const uint8_t *p, size_t n)
+{
+    if (!n)
+        return true;
+    c->stash = mem_alloc(sizeof *c->stash + n);
+    if (!c->stash)
+        return false;
+    c->stash->bytes = (uint32_t)n;
+    c->stash->offset = 0;
+    memcpy(c->stash->data, p, n);
+    return true;
+}
+
+/* --- events of the session --- */
+
+static void peer_closes(struct weft_conn *c, const struct session_event *ev) ON_IO
+{
+    c->end.received_code = ev->code;
+    if (!c->close_queued)
+        c->end.by_peer = true;
+    if (ev->bytes)
+        c->end.reason = mem_strdup(ev->payload); /* without memory the reason is lost, not the close */
+    stack_close(&c->outbox);
+    transmit_collect(c); /* what was sent before leaves before */
+    if (!c->close_queued) {
+        uint8_t payload[2];
+        unsigned n = frame_write_close_payload(payload, ev->code, NULL, 0);
+        if (!transmit_control(c, OUT_CLOSE, FRAME_CLOSE, payload, n)) {
+            conn_die(c, WEFT_E_NOMEM, false);
+            return;
+        }
+    }
+    session_close_sent(&c->session, c->io->loop.now_ms);
+    conn_arm(c);
+    transmit_release_waiters(c);
+    transmit_flush(c);
+}
+
+/* False: no more is to be parsed for now. */
+static bool handle_event(struct weft_conn *c, enum session_event_kind kind, struct session_event *ev,
+                         struct batch *b) ON_IO
+{
+    switch (kind) {
+    case SESSION_MESSAGE:
+        add_message(c, b, ev->msg);
+        return !inbox_is_high(c);
+    case SESSION_PING:
+        if (!c->close_queued && !transmit_control(c, OUT_PONG, FRAME_PONG, ev->payload, ev->bytes))
+            conn_fail(c, WEFT_CLOSE_INTERNAL_ERROR, "no memory", WEFT_E_NOMEM);
+        return c->state == CONN_OPEN && c->pongs < PONGS_MAX;
+    case SESSION_CLOSE:
+        put_batch(c, b);
+        peer_closes(c, ev);
+        return false;
+    case SESSION_FAIL:
+        put_batch(c, b);
+        conn_fail_behind_messages(c, ev->code, ev->reason, ev->error);
+        return false;
+    case SESSION_PONG:
+        conn_arm(c); /* the Pong's deadline has become the next Ping */
+        break;
+    case SESSION_NONE:
+        break;
+    }
+    return true;
+}
+
+/* Parse what is at p; what may not be parsed yet is kept. */
+static void parse(struct weft_conn *c, const uint8_t *p, size_t n) ON_IO
+{
+    struct batch b = {0};
+    struct session_event ev;
+    size_t used;
+    bool goes_on = true;
+
+    while (n && goes_on) {
+        enum session_event_kind kind = session_feed(&c->session, p, n, &used, &ev);
+        p += used;
+        n -= used;
+        goes_on = handle_event(c, kind, &ev, &b);
+    }
+    put_batch(c, &b);
+    if (n && c->state == CONN_OPEN && !session_is_over(&c->session) && !receive_keep(c, p, n))
+        conn_fail(c, WEFT_CLOSE_INTERNAL_ERROR, "no memory", WEFT_E_NOMEM);
+}
+
+static void parse_stash(struct weft_conn *c) ON_IO
+{
+    struct stash *s = c->stash;
+    struct batch b = {0};
+    struct session_event ev;
+    bool goes_on = true;
+
+    /* goes_on first: an event that ended the connection has freed the stash. */
+    while (goes_on && s->offset < s->bytes) {
+        size_t used;
+        enum session_event_kind kind =
+            session_feed(&c->session, s->data + s->offset, s->bytes - s->offset, &used, &ev);
+        s->offset += (uint32_t)used;
+        goes_on = handle_event(c, kind, &ev, &b);
+    }
+    put_batch(c, &b);
+    if (c->stash == s && (s->offset == s->bytes || c->state != CONN_OPEN)) {
+        mem_free(s);
+        c->stash = NULL;
+    }
+}
+
+static void parse_direct(struct weft_conn *c, size_t n) ON_IO
+{
+    struct batch b = {0};
+    struct session_event ev;
+    enum session_event_kind kind = session_feed_direct(&c->session, n, &ev);
+
+    handle_event(c, kind, &ev, &b);
+    put_batch(c, &b);
+}
+
+/* --- reading --- */
+
+/* The peer has ended its side. It may still read what was to leave behind its Close, or our answer to its
+ * request. */
+static void peer_ended(struct weft_conn *c) ON_IO
+{
+    c->is_readable = false;
+    if (c->writing && (c->state == CONN_LINGER || c->session.close_received))
+        c->peer_is_done = true;
+    else if (c->state == CONN_LINGER)
+        conn_die(c, c->end.error, c->end.by_peer);
+    else
+        conn_die(c, c->session.close_received ? WEFT_OK : WEFT_E_CLOSED, !c->close_queued);
+}
+
+/* One read. False: nothing more for now. */
+static bool read_once(struct weft_conn *c) ON_IO
+{
+    struct io_thread *io = c->io;
+    struct iovec iov[2];
+    uint8_t *where;
+    size_t direct = c->state == CONN_OPEN ? session_direct(&c->session, &where) : 0;
+    size_t room = IO_READ_BYTES;
+    int count = 0;
+    ptrdiff_t n;
+
+    if (direct)
+        iov[count++] = (struct iovec){where, direct};
+    iov[count++] = (struct iovec){io->read_buffer, room};
+    n = link_read(&c->link, iov, count);
+    STAT_ADD(io->stats.reads, 1);
+    if (n == WEFT_E_AGAIN) {
+        c->is_readable = false;
+        return false;
+    }
+    if (n < 0) {
+        if (n == LINK_END)
+            peer_ended(c);
+        else
+            conn_die(c, WEFT_E_CLOSED, true);
+        return false;
+    }
+    STAT_ADD(io->stats.bytes_in, n);
+    /* Edge-triggered: a short read found the socket empty, and what comes later is a new edge. The end is
+     * not. */
+    if ((size_t)n < direct + room && !c->has_end)
+        c->is_readable = false;
+    if (direct) {
+        size_t placed = (size_t)n < direct ? (size_t)n : direct;
+        parse_direct(c, placed);
+        n -= (ptrdiff_t)placed;
+    }
+    if (n && c->state == CONN_HANDSHAKE)
+        request_feed(c, io->read_buffer, (size_t)n);
+    else if (n && c->state == CONN_OPEN)
+        parse(c, io->read_buffer, (size_t)n);
+    return (c->is_readable || c->stash) && c->state < CONN_LINGER;
+}
+
+void receive_ready(struct weft_conn *c)
+{
+    for (int reads = 0; c->state == CONN_HANDSHAKE || c->state == CONN_OPEN; reads++) {
+        if (receive_is_paused(c))
+            return;
+        if (c->stash && c->state == CONN_OPEN) {
+            parse_stash(c);
+            continue;
+        }
+        if (!c->is_readable)
+            return;
+        if (reads >= READS_MAX) {
+            io_thread_read_again(c->io, c);
+            return;
+        }
+        if (!read_once(c))
+            return;
+    }
+    if (c->state == CONN_LINGER)
+        receive_drop(c);
+}
+
+void receive_drop(struct weft_conn *c)
+{
+    struct iovec iov = {c->io->read_buffer, IO_READ_BYTES};
+
+    for (int reads = 0; reads < READS_MAX; reads++) {
+        ptrdiff_t n = link_read(&c->link, &iov, 1);
+        if (n == WEFT_E_AGAIN) {
+            c->is_readable = false;
+            return;
+        }
+        if (n == LINK_END) {
+            peer_ended(c);
+            return;
+        }
+        if (n < 0) {
+            conn_die(c, c->end.error, c->end.by_peer);
+            return;
+        }
+    }
+    io_thread_read_again(c->io, c);
+}

@@ -1,0 +1,167 @@
+/* Checks the options and fills in the defaults; see settings.h. */
+#include "core/settings.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/msg.h"
+#include "base/thr.h"
+#include "sync/park.h"
+
+#define OPEN_TIMEOUT_MS  10000
+#define PING_INTERVAL_MS 20000
+#define PING_TIMEOUT_MS  20000
+#define WRITE_TIMEOUT_MS 20000
+#define CLOSE_TIMEOUT_MS 10000
+#define MIB              (1024u * 1024u)
+
+/* An option, its default and its range. */
+#define CHOOSE(o, field, fallback, least, most)                                                              \
+    do {                                                                                                     \
+        if ((o)->field == 0)                                                                                 \
+            (o)->field = (fallback);                                                                         \
+        if ((o)->field < (least) || (o)->field > (most)) {                                                   \
+            LOG(WEFT_LOG_ERROR, 0, "option " #field " is %llu, allowed are %llu to %llu",                    \
+                (unsigned long long)(o)->field, (unsigned long long)(least), (unsigned long long)(most));    \
+            return WEFT_E_INVAL;                                                                             \
+        }                                                                                                    \
+    } while (0)
+
+static unsigned at_least(unsigned n, unsigned least)
+{
+    return n < least ? least : n;
+}
+
+static int choose_threads(weft_server_opts *o)
+{
+    unsigned processors = thr_processors();
+
+    if (processors > 256)
+        processors = 256;
+    CHOOSE(o, io_threads, at_least(processors / 4, 1), 1u, 64u);
+    CHOOSE(o, workers, at_least(processors, 2), 1u, (unsigned)PARK_SLOTS_MAX);
+    CHOOSE(o, workers_max, at_least(64, o->workers), o->workers, (unsigned)PARK_SLOTS_MAX);
+    CHOOSE(o, turn_messages_max, 64u, 1u, 1000000u);
+    CHOOSE(o, turn_us_max, 500u, 1u, 1000000u);
+    return WEFT_OK;
+}
+
+static int choose_times(weft_server_opts *o)
+{
+    CHOOSE(o, open_timeout_ms, OPEN_TIMEOUT_MS, 1u, 86400000u);
+    CHOOSE(o, ping_interval_ms, PING_INTERVAL_MS, 1u, UINT32_MAX);
+    CHOOSE(o, ping_timeout_ms, PING_TIMEOUT_MS, 1u, 86400000u);
+    CHOOSE(o, write_timeout_ms, WRITE_TIMEOUT_MS, 1u, 86400000u);
+    CHOOSE(o, close_timeout_ms, CLOSE_TIMEOUT_MS, 1u, 86400000u);
+    return WEFT_OK;
+}
+
+static int choose_queues(weft_server_opts *o)
+{
+    uint64_t fragments;
+
+    CHOOSE(o, message_bytes_max, (uint64_t)MIB, (uint64_t)1, (uint64_t)MSG_BYTES_MAX);
+    fragments = 1024 + o->message_bytes_max / 16;
+    CHOOSE(o, fragments_max, (uint32_t)(fragments < UINT32_MAX ? fragments : UINT32_MAX), 1u, UINT32_MAX);
+    CHOOSE(o, inbox_high, 16u, 1u, 1000000u);
+    CHOOSE(o, inbox_low, at_least(o->inbox_high / 4, 1), 1u, o->inbox_high);
+    CHOOSE(o, inbox_bytes_high, MIB, 1u, 1u << 30);
+    CHOOSE(o, outbox_high_bytes, 64u * 1024u, 256u, 1u << 30);
+    CHOOSE(o, outbox_low_bytes, o->outbox_high_bytes / 4, 1u, o->outbox_high_bytes);
+    CHOOSE(o, outbox_bytes_max, at_least(MIB, o->outbox_high_bytes), (uint64_t)o->outbox_high_bytes,
+           (uint64_t)UINT32_MAX);
+    if (o->slow_policy > WEFT_SLOW_DROP_OLDEST) {
+        LOG(WEFT_LOG_ERROR, 0, "option slow_policy is %d", (int)o->slow_policy);
+        return WEFT_E_INVAL;
+    }
+    return WEFT_OK;
+}
+
+static int choose_limits(weft_server_opts *o)
+{
+    CHOOSE(o, head_bytes_max, 8192u, 128u, 65535u);
+    CHOOSE(o, headers_max, 64u, 4u, 1024u);
+    CHOOSE(o, connections_max, 1000000u, 1u, 1000000u);
+    CHOOSE(o, handshakes_max, 1024u, 1u, 1000000u);
+    CHOOSE(o, backlog, 4096u, 1u, 65535u);
+    return WEFT_OK;
+}
+
+static int copy_origins(struct settings *s)
+{
+    size_t count = s->opts.origins ? s->opts.origin_count : 0;
+
+    if (!s->opts.origins)
+        return WEFT_OK;
+    s->origins = mem_calloc(count + 1, sizeof *s->origins);
+    if (!s->origins)
+        return WEFT_E_NOMEM;
+    for (size_t i = 0; i < count; i++) {
+        s->origins[i] = s->opts.origins[i] ? mem_strdup(s->opts.origins[i]) : NULL;
+        if (!s->origins[i])
+            return s->opts.origins[i] ? WEFT_E_NOMEM : WEFT_E_INVAL;
+    }
+    s->opts.origins = (const char *const *)s->origins;
+    return WEFT_OK;
+}
+
+/* The program may be older or newer than the library: copy what both know, and refuse what is set beyond
+ * that. */
+static int copy_options(weft_server_opts *o, const weft_server_opts *given)
+{
+    const unsigned char *extra = (const unsigned char *)given;
+
+    memset(o, 0, sizeof *o);
+    if (!given)
+        return WEFT_OK;
+    if (given->size < offsetof(weft_server_opts, app)) {
+        LOG(WEFT_LOG_ERROR, 0, "option size is %zu: set it to sizeof(weft_server_opts)", given->size);
+        return WEFT_E_INVAL;
+    }
+    memcpy(o, given, given->size < sizeof *o ? given->size : sizeof *o);
+    for (size_t i = sizeof *o; i < given->size; i++) {
+        if (extra[i]) {
+            LOG(WEFT_LOG_ERROR, 0, "an option is set that this version does not know");
+            return WEFT_E_INVAL;
+        }
+    }
+    return WEFT_OK;
+}
+
+int settings_init(struct settings *s, const weft_server_opts *opts)
+{
+    int rc = copy_options(&s->opts, opts);
+
+    if (rc == WEFT_OK)
+        rc = choose_threads(&s->opts);
+    if (rc == WEFT_OK)
+        rc = choose_times(&s->opts);
+    if (rc == WEFT_OK)
+        rc = choose_queues(&s->opts);
+    if (rc == WEFT_OK)
+        rc = choose_limits(&s->opts);
+    if (rc == WEFT_OK)
+        rc = copy_origins(s);
+    if (rc != WEFT_OK) {
+        settings_fini(s);
+        return rc;
+    }
+    s->session = (struct session_config){
+        .message_bytes_max = (uint32_t)s->opts.message_bytes_max,
+        .fragments_max = s->opts.fragments_max,
+        .ping_interval_ms = s->opts.ping_interval_ms,
+        .ping_timeout_ms = s->opts.ping_timeout_ms,
+        .close_timeout_ms = s->opts.close_timeout_ms,
+    };
+    return WEFT_OK;
+}
+
+void settings_fini(struct settings *s)
+{
+    for (char **o = s->origins; o && *o; o++)
+        mem_free(*o);
+    mem_free(s->origins);
+    s->origins = NULL;
+}

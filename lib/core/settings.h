@@ -1,0 +1,22 @@
+/* What a server was told to do, checked and with every default filled in. Constant once the server has
+ * started. */
+#ifndef WEFT_CORE_SETTINGS_H
+#define WEFT_CORE_SETTINGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/session.h"
+#include "weft/server.h"
+
+struct settings {
+    weft_server_opts opts; /* no zero stands for a default any more */
+    struct session_config session;
+    char **origins; /* copies */
+};
+
+/* WEFT_OK, WEFT_E_INVAL (the log says which option), WEFT_E_NOMEM. */
+int settings_init(struct settings *s, const weft_server_opts *opts);
+void settings_fini(struct settings *s);
+
+#endif

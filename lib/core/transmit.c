@@ -1,0 +1,356 @@
+/* The sending side of a connection on its I/O thread: from the outbox into `writing`, and from there to the
+ * socket.
+ *
+ * T1  writing is in order. Its head may be half written (writing_offset); no frame ever stands before it.
+ * T2  Control frames of our own go behind the head if that is half written, behind earlier control frames,
+ *     and before everything else; the Close frame goes last.
+ * T3  Small frames are gathered in the thread's write buffer and large ones are written from where they
+ *     are, in one system call as far as they reach. A message is let go when its last byte was taken by the
+ *     socket. */
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/order.h"
+#include "core/conn.h"
+#include "core/io_thread.h"
+#include "sync/park.h"
+
+/* Copying this much into the write buffer is cheaper than one more iovec. */
+#define COPY_BYTES_MAX 2048u
+#define IOVEC_MAX      64
+
+static void append(struct weft_conn *c, struct node *n)
+{
+    n->next = NULL;
+    if (c->writing)
+        c->writing_last->next = n;
+    else
+        c->writing = n;
+    c->writing_last = n;
+}
+
+/* T2 */
+static void insert_control(struct weft_conn *c, struct node *n)
+{
+    struct node *before = NULL, *next = c->writing;
+
+    if (next && c->writing_offset) {
+        before = next;
+        next = next->next;
+    }
+    while (next && msg_link_of(next)->kind == OUT_PONG) {
+        before = next;
+        next = next->next;
+    }
+    n->next = next;
+    if (before)
+        before->next = n;
+    else
+        c->writing = n;
+    if (!next)
+        c->writing_last = n;
+}
+
+/* --- bytes taken off --- */
+
+/* Wake whoever waits for room, in a sender's call or as a mailbox that was left. */
+static void tell_waiters(struct weft_conn *c) ON_IO
+{
+    uint32_t who = atomic_exchange_explicit(&c->drain, 0, memory_order_seq_cst);
+
+    if (who & CONN_DRAIN_SENDERS) {
+        atomic_fetch_add_explicit(&c->drain_turn, 1, ORDER(DRAIN_TURN, memory_order_release));
+        park_futex_wake(&c->drain_turn, INT32_MAX);
+    }
+    if (who & (CONN_DRAIN_MAILBOX | CONN_DRAIN_CALLBACK))
+        conn_notify(c, who & CONN_DRAIN_CALLBACK ? CONN_EVENT_DRAIN : 0);
+}
+
+void transmit_release_waiters(struct weft_conn *c)
+{
+    if (atomic_load_explicit(&c->drain, memory_order_seq_cst))
+        tell_waiters(c);
+}
+
+/* C6: less is queued now; whoever waits for that is told once the low-water mark is reached. */
+static void take_off(struct weft_conn *c, uint64_t bytes) ON_IO
+{
+    uint64_t left;
+
+    if (!bytes)
+        return;
+    left = atomic_fetch_sub_explicit(&c->outbox_bytes, bytes, memory_order_seq_cst) - bytes; /* DRAIN_LOOK */
+    if (left <= c->io->engine->settings.opts.outbox_low_bytes &&
+        atomic_load_explicit(&c->drain, ORDER(DRAIN_LOOK, memory_order_seq_cst)))
+        tell_waiters(c);
+}
+
+static bool is_message(const struct msg_link *link)
+{
+    return link->kind == OUT_MESSAGE || link->kind == OUT_BROADCAST;
+}
+
+/* Let go of one link; returns what it cost. */
+static uint64_t release(struct weft_conn *c, struct msg_link *link)
+{
+    uint64_t cost = (uint64_t)link->wire_bytes + MSG_COST;
+
+    if (link->kind == OUT_PONG)
+        c->pongs--;
+    outbox_free_link(link);
+    return cost;
+}
+
+static struct msg_link *pop_head(struct weft_conn *c)
+{
+    struct node *head = c->writing;
+
+    c->writing = head->next;
+    if (!c->writing)
+        c->writing_last = NULL;
+    c->writing_offset = 0;
+    return msg_link_of(head);
+}
+
+void transmit_drop(struct weft_conn *c)
+{
+    struct node *keep = c->writing_offset ? c->writing : NULL;
+    struct node *n = keep ? keep->next : c->writing;
+    uint64_t cost = 0;
+
+    c->writing = c->writing_last = keep;
+    if (keep)
+        keep->next = NULL;
+    while (n) {
+        struct node *next = n->next;
+        if (is_message(msg_link_of(n)))
+            STAT_ADD(c->io->stats.dropped_closed, 1);
+        if (msg_link_of(n)->kind == OUT_CLOSE)
+            c->close_queued = false;
+        cost += release(c, msg_link_of(n));
+        n = next;
+    }
+    take_off(c, cost);
+}
+
+void transmit_fini(struct weft_conn *c)
+{
+    c->writing_offset = 0;
+    transmit_drop(c);
+}
+
+/* --- what comes out of the outbox --- */
+
+/* Drop the oldest broadcasts until the rest is within the bound; the half-written head stays. */
+static void drop_oldest(struct weft_conn *c) ON_IO
+{
+    uint64_t bound = c->io->engine->settings.opts.outbox_bytes_max;
+    uint64_t queued = atomic_load_explicit(&c->outbox_bytes, memory_order_relaxed), cost = 0;
+    struct node **at = &c->writing, *last = NULL;
+
+    if (c->writing_offset) {
+        last = c->writing;
+        at = &c->writing->next;
+    }
+    while (*at && queued - cost > bound) {
+        struct node *n = *at;
+        if (msg_link_of(n)->kind != OUT_BROADCAST) {
+            last = n;
+            at = &n->next;
+            continue;
+        }
+        *at = n->next;
+        cost += release(c, msg_link_of(n));
+        STAT_ADD(c->io->stats.dropped_oldest, 1);
+        atomic_fetch_add_explicit(&c->dropped, 1, memory_order_relaxed);
+    }
+    if (!*at)
+        c->writing_last = last;
+    take_off(c, cost);
+}
+
+static void note_close_code(struct weft_conn *c, const uint8_t *payload, size_t bytes)
+{
+    c->end.sent_code = bytes >= 2 ? (uint16_t)(payload[0] << 8 | payload[1]) : WEFT_CLOSE_NO_STATUS;
+}
+
+static void collect_one(struct weft_conn *c, struct msg_link *link) ON_IO
+{
+    append(c, &link->node);
+    if (c->state == CONN_DEAD) {
+        if (link->kind == OUT_ACCEPT)
+            conn_accepted(c); /* the program was told that it is open */
+        return;
+    }
+    if (link->kind == OUT_CLOSE) {
+        c->close_queued = true;
+        note_close_code(c, link->msg->payload + 2, link->msg->bytes - 2);
+        session_close_sent(&c->session, c->io->loop.now_ms);
+        conn_arm(c);
+        transmit_release_waiters(c);
+    } else if (link->kind == OUT_ACCEPT) {
+        conn_open(c);
+    } else if (link->kind == OUT_REJECT) {
+        conn_linger(c);
+    }
+}
+
+void transmit_collect(struct weft_conn *c)
+{
+    struct node *n = node_reverse(stack_take_all(&c->outbox));
+
+    while (n) {
+        struct node *next = n->next;
+        collect_one(c, msg_link_of(n));
+        n = next;
+    }
+    if (c->io->engine->settings.opts.slow_policy == WEFT_SLOW_DROP_OLDEST &&
+        atomic_load_explicit(&c->outbox_bytes, memory_order_relaxed) >
+            c->io->engine->settings.opts.outbox_bytes_max)
+        drop_oldest(c);
+}
+
+bool transmit_control(struct weft_conn *c, enum out_kind kind, enum frame_opcode opcode, const void *payload,
+                      size_t bytes)
+{
+    uint8_t frame[FRAME_WHOLE_CONTROL_MAX];
+    unsigned n = frame_write_control(frame, opcode, payload, bytes, NULL);
+    weft_msg *m = outbox_new_raw(frame, n);
+    struct msg_link *link;
+
+    if (!m)
+        return false;
+    link = outbox_new_link(m, kind);
+    atomic_fetch_add_explicit(&c->outbox_bytes, link->wire_bytes + MSG_COST, memory_order_relaxed);
+    if (opcode == FRAME_CLOSE) {
+        note_close_code(c, payload, bytes);
+        c->close_queued = true;
+        append(c, &link->node);
+    } else {
+        c->pongs++;
+        insert_control(c, &link->node);
+    }
+    return true;
+}
+
+/* --- to the socket --- */
+
+struct gather {
+    struct iovec iov[IOVEC_MAX];
+    int count;
+    size_t bytes;
+    size_t copied;
+};
+
+static void gather_bytes(struct io_thread *io, struct gather *g, const uint8_t *p, size_t n)
+{
+    struct iovec *last = g->count ? &g->iov[g->count - 1] : NULL;
+
+    g->bytes += n;
+    if (n > COPY_BYTES_MAX) {
+        g->iov[g->count++] = (struct iovec){(void *)p, n};
+        return;
+    }
+    memcpy(io->write_buffer + g->copied, p, n);
+    if (last && (uint8_t *)last->iov_base + last->iov_len == io->write_buffer + g->copied)
+        last->iov_len += n;
+    else
+        g->iov[g->count++] = (struct iovec){io->write_buffer + g->copied, n};
+    g->copied += n;
+}
+
+static void gather(struct weft_conn *c, struct gather *g)
+{
+    size_t skip = c->writing_offset;
+
+    g->count = 0;
+    g->bytes = g->copied = 0;
+    for (struct node *n = c->writing; n; n = n->next) {
+        struct msg_link *link = msg_link_of(n);
+        if (g->count == IOVEC_MAX || g->copied + COPY_BYTES_MAX > IO_WRITE_BYTES)
+            break;
+        gather_bytes(c->io, g, msg_frame(link->msg) + skip, link->wire_bytes - skip);
+        skip = 0;
+    }
+}
+
+/* The socket took n bytes: let go of what they complete. */
+static void written(struct weft_conn *c, size_t n) ON_IO
+{
+    uint64_t cost = 0, messages = 0;
+
+    while (n) {
+        struct msg_link *head = msg_link_of(c->writing);
+        size_t left = head->wire_bytes - c->writing_offset;
+        if (n < left) {
+            c->writing_offset += (uint32_t)n;
+            break;
+        }
+        n -= left;
+        messages += is_message(head);
+        cost += release(c, pop_head(c));
+    }
+    STAT_ADD(c->io->stats.messages_out, messages);
+    take_off(c, cost);
+}
+
+/* The socket is full. From now on it has write_timeout_ms to take something. */
+static void note_blocked(struct weft_conn *c, bool took_some) ON_IO
+{
+    if (!took_some && c->stall_bytes)
+        return;
+    c->stall_ms = (uint32_t)c->io->loop.now_ms;
+    c->stall_bytes = link_held_bytes(&c->link) + 1;
+    if (c->state == CONN_OPEN)
+        conn_arm(c);
+}
+
+bool transmit_is_stalled(struct weft_conn *c)
+{
+    uint32_t held;
+
+    if (!c->is_blocked ||
+        (uint32_t)c->io->loop.now_ms - c->stall_ms < c->io->engine->settings.opts.write_timeout_ms)
+        return false;
+    /* A large socket buffer tells late that it has room; what it holds tells whether the peer takes
+     * anything. */
+    held = link_held_bytes(&c->link) + 1;
+    if (held >= c->stall_bytes)
+        return true;
+    c->stall_bytes = held;
+    c->stall_ms = (uint32_t)c->io->loop.now_ms;
+    return false;
+}
+
+void transmit_flush(struct weft_conn *c)
+{
+    struct gather g;
+
+    while (c->writing && !c->is_blocked && c->state != CONN_DEAD && c->state != CONN_NEW) {
+        ptrdiff_t n;
+
+        gather(c, &g);
+        n = link_write(&c->link, g.iov, g.count);
+        STAT_ADD(c->io->stats.writes, 1);
+        if (n == WEFT_E_AGAIN) {
+            c->is_blocked = true;
+        } else if (n < 0) {
+            conn_die(c, WEFT_E_CLOSED, true);
+            return;
+        } else {
+            STAT_ADD(c->io->stats.bytes_out, n);
+            written(c, (size_t)n);
+            c->is_blocked = (size_t)n < g.bytes;
+        }
+        if (c->is_blocked)
+            note_blocked(c, n > 0);
+        else
+            c->stall_bytes = 0;
+    }
+    /* A session that failed is over behind our Close: the handlers of what came before may still send. */
+    if (!c->writing && c->state == CONN_OPEN && session_is_over(&c->session) && c->close_queued)
+        conn_linger(c);
+    else if (!c->writing && c->state == CONN_LINGER && !c->finished)
+        conn_linger(c);
+}

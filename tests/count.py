@@ -1,0 +1,42 @@
+#!/usr/bin/env python3
+"""Count the cases of one `meson test` run: count.py LOG.json prints "PASSED FAILED" and the output of what
+failed on standard error. A program says "N passed, N failed" in its last such line; one that says nothing
+is one case. A crash, a hang or an exit status other than 0 is at least one failed case."""
+import json
+import re
+import sys
+
+SUMMARY = re.compile(r'(?:^|: )(\d+) passed, (\d+) failed$', re.M)
+OUTPUT_LINES_MAX = 80
+LINE_CHARS_MAX = 300
+
+
+def count(test):
+    said = SUMMARY.findall(test.get('stdout', ''))
+    passed, failed = map(int, said[-1]) if said else (0, 0)
+    good = test['result'] == 'OK'
+    if not good:
+        return passed, max(failed, 1)
+    return (passed, failed) if said else (1, 0)
+
+
+def show(test):
+    lines = (test.get('stdout', '') + test.get('stderr', '')).splitlines()
+    kept = [line for line in lines if not line.startswith('ok ')]
+    print(f'--- {test["name"]}: {test["result"]} (status {test["returncode"]})', file=sys.stderr)
+    print('\n'.join(line[:LINE_CHARS_MAX] for line in kept[-OUTPUT_LINES_MAX:]), file=sys.stderr)
+
+
+def main():
+    passed = failed = 0
+    with open(sys.argv[1], encoding='utf-8', errors='replace') as log:
+        for line in log:
+            test = json.loads(line)
+            p, f = count(test)
+            passed, failed = passed + p, failed + f
+            if f:
+                show(test)
+    print(passed, failed)
+
+
+main()
