@@ -1,0 +1,192 @@
+/* The programs' life from start to signal; see serve.h. */
+#include "serve.h"
+
+#include "figures.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DEFAULT_HOST "127.0.0.1"
+
+struct serve_options serve_options = {
+    .port = SERVE_PORT_UNSET,
+    .ping_interval_ms = 20000,
+    .stop_deadline_ms = 5000,
+    .log_level = WEFT_LOG_WARNING,
+};
+
+static const char *const log_levels[] = {"off", "error", "warning", "info", "debug", NULL};
+
+const struct option_row serve_rows[] = {
+    OPTION_ROW_U32("--port", &serve_options.port, 65535, "TCP port; 0 picks a free one"),
+    OPTION_ROW_TEXT("--host", &serve_options.host, "ADDRESS",
+                    "address or name to listen on (" DEFAULT_HOST ")"),
+    OPTION_ROW_TEXT("--unix", &serve_options.unix_path, "PATH",
+                    "listen on a Unix socket; instead of TCP unless --port or --host is given"),
+    OPTION_ROW_U32("--io-threads", &serve_options.io_threads, 64,
+                   "threads that read and write sockets (processors / 4, at least 1)"),
+    OPTION_ROW_U32("--workers", &serve_options.workers, 256,
+                   "threads that run handlers (processors, at least 2)"),
+    OPTION_ROW_LIST("--origin", &serve_options.origins, "ORIGIN",
+                    "allow only pages of this origin, such as https://example.org; may be repeated"),
+    OPTION_ROW_U32("--ping-interval-ms", &serve_options.ping_interval_ms, UINT32_MAX,
+                   "between two pings (20000); 0: none"),
+    OPTION_ROW_U32("--ping-timeout-ms", &serve_options.ping_timeout_ms, UINT32_MAX,
+                   "for the answer to a ping (20000)"),
+    OPTION_ROW_U32("--stop-deadline-ms", &serve_options.stop_deadline_ms, 600000,
+                   "for open connections when SIGTERM or SIGINT comes (5000)"),
+    OPTION_ROW_CHOICE("--log-level", &serve_options.log_level, log_levels, "LEVEL",
+                      "off, error, warning (default), info or debug; to standard error"),
+    OPTION_ROW_FLAG("--stats", &serve_options.stats,
+                    "print the statistics as a line of JSON on SIGUSR1 and at the end"),
+    OPTION_ROW_END,
+};
+
+static sigset_t awaited_signals(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGUSR1);
+    return set;
+}
+
+void serve_begin(weft_server_opts *opts)
+{
+    sigset_t set = awaited_signals();
+
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN); /* standard output may be a pipe that nobody reads any more */
+    weft_log_to((enum weft_log_level)serve_options.log_level, NULL, NULL);
+    opts->io_threads = serve_options.io_threads;
+    opts->workers = serve_options.workers;
+    opts->ping_interval_ms = serve_options.ping_interval_ms ? serve_options.ping_interval_ms : UINT32_MAX;
+    opts->ping_timeout_ms = serve_options.ping_timeout_ms;
+    opts->origins = serve_options.origins.count ? serve_options.origins.items : NULL;
+    opts->origin_count = serve_options.origins.count;
+}
+
+static int fail(const char *program, const char *what, const char *where, int rc)
+{
+    fprintf(stderr, "%s: %s%s: %s\n", program, what, where,
+            rc == WEFT_E_SYSTEM ? strerror(errno) : weft_strerror(rc));
+    return 1;
+}
+
+static bool wants_tcp(void)
+{
+    return serve_options.host || serve_options.port != SERVE_PORT_UNSET || !serve_options.unix_path;
+}
+
+static int listen_everywhere(const char *program, weft_server *s, uint16_t default_port, uint16_t *bound)
+{
+    const char *host = serve_options.host ? serve_options.host : DEFAULT_HOST;
+    uint16_t port = serve_options.port == SERVE_PORT_UNSET ? default_port : (uint16_t)serve_options.port;
+    char where[300];
+    int rc;
+
+    if (wants_tcp()) {
+        rc = weft_server_listen_tcp(s, host, port, bound);
+        snprintf(where, sizeof where, "%.280s port %u", host, (unsigned)port);
+        if (rc != WEFT_OK)
+            return fail(program, "cannot listen on ", where, rc);
+    }
+    if (serve_options.unix_path) {
+        rc = weft_server_listen_unix(s, serve_options.unix_path);
+        if (rc != WEFT_OK)
+            return fail(program, "cannot listen on ", serve_options.unix_path, rc);
+    }
+    return 0;
+}
+
+/* Other programs wait for these lines, so they must be seen even if standard output is a file or a pipe. */
+static void announce(uint16_t bound)
+{
+    const char *host = serve_options.host ? serve_options.host : DEFAULT_HOST;
+    bool is_ipv6 = strchr(host, ':') != NULL;
+
+    if (wants_tcp())
+        printf("listening on %s%s%s:%u\n", is_ipv6 ? "[" : "", host, is_ipv6 ? "]" : "", (unsigned)bound);
+    if (serve_options.unix_path)
+        printf("listening on unix:%s\n", serve_options.unix_path);
+    fflush(stdout);
+}
+
+static void print_stats(weft_server *s)
+{
+    weft_stats stats = {.size = sizeof stats};
+
+    if (!serve_options.stats || weft_server_stats(s, &stats) != WEFT_OK)
+        return;
+    figures_print_json(&stats, stdout);
+    fflush(stdout);
+}
+
+static void wait_for_signal(weft_server *s)
+{
+    sigset_t set = awaited_signals();
+    int number = 0;
+
+    while (sigwait(&set, &number) != 0 || number == SIGUSR1)
+        if (number == SIGUSR1)
+            print_stats(s);
+}
+
+static void leave_at_once(int number)
+{
+    (void)number;
+    _exit(0);
+}
+
+/* weft_server_stop holds the main thread for up to the deadline; who signals again does not want to wait for
+ * it. */
+static void let_second_signal_end(void)
+{
+    struct sigaction action = {.sa_handler = leave_at_once};
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+static int stop(const char *program, weft_server *s)
+{
+    int rc;
+
+    let_second_signal_end();
+    rc = weft_server_stop(s, serve_options.stop_deadline_ms);
+    print_stats(s);
+    if (rc == WEFT_OK)
+        return 0;
+    fail(program, "cannot stop", "", rc);
+    if (rc == WEFT_E_TIMEOUT)
+        _exit(1); /* a handler still runs: what it uses must not be freed */
+    return 1;
+}
+
+int serve(const char *program, weft_server *s, uint16_t default_port)
+{
+    uint16_t bound = 0;
+    int status = listen_everywhere(program, s, default_port, &bound);
+    int rc;
+
+    if (status == 0 && (rc = weft_server_start(s)) != WEFT_OK)
+        status = fail(program, "cannot start", "", rc);
+    if (status == 0) {
+        announce(bound);
+        wait_for_signal(s);
+        status = stop(program, s);
+    }
+    weft_server_unref(s);
+    return status;
+}

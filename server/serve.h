@@ -1,0 +1,46 @@
+/* What the programs have in common: the options for listening and threads, and a life from start to signal.
+ *
+ * Signals are taken by the main thread alone, with sigwait: serve_begin blocks them before any thread starts.
+ */
+#ifndef WEFT_SERVER_SERVE_H
+#define WEFT_SERVER_SERVE_H
+
+#include "options.h"
+
+#include <weft/weft.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define SERVE_PORT_UNSET UINT32_MAX
+
+struct serve_options {
+    const char *host; /* NULL: not given */
+    uint32_t port;
+    const char *unix_path;
+    uint32_t io_threads;
+    uint32_t workers;
+    uint32_t ping_interval_ms; /* 0: no pings */
+    uint32_t ping_timeout_ms;
+    uint32_t stop_deadline_ms;
+    struct option_list origins;
+    unsigned log_level; /* enum weft_log_level */
+    bool stats;         /* one line of JSON on SIGUSR1 and at the end */
+};
+
+extern struct serve_options serve_options;
+extern const struct option_row serve_rows[];
+
+/* Block the signals and fill in what the options say; before weft_server_new.
+ *
+ * opts     the fields named in serve_options are overwritten */
+void serve_begin(weft_server_opts *opts);
+
+/* Listen, start, say so on standard output, and stop when SIGTERM or SIGINT comes: at once on a second one.
+ *
+ * s             given: unref'ed
+ * default_port  when no port was given; without --port and --host, --unix stands alone
+ * Returns       the status to exit with */
+int serve(const char *program, weft_server *s, uint16_t default_port);
+
+#endif

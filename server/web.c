@@ -1,0 +1,108 @@
+/* Answers plain HTTP on the chat's port; see web.h. */
+#include "web.h"
+
+#include "figures.h"
+#include "page.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COUNT(a) (sizeof(a) / sizeof(a)[0])
+
+static void answer_text(weft_request *r, unsigned status, const char *text, const weft_header *more)
+{
+    weft_header headers[4] = {{"Content-Type", "text/plain; charset=utf-8"},
+                              {"X-Content-Type-Options", "nosniff"},
+                              {"Cache-Control", "no-store"}};
+
+    if (more)
+        headers[3] = *more;
+    weft_request_respond(r, status, headers, more ? 4 : 3, text, strlen(text));
+}
+
+static void answer_page(weft_request *r)
+{
+    const weft_header headers[] = {{"Content-Type", "text/html; charset=utf-8"},
+                                   {"Content-Security-Policy", page_policy},
+                                   {"X-Content-Type-Options", "nosniff"},
+                                   {"Referrer-Policy", "no-referrer"},
+                                   {"Cache-Control", "no-store"}};
+
+    weft_request_respond(r, 200, headers, COUNT(headers), page_html, page_html_bytes);
+}
+
+static void print_chat_figures(struct chat *chat, FILE *out)
+{
+    struct chat_figures f = chat_figures(chat);
+
+    figures_print_one(out, "weft_chat_rooms", "gauge", "Rooms with somebody in them", f.rooms);
+    figures_print_one(out, "weft_chat_people", "gauge", "Connections that are in a room", f.people);
+    figures_print_one(out, "weft_chat_said_total", "counter", "Messages said in rooms", f.said);
+    figures_print_one(out, "weft_chat_errors_total", "counter", "Messages answered with an error", f.errors);
+    figures_print_one(out, "weft_chat_too_fast_total", "counter", "Messages refused by the rate limit",
+                      f.too_fast);
+}
+
+static void answer_metrics(weft_request *r, weft_server *s, struct chat *chat)
+{
+    static const weft_header headers[] = {{"Content-Type", "text/plain; version=0.0.4; charset=utf-8"},
+                                          {"Cache-Control", "no-store"}};
+    weft_stats stats = {.size = sizeof stats};
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *out = open_memstream(&text, &bytes);
+
+    if (out) {
+        weft_server_stats(s, &stats);
+        figures_print_prometheus(&stats, out);
+        print_chat_figures(chat, out);
+    }
+    if (out && fclose(out) == 0)
+        weft_request_respond(r, 200, headers, COUNT(headers), text, bytes);
+    else
+        answer_text(r, 500, "out of memory\n", NULL);
+    free(text);
+}
+
+static void answer_chat(weft_request *r)
+{
+    if (weft_request_is_upgrade(r))
+        weft_request_accept(r, NULL);
+    else
+        answer_text(r, 426, "this is a WebSocket\n", NULL); /* the library adds Upgrade */
+}
+
+static bool is_read_only(const char *method)
+{
+    return strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
+}
+
+static bool is_known(const char *path)
+{
+    static const char *const paths[] = {"/", "/chat", "/healthz", "/metrics"};
+
+    for (size_t i = 0; i < COUNT(paths); i++)
+        if (strcmp(path, paths[i]) == 0)
+            return true;
+    return false;
+}
+
+void web_answer(weft_request *r, weft_server *s, struct chat *chat)
+{
+    static const weft_header allow = {"Allow", "GET, HEAD"};
+    const char *path = weft_request_path(r);
+
+    if (!is_known(path))
+        answer_text(r, 404, "not found\n", NULL);
+    else if (!is_read_only(weft_request_method(r)))
+        answer_text(r, 405, "method not allowed\n", &allow);
+    else if (strcmp(path, "/chat") == 0)
+        answer_chat(r);
+    else if (strcmp(path, "/healthz") == 0)
+        answer_text(r, 200, "ok", NULL);
+    else if (strcmp(path, "/metrics") == 0)
+        answer_metrics(r, s, chat);
+    else
+        answer_page(r);
+}

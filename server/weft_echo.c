@@ -1,0 +1,152 @@
+/* weft-echo: sends each message back, for tests and benchmarks.
+ *
+ * Every limit of weft_server_opts has its option, so that a test can drive the server to each of them. */
+#include "serve.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define DEFAULT_PORT 9001
+
+static struct {
+    weft_server *server; /* set before the start */
+    bool broadcast;
+    bool no_compression; /* there is none yet */
+    uint32_t burn_us;
+    uint32_t sleep_ms;
+    double sleep_share;
+    _Atomic uint64_t calls; /* counted only if some of them sleep */
+} echo = {.sleep_share = 1.0};
+
+static weft_server_opts opts = {.size = sizeof opts};
+static unsigned slow_policy;
+/* As in weft_slow_policy. */
+static const char *const slow_policies[] = {"close", "drop-newest", "drop-oldest", NULL};
+
+#define LIMIT(option, field, help) OPTION_ROW_U32(option, &opts.field, UINT32_MAX, help)
+
+static const struct option_row behaviour_rows[] = {
+    OPTION_ROW_FLAG("--inline", &opts.inline_handlers,
+                    "run the handlers on the I/O threads, without workers"),
+    OPTION_ROW_FLAG("--broadcast", &echo.broadcast, "send each message to all connections"),
+    OPTION_ROW_FLAG("--no-compression", &echo.no_compression, "accepted; there is no compression yet"),
+    OPTION_ROW_U32("--burn-us", &echo.burn_us, 60000000, "each handler computes that long (0)"),
+    OPTION_ROW_U32("--sleep-ms", &echo.sleep_ms, 3600000, "handlers sleep that long (0)"),
+    OPTION_ROW_SHARE("--sleep-share", &echo.sleep_share, "only this share of the calls sleeps (1)"),
+    OPTION_ROW_END,
+};
+
+/* In all of these 0 is the default. */
+static const struct option_row limit_rows[] = {
+    LIMIT("--workers-max", workers_max, "worker threads while handlers block"),
+    LIMIT("--open-timeout-ms", open_timeout_ms, "for the opening handshake"),
+    LIMIT("--close-timeout-ms", close_timeout_ms, "for the closing handshake"),
+    OPTION_ROW_U64("--message-bytes-max", &opts.message_bytes_max, 1u << 30, "of one message"),
+    LIMIT("--fragments-max", fragments_max, "of one message"),
+    LIMIT("--inbox-high", inbox_high, "messages at which reading stops"),
+    LIMIT("--inbox-low", inbox_low, "messages at which it goes on"),
+    LIMIT("--inbox-bytes-high", inbox_bytes_high, "bytes at which reading stops"),
+    LIMIT("--outbox-high-bytes", outbox_high_bytes, "bytes at which a sender waits"),
+    LIMIT("--outbox-low-bytes", outbox_low_bytes, "bytes at which it goes on"),
+    OPTION_ROW_U64("--outbox-bytes-max", &opts.outbox_bytes_max, UINT64_C(1) << 40,
+                   "bytes at which the slow-reader policy acts"),
+    OPTION_ROW_CHOICE("--slow-policy", &slow_policy, slow_policies, "POLICY",
+                      "for broadcasts to a full outbox: close, drop-newest or drop-oldest"),
+    LIMIT("--head-bytes-max", head_bytes_max, "of a request line and its headers"),
+    LIMIT("--headers-max", headers_max, "of one request"),
+    LIMIT("--connections-max", connections_max, "open at once"),
+    LIMIT("--handshakes-max", handshakes_max, "in flight at once"),
+    LIMIT("--backlog", backlog, "of listening sockets"),
+    LIMIT("--turn-messages-max", turn_messages_max, "of one connection before the next one's turn"),
+    LIMIT("--turn-us-max", turn_us_max, "the same in time"),
+    OPTION_ROW_FLAG("--normal-scheduling", &opts.normal_scheduling, "do not run the threads as SCHED_BATCH"),
+    OPTION_ROW_END,
+};
+
+static uint64_t now_us(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
+}
+
+static void burn(void)
+{
+    uint64_t end_us = now_us() + echo.burn_us;
+
+    while (now_us() < end_us) {
+    }
+}
+
+/* Counted instead of thrown by dice: of n calls exactly the share sleeps, and evenly spread. */
+static bool is_my_turn_to_sleep(void)
+{
+    uint64_t n = atomic_fetch_add_explicit(&echo.calls, 1, memory_order_relaxed); /* a count orders nothing */
+
+    return (uint64_t)((double)(n + 1) * echo.sleep_share) != (uint64_t)((double)n * echo.sleep_share);
+}
+
+static void work(void)
+{
+    struct timespec pause = {.tv_sec = echo.sleep_ms / 1000,
+                             .tv_nsec = (long)(echo.sleep_ms % 1000) * 1000000};
+
+    if (echo.burn_us)
+        burn();
+    if (echo.sleep_ms && is_my_turn_to_sleep())
+        nanosleep(&pause, NULL);
+}
+
+/* Only an I/O thread, which cannot wait, gets WEFT_E_AGAIN. An echo that silently lost a message would be
+ * worse than one that ends. */
+static void give_up(weft_conn *c, int rc)
+{
+    if (rc == WEFT_E_AGAIN)
+        weft_conn_close(c, WEFT_CLOSE_POLICY_VIOLATION, "reads too slowly");
+    else if (rc == WEFT_E_TOO_BIG)
+        weft_conn_close(c, WEFT_CLOSE_TOO_BIG, "larger than the outbox");
+    else if (rc != WEFT_E_CLOSED)
+        weft_conn_close(c, WEFT_CLOSE_INTERNAL_ERROR, "cannot send");
+}
+
+static void on_message(weft_conn *c, weft_msg *m, void *app)
+{
+    int rc;
+
+    (void)app;
+    if (echo.burn_us || echo.sleep_ms)
+        work();
+    rc =
+        echo.broadcast ? weft_group_broadcast(weft_server_group(echo.server), m, NULL) : weft_conn_send(c, m);
+    if (rc != WEFT_OK) {
+        weft_msg_unref(m);
+        give_up(c, rc);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    const struct option_set set = {
+        .program = "weft-echo",
+        .about = "a WebSocket server that sends each message back",
+        .version = weft_version(),
+        .tables = {serve_rows, behaviour_rows, limit_rows},
+    };
+    int status = options_read(&set, argc, argv, stdout, stderr);
+    int rc;
+
+    if (status != OPTIONS_RUN)
+        return status;
+    opts.on_message = on_message;
+    opts.slow_policy = (enum weft_slow_policy)slow_policy;
+    serve_begin(&opts);
+    rc = weft_server_new(&echo.server, &opts);
+    if (rc != WEFT_OK) {
+        fprintf(stderr, "weft-echo: cannot make the server: %s\n", weft_strerror(rc));
+        return rc == WEFT_E_INVAL ? 2 : 1;
+    }
+    return serve("weft-echo", echo.server, DEFAULT_PORT);
+}

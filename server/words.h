@@ -1,0 +1,32 @@
+/* What people may call themselves and say, and how fast: the checks of the chat that need nothing but their
+ * arguments.
+ *
+ * All text is UTF-8 already: the library and jansson let nothing else through. */
+#ifndef WEFT_SERVER_WORDS_H
+#define WEFT_SERVER_WORDS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A name of a person or a room: 1 to bytes_max bytes, something to be seen at both ends, and nothing that
+ * could make it look like another one or disturb the line it stands in: no control characters, no line
+ * separators, no marks that turn the direction of writing, no zero-width spaces. */
+bool words_is_name(const char *text, size_t bytes, size_t bytes_max);
+
+/* A message: 1 to bytes_max bytes, not of white space alone, no control characters but newline and tab. */
+bool words_is_message(const char *text, size_t bytes, size_t bytes_max);
+
+/* A token bucket: `burst` messages at once, and `per_second` in the long run. All zero is a full one. */
+struct words_bucket {
+    uint64_t at_ms;   /* when it was last looked at */
+    uint64_t missing; /* tokens to full, in thousandths */
+};
+
+/* Take one token.
+ *
+ * now_ms   from a clock that does not go back
+ * Returns  false when there is none */
+bool words_bucket_take(struct words_bucket *b, uint64_t now_ms, unsigned burst, unsigned per_second);
+
+#endif

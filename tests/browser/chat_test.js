@@ -1,0 +1,636 @@
+// Two pages in headless Chromium talk to each other:
+//     node chat_test.js PATH_TO_WEFT_CHAT [--screenshots DIRECTORY] [TEST...]
+//
+// The browser is driven by its DevTools protocol over two pipes, so nothing has to be installed beside node
+// and Chromium. Each page lives in a browser context of its own, as if two people had it open.
+'use strict';
+
+const assert = require('node:assert');
+const fs = require('node:fs');
+const os = require('node:os');
+const path = require('node:path');
+const {spawn} = require('node:child_process');
+const {TIMEOUT_MS, connect, run, sleep, startServer, within} = require('../chat/harness.js');
+
+const program = process.argv[2];
+const flag = process.argv.indexOf('--screenshots');
+const screenshots = flag > 0 ? process.argv.splice(flag, 2)[1] : null;
+const chromium = process.env.CHROMIUM || '/usr/bin/chromium';
+if (!program) {
+    console.error('usage: chat_test.js PATH_TO_WEFT_CHAT [--screenshots DIRECTORY] [TEST...]');
+    process.exit(2);
+}
+
+// Evaluated in the page.
+const TEXTS = '[...document.querySelectorAll("#log .said .text")].map((e) => e.textContent)';
+const MEMBERS = '[...document.querySelectorAll("#members li")].map((e) => e.dataset.name)';
+
+class Browser {
+    static async start() {
+        const browser = new Browser();
+        browser.directory = fs.mkdtempSync(path.join(os.tmpdir(), 'weft-chat-browser-'));
+        browser.process = spawn(
+            chromium,
+            [
+                '--headless',
+                '--no-sandbox',
+                '--disable-gpu',
+                '--disable-quic',
+                '--no-first-run',
+                '--disable-background-networking',
+                '--disable-component-update',
+                '--disable-sync',
+                '--disable-dev-shm-usage',
+                '--disable-extensions',
+                '--disable-breakpad',
+                '--mute-audio',
+                '--no-proxy-server',
+                '--remote-debugging-pipe',
+                `--user-data-dir=${browser.directory}`,
+                'about:blank',
+            ],
+            {stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'], detached: true}
+        );
+        browser.ended = new Promise((resolve) => browser.process.on('exit', resolve));
+        process.on('exit', () => browser.kill());
+        browser.calls = new Map();
+        browser.listeners = new Map(); // session -> function(method, params)
+        browser.nextId = 1;
+        browser.read(browser.process.stdio[4]);
+        await browser.call('Browser.getVersion');
+        return browser;
+    }
+
+    // Its own process group: the browser's helpers must not outlive the test.
+    kill() {
+        try {
+            process.kill(-this.process.pid, 'SIGKILL');
+        } catch {
+            /* all gone already */
+        }
+    }
+
+    read(pipe) {
+        let rest = Buffer.alloc(0);
+        pipe.on('error', () => {});
+        pipe.on('data', (data) => {
+            rest = Buffer.concat([rest, data]);
+            for (let end = rest.indexOf(0); end >= 0; end = rest.indexOf(0)) {
+                this.receive(JSON.parse(rest.subarray(0, end).toString('utf8')));
+                rest = rest.subarray(end + 1);
+            }
+        });
+    }
+
+    receive(message) {
+        if (message.id === undefined) {
+            const listener = this.listeners.get(message.sessionId);
+            if (listener) listener(message.method, message.params);
+            return;
+        }
+        const {resolve, reject, method} = this.calls.get(message.id);
+        this.calls.delete(message.id);
+        if (message.error) reject(new Error(`${method}: ${message.error.message}`));
+        else resolve(message.result);
+    }
+
+    call(method, params = {}, sessionId = undefined) {
+        const id = this.nextId++;
+        const answer = new Promise((resolve, reject) => this.calls.set(id, {resolve, reject, method}));
+        this.process.stdio[3].write(JSON.stringify({id, method, params, sessionId}) + '\0');
+        return within(answer, method);
+    }
+
+    async stop() {
+        await this.call('Browser.close').catch(() => {});
+        await within(this.ended, "the browser's end", 5000).catch(() => {});
+        this.kill();
+        fs.rmSync(this.directory, {recursive: true, force: true, maxRetries: 20, retryDelay: 100});
+    }
+}
+
+class Page {
+    static async open(browser, url, {phone = false, dark = false} = {}) {
+        const page = new Page();
+        page.browser = browser;
+        page.faults = []; // whatever the console calls an error
+        const {browserContextId} = await browser.call('Target.createBrowserContext');
+        const {targetId} = await browser.call('Target.createTarget', {url: 'about:blank', browserContextId});
+        const {sessionId} = await browser.call('Target.attachToTarget', {targetId, flatten: true});
+        page.session = sessionId;
+        page.context = browserContextId;
+        browser.listeners.set(sessionId, (method, params) => page.event(method, params));
+        for (const domain of ['Page', 'Runtime', 'Log']) await page.call(`${domain}.enable`);
+        await page.call('Emulation.setFocusEmulationEnabled', {enabled: true});
+        await page.call(
+            'Emulation.setDeviceMetricsOverride',
+            phone
+                ? {width: 390, height: 844, deviceScaleFactor: 2, mobile: true}
+                : {width: 1100, height: 760, deviceScaleFactor: 1, mobile: false}
+        );
+        await page.call('Emulation.setEmulatedMedia', {
+            features: [{name: 'prefers-color-scheme', value: dark ? 'dark' : 'light'}],
+        });
+        await page.call('Page.navigate', {url});
+        await page.until(
+            'document.readyState === "complete" && document.body.dataset.state === "open"',
+            'the page connects'
+        );
+        return page;
+    }
+
+    call(method, params) {
+        return this.browser.call(method, params, this.session);
+    }
+
+    event(method, params) {
+        if (method === 'Runtime.exceptionThrown')
+            this.faults.push(params.exceptionDetails.exception?.description || params.exceptionDetails.text);
+        else if (
+            method === 'Runtime.consoleAPICalled' &&
+            (params.type === 'error' || params.type === 'warning')
+        )
+            this.faults.push(params.args.map((a) => a.value).join(' '));
+        else if (method === 'Log.entryAdded' && params.entry.level === 'error')
+            this.faults.push(`${params.entry.text} ${params.entry.url || ''}`);
+    }
+
+    async evaluate(expression) {
+        const {result, exceptionDetails} = await this.call('Runtime.evaluate', {
+            expression,
+            returnByValue: true,
+            awaitPromise: true,
+        });
+        if (exceptionDetails)
+            throw new Error(
+                `${expression}: ${exceptionDetails.exception?.description || exceptionDetails.text}`
+            );
+        return result.value;
+    }
+
+    async until(condition, what, ms = TIMEOUT_MS) {
+        const end = Date.now() + ms;
+        for (;;) {
+            // Between two documents there is nothing to evaluate in.
+            if (await this.evaluate(condition).catch(() => false)) return;
+            if (Date.now() > end)
+                throw new Error(
+                    `${what}: not within ${ms} ms; ${await this.evaluate('document.body.innerText')}`
+                );
+            await sleep(25);
+        }
+    }
+
+    insert(text) {
+        return this.call('Input.insertText', {text});
+    }
+
+    async key(key, modifiers = 0) {
+        const codes = {Enter: 13, Tab: 9};
+        const params = {
+            key,
+            code: key,
+            modifiers,
+            windowsVirtualKeyCode: codes[key],
+            text: key === 'Enter' ? '\r' : undefined,
+        };
+        await this.call('Input.dispatchKeyEvent', {type: 'keyDown', ...params});
+        await this.call('Input.dispatchKeyEvent', {type: 'keyUp', ...params, text: undefined});
+    }
+
+    // By keyboard alone: the name has the focus when the page opens.
+    async join(room, name) {
+        assert.strictEqual(await this.focused(), 'name');
+        await this.insert(name);
+        await this.key('Tab');
+        assert.strictEqual(await this.focused(), 'room');
+        await this.evaluate('document.activeElement.select()');
+        await this.insert(room);
+        await this.key('Enter');
+        await this.untilState('joined');
+        assert.strictEqual(await this.focused(), 'text');
+    }
+
+    async say(text) {
+        await this.evaluate('document.getElementById("text").focus()');
+        await this.insert(text);
+        await this.key('Enter');
+    }
+
+    focused() {
+        return this.evaluate('document.activeElement.id');
+    }
+
+    untilState(state) {
+        return this.until(`document.body.dataset.state === ${JSON.stringify(state)}`, `the state ${state}`);
+    }
+
+    texts() {
+        return this.evaluate(TEXTS);
+    }
+
+    async untilText(text) {
+        await this.until(`${TEXTS}.includes(${JSON.stringify(text)})`, `the message ${JSON.stringify(text)}`);
+    }
+
+    members() {
+        return this.evaluate(MEMBERS);
+    }
+
+    untilMembers(...names) {
+        return this.until(`${MEMBERS}.join() === ${JSON.stringify(names.join())}`, `members ${names}`);
+    }
+
+    text(id) {
+        return this.evaluate(`document.getElementById(${JSON.stringify(id)}).textContent`);
+    }
+
+    async reload() {
+        await this.evaluate('window.isOld = true');
+        await this.call('Page.reload');
+        await this.until('!window.isOld && document.readyState === "complete"', 'the reload');
+    }
+
+    async screenshot(name) {
+        if (!screenshots) return;
+        const {data} = await this.call('Page.captureScreenshot', {format: 'png'});
+        fs.mkdirSync(screenshots, {recursive: true});
+        fs.writeFileSync(path.join(screenshots, `${name}.png`), Buffer.from(data, 'base64'));
+    }
+
+    async close() {
+        this.browser.listeners.delete(this.session);
+        await this.browser.call('Target.disposeBrowserContext', {browserContextId: this.context});
+    }
+
+    // Chromium calls each refused attempt to connect an error; no page can keep it from that.
+    assertNoFaults({disconnected = false} = {}) {
+        const faults = this.faults.filter(
+            (f) => !(disconnected && /^WebSocket connection to|ERR_CONNECTION_REFUSED/.test(f))
+        );
+        assert.deepStrictEqual(faults, []);
+        this.faults = [];
+    }
+}
+
+let server;
+let browser;
+const url = () => `http://127.0.0.1:${server.port}/`;
+const newPage = (options) => Page.open(browser, url(), options);
+
+async function pair(room) {
+    const ann = await newPage();
+    const bob = await newPage({phone: true, dark: true});
+    await ann.join(room, 'ann');
+    await bob.join(room, 'bob');
+    await ann.untilMembers('ann', 'bob');
+    return [ann, bob];
+}
+
+async function closeAll(pages, faults) {
+    for (const page of pages) {
+        page.assertNoFaults(faults);
+        await page.close();
+    }
+}
+
+const tests = {
+    async two_pages_talk_to_each_other() {
+        const first = await newPage();
+        await first.screenshot('join-desktop');
+        await first.join('garden', 'ann');
+        const second = await newPage({phone: true});
+        await second.screenshot('join-phone');
+        await second.join('garden', 'bob');
+        await first.untilMembers('ann', 'bob');
+        assert.deepStrictEqual(await second.members(), ['ann', 'bob']);
+        await first.say('Hello Bob');
+        await second.untilText('Hello Bob');
+        await first.untilText('Hello Bob');
+        assert.strictEqual(await first.evaluate('document.getElementById("text").value'), '');
+        await second.say('Hello Ann');
+        for (const page of [first, second]) await page.untilText('Hello Ann');
+        assert.deepStrictEqual(await first.texts(), ['Hello Bob', 'Hello Ann']);
+        assert.deepStrictEqual(await second.texts(), ['Hello Bob', 'Hello Ann']);
+        const own = 'document.querySelectorAll("#log .said[data-own]").length';
+        assert.strictEqual(await first.evaluate(own), 1);
+        assert.strictEqual(await second.evaluate(own), 1);
+        assert.ok(
+            await first.evaluate(
+                '[...document.querySelectorAll("#log time")].every((t) => !isNaN(Date.parse(t.dateTime)))'
+            )
+        );
+        await second.evaluate('document.getElementById("leave").click()');
+        await first.untilMembers('ann');
+        await first.until('document.getElementById("log").textContent.includes("bob went")', 'a notice');
+        assert.strictEqual(await second.focused(), 'room');
+        await closeAll([first, second]);
+    },
+
+    async typing_is_shown_and_goes_away() {
+        const [ann, bob] = await pair('typing');
+        await bob.evaluate('document.getElementById("text").focus()');
+        await bob.insert('I am');
+        await ann.until(
+            'document.getElementById("typing").textContent === "bob is typing\u2026"',
+            'the typing notice'
+        );
+        assert.strictEqual(await bob.text('typing'), '');
+        await bob.key('Enter');
+        await ann.untilText('I am');
+        await ann.until('document.getElementById("typing").textContent === ""', 'its end');
+        await bob.insert('again');
+        await ann.until('document.getElementById("typing").textContent !== ""', 'the typing notice again');
+        await ann.until('document.getElementById("typing").textContent === ""', 'its end by time', 8000);
+        await closeAll([ann, bob]);
+    },
+
+    async text_is_shown_as_it_was_written() {
+        const [ann, bob] = await pair('<i>room</i>');
+        const evil = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>&lt;';
+        const many =
+            'h\u00e9llo \u4f60\u597d \u0645\u0631\u062d\u0628\u0627 \u{1f469}\u200d\u{1f4bb} \u{1f1e9}';
+        await ann.say(evil);
+        await bob.untilText(evil);
+        await bob.say(many);
+        await ann.untilText(many);
+        await ann.evaluate('document.getElementById("text").focus()');
+        await ann.insert('one');
+        await ann.key('Enter', 8); // with Shift: a new line
+        await ann.insert('two');
+        await ann.key('Enter');
+        await bob.untilText('one\ntwo');
+        for (const page of [ann, bob]) {
+            assert.strictEqual(
+                await page.evaluate('document.querySelectorAll("#log img, #log script, #chat i").length'),
+                0
+            );
+            assert.strictEqual(await page.evaluate('typeof window.hacked'), 'undefined');
+            assert.strictEqual(await page.text('room-title'), '<i>room</i>');
+        }
+        await closeAll([ann, bob]);
+    },
+
+    async a_taken_name_is_explained() {
+        const ann = await newPage();
+        await ann.join('lobby', 'ann');
+        const other = await newPage();
+        await other.insert('ann');
+        await other.key('Enter');
+        await other.until(
+            'document.getElementById("join-error").textContent === "Name is taken."',
+            'the error'
+        );
+        assert.strictEqual(await other.focused(), 'name');
+        assert.strictEqual(
+            await other.evaluate('document.getElementById("name").getAttribute("aria-invalid")'),
+            'true'
+        );
+        await other.evaluate('document.activeElement.select()');
+        await other.insert('eve');
+        await other.key('Enter');
+        await other.untilState('joined');
+        assert.strictEqual(await other.text('room-title'), 'lobby');
+        await closeAll([ann, other]);
+    },
+
+    async a_message_that_is_too_long_stays_in_the_box() {
+        const ann = await newPage();
+        await ann.join('long', 'ann');
+        await ann.say('\u00e4'.repeat(2049));
+        assert.strictEqual(await ann.text('error'), 'This message is too long.');
+        assert.strictEqual(await ann.text('room-left'), '2 bytes too long');
+        assert.strictEqual(await ann.evaluate('document.getElementById("text").value.length'), 2049);
+        await ann.evaluate('document.getElementById("text").value = ""');
+        await ann.say('x'.repeat(4096));
+        await ann.untilText('x'.repeat(4096));
+        await closeAll([ann]);
+    },
+
+    async a_refused_message_comes_back_into_the_box() {
+        const ann = await newPage();
+        await ann.join('fast', 'ann');
+        await ann.evaluate(`(() => {
+            const text = document.getElementById('text');
+            for (let i = 0; i < 45; i++) { // without input events, so that no typing notices count
+                text.value = 'm' + i;
+                document.getElementById('composer').requestSubmit();
+            }
+        })()`);
+        await ann.until('document.getElementById("error").textContent === "Too fast."', 'the error');
+        await ann.until('/m44/.test(document.getElementById("text").value)', 'what was refused');
+        const back = await ann.evaluate('document.getElementById("text").value.split("\\n").length');
+        assert.strictEqual((await ann.texts()).length + back, 45);
+        await closeAll([ann]);
+    },
+
+    async a_reload_joins_again_and_shows_the_history_once() {
+        const [ann, bob] = await pair('reload');
+        for (const text of ['one', 'two', 'three']) {
+            await ann.say(text);
+            await bob.untilText(text);
+        }
+        await bob.reload();
+        await bob.untilState('joined');
+        await bob.untilText('three');
+        assert.deepStrictEqual(await bob.texts(), ['one', 'two', 'three']);
+        await ann.untilMembers('ann', 'bob');
+        await bob.say('back');
+        await ann.untilText('back');
+        await bob.untilText('back');
+        assert.deepStrictEqual(await bob.texts(), ['one', 'two', 'three', 'back']);
+        await closeAll([ann, bob]);
+    },
+
+    // The server lives on here, so its history holds what the page shows already.
+    async a_lost_connection_shows_each_message_once_when_it_is_back() {
+        const [ann, bob] = await pair('lost');
+        await ann.say('one');
+        await bob.untilText('one');
+        await bob.evaluate(`(() => {
+            document.getElementById('text').value = 'on its way';
+            document.getElementById('composer').requestSubmit();
+            dispatchEvent(new Event('offline'));
+        })()`);
+        await bob.untilState('waiting');
+        await ann.untilText('on its way');
+        await ann.say('missed');
+        await bob.untilState('joined');
+        await bob.untilText('missed');
+        await ann.untilText('missed');
+        for (const page of [ann, bob]) {
+            assert.deepStrictEqual(await page.texts(), ['one', 'on its way', 'missed']);
+            await page.untilMembers('ann', 'bob');
+        }
+        assert.strictEqual(await bob.evaluate('document.getElementById("text").value'), '');
+        assert.strictEqual(await bob.text('error'), '');
+        await closeAll([ann, bob]);
+    },
+
+    // As when the old connection is not known to be dead yet.
+    async who_comes_back_waits_for_the_name_to_be_free() {
+        const [ann, bob] = await pair('held');
+        await bob.evaluate('dispatchEvent(new Event("offline"))');
+        await ann.untilMembers('ann');
+        const holder = await connect({port: server.port});
+        const answer = holder.join('held', 'bob');
+        await bob.until(
+            'document.getElementById("status").textContent === "Your name is still in use, trying again"',
+            'the status'
+        );
+        assert.strictEqual((await answer).type, 'joined');
+        await holder.close();
+        await bob.untilState('joined');
+        await ann.untilMembers('ann', 'bob');
+        await closeAll([ann, bob]);
+    },
+
+    async who_reads_older_messages_is_not_moved() {
+        const [ann, bob] = await pair('scroll');
+        await ann.evaluate(`(() => {
+            for (let i = 0; i < 25; i++) {
+                document.getElementById('text').value = 'line ' + i + '\\n.\\n.\\n.';
+                document.getElementById('composer').requestSubmit();
+            }
+        })()`);
+        await bob.untilText('line 24\n.\n.\n.');
+        const atEnd =
+            '(({scrollHeight, scrollTop, clientHeight}) => scrollHeight - scrollTop - clientHeight < 60)' +
+            '(document.getElementById("log"))';
+        assert.ok(await bob.evaluate(atEnd));
+        await bob.evaluate('document.getElementById("log").scrollTop = 0');
+        await sleep(100);
+        await ann.say('news');
+        await bob.untilText('news');
+        assert.strictEqual(await bob.evaluate('document.getElementById("log").scrollTop'), 0);
+        assert.strictEqual(await bob.evaluate('document.getElementById("newer").hidden'), false);
+        await bob.evaluate('document.getElementById("newer").click()');
+        assert.ok(await bob.evaluate(atEnd));
+        assert.strictEqual(await bob.evaluate('document.getElementById("newer").hidden'), true);
+        await closeAll([ann, bob]);
+    },
+
+    async both_pages_come_back_by_themselves_after_a_restart() {
+        const [ann, bob] = await pair('restart');
+        await ann.say('before');
+        await bob.untilText('before');
+        assert.deepStrictEqual(await server.stop(), {code: 0, signal: null});
+        for (const page of [ann, bob]) {
+            await page.untilState('waiting');
+            assert.strictEqual(await page.text('status'), 'Reconnecting');
+            await page.until(
+                '/^in \\d+ s$/.test(document.getElementById("countdown").textContent)',
+                'the countdown'
+            );
+            assert.strictEqual(await page.evaluate('document.getElementById("retry-now").hidden'), false);
+        }
+        await ann.say('while it was away');
+        assert.match(await ann.text('error'), /^Not connected/);
+        await ann.screenshot('reconnecting-desktop');
+        await bob.screenshot('reconnecting-phone');
+        await sleep(1500); // some attempts fail
+        server = await startServer(program, ['--port', String(server.port)]);
+        await ann.untilState('joined');
+        await bob.untilState('joined');
+        await ann.untilMembers('ann', 'bob');
+        await ann.key('Enter');
+        await bob.untilText('while it was away');
+        await bob.say('after');
+        for (const page of [ann, bob]) {
+            await page.untilText('after');
+            assert.deepStrictEqual(await page.texts(), ['before', 'while it was away', 'after']);
+            assert.strictEqual(await page.text('status'), 'Connected');
+            assert.strictEqual(await page.text('countdown'), '');
+            assert.strictEqual(await page.text('error'), '');
+        }
+        await closeAll([ann, bob], {disconnected: true});
+    },
+
+    async the_page_tells_a_screen_reader_what_is_what() {
+        const ann = await newPage();
+        await ann.join('names', 'ann');
+        await ann.say('hello');
+        await ann.untilText('hello');
+        await ann.call('Accessibility.enable');
+        const {nodes} = await ann.call('Accessibility.getFullAXTree');
+        const seen = nodes.filter((n) => !n.ignored).map((n) => `${n.role?.value}:${n.name?.value || ''}`);
+        for (const wanted of [
+            'banner:',
+            'main:',
+            'heading:weft chat',
+            'heading:names',
+            'log:Messages',
+            'complementary:Here now: 1',
+            'list:Here now: 1',
+            'textbox:Message',
+            'button:Send',
+            'button:Leave',
+            'form:Write a message',
+            'status:',
+            'region:names',
+        ])
+            assert.ok(
+                seen.includes(wanted),
+                `${wanted} is in ${seen.filter((s) => !/InlineTextBox|StaticText/.test(s)).join(', ')}`
+            );
+        await closeAll([ann]);
+    },
+
+    async a_lively_room_looks_good() {
+        const pages = [];
+        for (const [name, options] of [
+            ['Ann', {}],
+            ['\u041e\u043b\u044c\u0433\u0430', {phone: true, dark: true}],
+            ['bob', {phone: true}],
+            ['Zo\u00eb', {dark: true}],
+        ]) {
+            const page = await newPage(options);
+            await page.join('lobby', name);
+            pages.push(page);
+        }
+        const [ann, olga, bob, zoe] = pages;
+        await ann.say('Morning! Has anybody tried the new loom?');
+        await ann.untilText('Morning! Has anybody tried the new loom?');
+        await bob.say('Yes, it holds the warp very still.');
+        await bob.say('And it does not mind a worker that sleeps on the job \u{1f604}');
+        await ann.untilText('And it does not mind a worker that sleeps on the job \u{1f604}');
+        await olga.say(
+            '\u041f\u0440\u0438\u0432\u0435\u0442! A longer thought: the weft goes over and under, one row after ' +
+                'the other, and each row is beaten up against the last before the next one begins.'
+        );
+        await zoe.say('\u00a1Hola! for (;;) {\n    weave();\n}');
+        await ann.untilText('\u00a1Hola! for (;;) {\n    weave();\n}');
+        await ann.say('Lovely.');
+        await olga.untilText('Lovely.');
+        await bob.evaluate('document.getElementById("text").focus()');
+        await bob.insert('writing\u2026');
+        await olga.until('document.getElementById("typing").textContent !== ""', 'the typing notice');
+        await ann.screenshot('chat-desktop');
+        await olga.screenshot('chat-phone-dark');
+        await bob.screenshot('chat-phone');
+        await zoe.screenshot('chat-desktop-dark');
+        for (const page of pages)
+            assert.ok(
+                await page.evaluate(
+                    '(({scrollWidth, scrollHeight}) => scrollWidth <= innerWidth && scrollHeight <= innerHeight)' +
+                        '(document.documentElement)'
+                ),
+                'the page itself does not scroll'
+            );
+        await closeAll(pages);
+    },
+};
+
+async function main() {
+    server = await startServer(program, ['--port', '0']);
+    browser = await Browser.start();
+    await run(Object.entries(tests), async () => {
+        await browser.stop();
+        assert.deepStrictEqual(await server.stop(), {code: 0, signal: null});
+    });
+}
+
+main().catch((e) => {
+    console.error(e);
+    process.exit(1);
+});

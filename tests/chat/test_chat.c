@@ -1,0 +1,701 @@
+/* The chat over a library that is played (fake_weft.h): one thread, a clock of its own, everything sent
+ * looked at. */
+#include "chat.h"
+#include "rooms.h"
+#include "web.h"
+
+#include "fake_weft.h"
+#include "unit.h"
+
+#include <jansson.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct chat *chat;
+static struct chat_time now_is;
+
+static struct chat_time now(void)
+{
+    return now_is;
+}
+
+static void begin(void)
+{
+    now_is = (struct chat_time){.steady_ms = 50, .wall_ms = 7000};
+    chat = chat_new(now);
+}
+
+static void end(void)
+{
+    chat_free(chat);
+    CU_ASSERT_EQUAL(fake_alive(), 0);
+}
+
+static weft_conn *come_in(void)
+{
+    weft_conn *c = fake_conn_new();
+
+    chat_on_open(c, chat);
+    return c;
+}
+
+static void go_out(weft_conn *c)
+{
+    chat_on_close(c, NULL, chat);
+    fake_conn_free(c);
+}
+
+static void send_bytes(weft_conn *c, enum weft_msg_type type, const char *data, size_t bytes)
+{
+    weft_msg *m = NULL;
+
+    now_is.steady_ms += 100; /* slow enough for the rate limit */
+    weft_msg_new(&m, type, data, bytes);
+    chat_on_message(c, m, chat);
+}
+
+static void send(weft_conn *c, const char *text)
+{
+    send_bytes(c, WEFT_TEXT, text, strlen(text));
+}
+
+__attribute__((format(printf, 2, 3))) static void sendf(weft_conn *c, const char *format, ...)
+{
+    char text[8192];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    send(c, text);
+}
+
+static weft_conn *come_as(const char *room, const char *name)
+{
+    weft_conn *c = come_in();
+
+    sendf(c, "{\"type\":\"join\",\"room\":\"%s\",\"name\":\"%s\"}", room, name);
+    return c;
+}
+
+static bool got(weft_conn *c, const char *wanted)
+{
+    const char *text = fake_take(c);
+
+    if (text && strcmp(text, wanted) == 0)
+        return true;
+    fprintf(stderr, "  wanted %s\n  got    %s\n", wanted, text ? text : "nothing");
+    return false;
+}
+
+static bool got_error(weft_conn *c, const char *reason)
+{
+    char wanted[256];
+
+    snprintf(wanted, sizeof wanted, "{\"type\":\"error\",\"reason\":\"%s\"}", reason);
+    return got(c, wanted);
+}
+
+#define GOT(c, wanted)       CU_ASSERT_TRUE(got(c, wanted))
+#define GOT_ERROR(c, reason) CU_ASSERT_TRUE(got_error(c, reason))
+#define GOT_NOTHING(c)       CU_ASSERT_EQUAL(fake_waiting(c), 0)
+
+static void forget(weft_conn *c)
+{
+    while (fake_take(c)) {
+    }
+}
+
+static void two_people_meet_talk_and_part(void)
+{
+    weft_conn *ann, *bob;
+
+    begin();
+    ann = come_as("lobby", "ann");
+    GOT(ann,
+        "{\"type\":\"joined\",\"room\":\"lobby\",\"name\":\"ann\",\"members\":[\"ann\"],\"history\":[]}");
+    bob = come_as("lobby", "bob");
+    GOT(bob, "{\"type\":\"joined\",\"room\":\"lobby\",\"name\":\"bob\",\"members\":[\"ann\",\"bob\"],"
+             "\"history\":[]}");
+    GOT(ann, "{\"type\":\"came\",\"name\":\"bob\"}");
+    send(ann, "{\"type\":\"say\",\"text\":\"hi\"}");
+    GOT(ann,
+        "{\"type\":\"said\",\"id\":7000001,\"room\":\"lobby\",\"name\":\"ann\",\"text\":\"hi\",\"at\":7000}");
+    GOT(bob,
+        "{\"type\":\"said\",\"id\":7000001,\"room\":\"lobby\",\"name\":\"ann\",\"text\":\"hi\",\"at\":7000}");
+    send(bob, "{\"type\":\"typing\"}");
+    GOT(ann, "{\"type\":\"typing\",\"name\":\"bob\"}");
+    GOT_NOTHING(bob);
+    send(bob, "{\"type\":\"leave\"}");
+    GOT(ann, "{\"type\":\"went\",\"name\":\"bob\"}");
+    GOT_NOTHING(bob);
+    send(ann, "{\"type\":\"say\",\"text\":\"alone\"}");
+    GOT_NOTHING(bob);
+    go_out(ann);
+    go_out(bob);
+    end();
+}
+
+static void who_drops_out_is_told_to_the_others(void)
+{
+    weft_conn *ann, *bob;
+
+    begin();
+    ann = come_as("lobby", "ann");
+    bob = come_as("lobby", "bob");
+    forget(ann);
+    go_out(bob);
+    GOT(ann, "{\"type\":\"went\",\"name\":\"bob\"}");
+    bob = come_as("lobby", "bob");
+    GOT(ann, "{\"type\":\"came\",\"name\":\"bob\"}");
+    go_out(bob);
+    go_out(ann);
+    end();
+}
+
+static void names_are_unique_in_a_room_only(void)
+{
+    weft_conn *a, *b;
+
+    begin();
+    a = come_as("lobby", "ann");
+    forget(a);
+    b = come_as("lobby", "ann");
+    GOT_ERROR(b, "name is taken");
+    GOT_NOTHING(a);
+    send(b, "{\"type\":\"join\",\"room\":\"attic\",\"name\":\"ann\"}");
+    GOT(b, "{\"type\":\"joined\",\"room\":\"attic\",\"name\":\"ann\",\"members\":[\"ann\"],\"history\":[]}");
+    GOT_NOTHING(a);
+    go_out(a);
+    go_out(b);
+    end();
+}
+
+static void a_second_join_moves_and_a_failing_one_does_not(void)
+{
+    weft_conn *ann, *bob, *eve;
+
+    begin();
+    ann = come_as("lobby", "ann");
+    bob = come_as("lobby", "bob");
+    eve = come_as("attic", "bob");
+    forget(ann);
+    forget(bob);
+    forget(eve);
+    send(bob, "{\"type\":\"join\",\"room\":\"attic\",\"name\":\"bob\"}");
+    GOT_ERROR(bob, "name is taken");
+    GOT_NOTHING(ann);
+    send(bob, "{\"type\":\"join\",\"room\":\"attic\",\"name\":\"rob\"}");
+    GOT(bob, "{\"type\":\"joined\",\"room\":\"attic\",\"name\":\"rob\",\"members\":[\"bob\",\"rob\"],"
+             "\"history\":[]}");
+    GOT(ann, "{\"type\":\"went\",\"name\":\"bob\"}");
+    GOT(eve, "{\"type\":\"came\",\"name\":\"rob\"}");
+    send(ann, "{\"type\":\"say\",\"text\":\"anybody?\"}");
+    GOT_NOTHING(bob);
+    go_out(ann);
+    go_out(bob);
+    go_out(eve);
+    end();
+}
+
+static void a_join_with_a_new_name_renames(void)
+{
+    weft_conn *ann, *bob;
+
+    begin();
+    ann = come_as("lobby", "ann");
+    bob = come_as("lobby", "bob");
+    forget(ann);
+    forget(bob);
+    send(bob, "{\"type\":\"join\",\"room\":\"lobby\",\"name\":\"rob\"}");
+    GOT(ann, "{\"type\":\"went\",\"name\":\"bob\"}");
+    GOT(ann, "{\"type\":\"came\",\"name\":\"rob\"}");
+    GOT(bob, "{\"type\":\"joined\",\"room\":\"lobby\",\"name\":\"rob\",\"members\":[\"ann\",\"rob\"],"
+             "\"history\":[]}");
+    send(bob, "{\"type\":\"join\",\"room\":\"lobby\",\"name\":\"rob\"}");
+    GOT(bob, "{\"type\":\"joined\",\"room\":\"lobby\",\"name\":\"rob\",\"members\":[\"ann\",\"rob\"],"
+             "\"history\":[]}");
+    GOT_NOTHING(ann);
+    go_out(ann);
+    go_out(bob);
+    end();
+}
+
+/* The texts of the history in a `joined`, with commas between. */
+static char *history_texts(const char *joined)
+{
+    json_t *in = json_loads(joined, JSON_REJECT_DUPLICATES, NULL);
+    json_t *history = json_object_get(in, "history");
+    static char text[65536];
+    size_t i;
+    json_t *said;
+
+    text[0] = '\0';
+    json_array_foreach(history, i, said)
+    {
+        if (i)
+            strcat(text, ",");
+        strcat(text, json_string_value(json_object_get(said, "text")));
+    }
+    CU_ASSERT_PTR_NOT_NULL(history);
+    json_decref(in);
+    return text;
+}
+
+static void who_joins_gets_the_last_hundred(void)
+{
+    char wanted[1024] = "";
+    weft_conn *ann, *bob;
+
+    begin();
+    ann = come_as("lobby", "ann");
+    for (int i = 0; i < 105; i++)
+        sendf(ann, "{\"type\":\"say\",\"text\":\"t%d\"}", i);
+    for (int i = 5; i < 105; i++)
+        sprintf(wanted + strlen(wanted), "%st%d", i > 5 ? "," : "", i);
+    bob = come_as("lobby", "bob");
+    CU_ASSERT_STRING_EQUAL(history_texts(fake_take(bob)), wanted);
+    send(ann, "{\"type\":\"say\",\"text\":\"next\"}");
+    GOT(bob, "{\"type\":\"said\",\"id\":7000106,\"room\":\"lobby\",\"name\":\"ann\",\"text\":\"next\",\"at\":"
+             "7000}");
+    go_out(ann);
+    go_out(bob);
+    end();
+}
+
+static void an_empty_room_keeps_its_history(void)
+{
+    weft_conn *ann;
+
+    begin();
+    ann = come_as("lobby", "ann");
+    send(ann, "{\"type\":\"say\",\"text\":\"remember\"}");
+    go_out(ann);
+    ann = come_as("lobby", "ann");
+    CU_ASSERT_STRING_EQUAL(history_texts(fake_take(ann)), "remember");
+    go_out(ann);
+    end();
+}
+
+static void the_room_empty_the_longest_makes_place(void)
+{
+    weft_conn *keeper, *walker;
+    char name[16];
+
+    begin();
+    keeper = come_as("kept", "keeper");
+    walker = come_as("r0", "walker");
+    for (int i = 0; i < ROOMS_MAX; i++) {
+        sendf(walker, "{\"type\":\"join\",\"room\":\"r%d\",\"name\":\"walker\"}", i);
+        sendf(walker, "{\"type\":\"say\",\"text\":\"t%d\"}", i);
+    }
+    forget(walker);
+    for (int i = 1; i < 3; i++) { /* r0 went for r255; asking for it again costs r3 */
+        snprintf(name, sizeof name, "t%d", i);
+        sendf(walker, "{\"type\":\"join\",\"room\":\"r%d\",\"name\":\"walker\"}", i);
+        CU_ASSERT_STRING_EQUAL(history_texts(fake_take(walker)), name);
+    }
+    send(walker, "{\"type\":\"join\",\"room\":\"r0\",\"name\":\"walker\"}");
+    CU_ASSERT_STRING_EQUAL(history_texts(fake_take(walker)), "");
+    send(walker, "{\"type\":\"join\",\"room\":\"r3\",\"name\":\"walker\"}");
+    CU_ASSERT_STRING_EQUAL(history_texts(fake_take(walker)), "");
+    send(walker, "{\"type\":\"join\",\"room\":\"r1\",\"name\":\"walker\"}");
+    CU_ASSERT_STRING_EQUAL(history_texts(fake_take(walker)), "t1");
+    CU_ASSERT_EQUAL(chat_figures(chat).rooms, 2);
+    go_out(keeper);
+    go_out(walker);
+    end();
+}
+
+static void there_are_so_many_rooms_and_no_more(void)
+{
+    weft_conn *people[ROOMS_MAX + 1];
+    char name[16];
+
+    begin();
+    for (int i = 0; i < ROOMS_MAX + 1; i++) {
+        snprintf(name, sizeof name, "r%d", i);
+        people[i] = come_as(name, "ann");
+    }
+    GOT_ERROR(people[ROOMS_MAX], "too many rooms");
+    send(people[ROOMS_MAX], "{\"type\":\"join\",\"room\":\"r7\",\"name\":\"bob\"}");
+    CU_ASSERT_PTR_NOT_NULL(strstr(fake_take(people[ROOMS_MAX]), "\"joined\""));
+    for (int i = 0; i < ROOMS_MAX + 1; i++)
+        go_out(people[i]);
+    end();
+}
+
+static void a_room_holds_so_many_and_no_more(void)
+{
+    static weft_conn *people[ROOM_MEMBERS_MAX + 1];
+    char name[16];
+
+    begin();
+    for (int i = 0; i < ROOM_MEMBERS_MAX + 1; i++) {
+        snprintf(name, sizeof name, "p%d", i);
+        people[i] = come_as("lobby", name);
+        forget(people[0]); /* all others hear at most a thousand notices */
+    }
+    GOT_ERROR(people[ROOM_MEMBERS_MAX], "room is full");
+    forget(people[3]);
+    send(people[3], "{\"type\":\"join\",\"room\":\"lobby\",\"name\":\"renamed\"}");
+    CU_ASSERT_PTR_NOT_NULL(strstr(fake_take(people[3]), "\"joined\""));
+    CU_ASSERT_EQUAL(chat_figures(chat).people, ROOM_MEMBERS_MAX);
+    for (int i = 0; i < ROOM_MEMBERS_MAX + 1; i++)
+        go_out(people[i]);
+    end();
+}
+
+static void whatever_is_malformed_is_answered_and_the_connection_lives_on(void)
+{
+    static const struct {
+        const char *text, *reason;
+    } bad[] = {
+        {"", "not a JSON object"},
+        {"hello", "not a JSON object"},
+        {"{", "not a JSON object"},
+        {"[]", "not a JSON object"},
+        {"null", "not a JSON object"},
+        {"\"say\"", "not a JSON object"},
+        {"{\"type\":\"leave\"} x", "not a JSON object"},
+        {"{\"type\":\"leave\",}", "not a JSON object"},
+        {"{'type':'leave'}", "not a JSON object"},
+        {"{\"type\":\"leave\",\"type\":\"leave\"}", "not a JSON object"},
+        {"{\"type\":\"le\\u0000ave\"}", "not a JSON object"},
+        {"{\"type\":\"\\ud800\"}", "not a JSON object"},
+        {"{\"type\":\"typing\",\"n\":1e999}", "not a JSON object"},
+        {"{\"type\":\"typing\",\"n\":99999999999999999999}", "not a JSON object"},
+        {"{}", "type must be join, say, typing or leave"},
+        {"{\"type\":1}", "type must be join, say, typing or leave"},
+        {"{\"type\":null}", "type must be join, say, typing or leave"},
+        {"{\"type\":\"Say\",\"text\":\"x\"}", "type must be join, say, typing or leave"},
+        {"{\"type\":\"joined\"}", "type must be join, say, typing or leave"},
+        {"{\"Type\":\"leave\"}", "type must be join, say, typing or leave"},
+        {"{\"type\":\"say\",\"text\":\"x\"}", "join a room first"},
+        {"{\"type\":\"typing\"}", "join a room first"},
+        {"{\"type\":\"leave\"}", "join a room first"},
+        {"{\"type\":\"join\"}", "room must be a name of 1 to 64 bytes"},
+        {"{\"type\":\"join\",\"room\":\"\",\"name\":\"a\"}", "room must be a name of 1 to 64 bytes"},
+        {"{\"type\":\"join\",\"room\":[\"a\"],\"name\":\"a\"}", "room must be a name of 1 to 64 bytes"},
+        {"{\"type\":\"join\",\"room\":\"a\\u202eb\",\"name\":\"a\"}", "room must be a name of 1 to 64 bytes"},
+        {"{\"type\":\"join\",\"room\":\"a\"}", "name must be a name of 1 to 32 bytes"},
+        {"{\"type\":\"join\",\"room\":\"a\",\"name\":5}", "name must be a name of 1 to 32 bytes"},
+        {"{\"type\":\"join\",\"room\":\"a\",\"name\":\"a\\nb\"}", "name must be a name of 1 to 32 bytes"},
+    };
+    weft_conn *ann;
+
+    begin();
+    ann = come_in();
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        send(ann, bad[i].text);
+        GOT_ERROR(ann, bad[i].reason);
+    }
+    send_bytes(ann, WEFT_BINARY, "{\"type\":\"leave\"}", 16);
+    GOT_ERROR(ann, "messages must be text");
+    CU_ASSERT_EQUAL(fake_close_code(ann), 0);
+    send(ann, "{\"type\":\"join\",\"room\":\"a\",\"name\":\"a\",\"more\":{\"x\":[1]}}");
+    CU_ASSERT_PTR_NOT_NULL(strstr(fake_take(ann), "\"joined\""));
+    CU_ASSERT_EQUAL(chat_figures(chat).errors, sizeof bad / sizeof bad[0] + 1);
+    go_out(ann);
+    end();
+}
+
+static void names_have_their_lengths(void)
+{
+    char long_room[66] = {0}, long_name[34] = {0};
+    weft_conn *ann;
+
+    begin();
+    memset(long_room, 'r', 65);
+    memset(long_name, 'n', 33);
+    ann = come_as(long_room, "ann");
+    GOT_ERROR(ann, "room must be a name of 1 to 64 bytes");
+    sendf(ann, "{\"type\":\"join\",\"room\":\"%s\",\"name\":\"%s\"}", long_room + 1, long_name);
+    GOT_ERROR(ann, "name must be a name of 1 to 32 bytes");
+    sendf(ann, "{\"type\":\"join\",\"room\":\"%s\",\"name\":\"%s\"}", long_room + 1, long_name + 1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(fake_take(ann), "\"joined\""));
+    go_out(ann);
+    end();
+}
+
+/* {"type":"say","text":"<piece> count times"} */
+static void say_many(weft_conn *c, const char *piece, size_t count)
+{
+    size_t room = 64 + strlen(piece) * count;
+    char *text = malloc(room), *at = text + sprintf(text, "{\"type\":\"say\",\"text\":\"");
+
+    for (size_t i = 0; i < count; i++)
+        at = stpcpy(at, piece);
+    strcpy(at, "\"}");
+    send(c, text);
+    free(text);
+}
+
+static void a_message_has_4096_bytes_however_it_is_written(void)
+{
+    weft_conn *ann;
+
+    begin();
+    ann = come_as("lobby", "ann");
+    forget(ann);
+    say_many(ann, "x", 4096);
+    CU_ASSERT_PTR_NOT_NULL(strstr(fake_take(ann), "\"said\""));
+    say_many(ann, "\\u0041", 4096);
+    CU_ASSERT_PTR_NOT_NULL(strstr(fake_take(ann), "AAAA"));
+    say_many(ann, "\\u00e4", 2048);
+    CU_ASSERT_PTR_NOT_NULL(strstr(fake_take(ann), "ää"));
+    say_many(ann, "x", 4097);
+    GOT_ERROR(ann, "text must be 1 to 4096 bytes without control characters");
+    say_many(ann, "ä", 2049);
+    GOT_ERROR(ann, "text must be 1 to 4096 bytes without control characters");
+    say_many(ann, "\\u001b", 1);
+    GOT_ERROR(ann, "text must be 1 to 4096 bytes without control characters");
+    say_many(ann, "", 1);
+    GOT_ERROR(ann, "text must be 1 to 4096 bytes without control characters");
+    say_many(ann, "x", CHAT_INPUT_BYTES_MAX);
+    GOT_ERROR(ann, "message is too long");
+    CU_ASSERT_EQUAL(fake_close_code(ann), 0);
+    go_out(ann);
+    end();
+}
+
+static void a_very_deep_object_is_refused(void)
+{
+    char text[CHAT_INPUT_BYTES_MAX];
+    weft_conn *ann;
+
+    begin();
+    ann = come_in();
+    memset(text, '[', sizeof text);
+    send_bytes(ann, WEFT_TEXT, text, sizeof text);
+    GOT_ERROR(ann, "not a JSON object");
+    go_out(ann);
+    end();
+}
+
+static void the_text_comes_out_as_it_went_in(void)
+{
+    const char *said = "{\"type\":\"say\",\"text\":\"<b>\\\"\\\\\\n\\t/ \xf0\x9f\x98\x80 \\u00e9\"}";
+    weft_conn *ann, *bob;
+
+    begin();
+    ann = come_as("lobby", "ann");
+    forget(ann);
+    send(ann, said);
+    GOT(ann,
+        "{\"type\":\"said\",\"id\":7000001,\"room\":\"lobby\",\"name\":\"ann\",\"text\":\"<b>\\\"\\\\\\n\\t/ "
+        "\xf0\x9f\x98\x80 \xc3\xa9\",\"at\":7000}");
+    bob = come_as("lobby", "bob");
+    CU_ASSERT_STRING_EQUAL(history_texts(fake_take(bob)), "<b>\"\\\n\t/ \xf0\x9f\x98\x80 \xc3\xa9");
+    go_out(ann);
+    go_out(bob);
+    end();
+}
+
+static void send_at_once(weft_conn *c, const char *text)
+{
+    weft_msg *m;
+
+    weft_msg_new(&m, WEFT_TEXT, text, strlen(text));
+    chat_on_message(c, m, chat);
+}
+
+static void who_talks_too_fast_is_told_and_may_go_on_later(void)
+{
+    weft_conn *ann;
+
+    begin();
+    ann = come_in(); /* its join takes no token back: 100 ms give one */
+    send(ann, "{\"type\":\"join\",\"room\":\"lobby\",\"name\":\"ann\"}");
+    forget(ann);
+    for (int i = 0; i < CHAT_BURST + 9; i++)
+        send_at_once(ann, "{\"type\":\"say\",\"text\":\"x\"}");
+    for (int i = 0; i < CHAT_BURST - 1; i++)
+        CU_ASSERT_PTR_NOT_NULL(strstr(fake_take(ann), "\"said\""));
+    for (int i = 0; i < 10; i++)
+        GOT_ERROR(ann, "too fast");
+    GOT_NOTHING(ann);
+    now_is.steady_ms += 1000 / CHAT_PER_SECOND;
+    send_at_once(ann, "{\"type\":\"say\",\"text\":\"x\"}");
+    CU_ASSERT_PTR_NOT_NULL(strstr(fake_take(ann), "\"said\""));
+    CU_ASSERT_EQUAL(chat_figures(chat).too_fast, 10);
+    CU_ASSERT_EQUAL(fake_close_code(ann), 0);
+    go_out(ann);
+    end();
+}
+
+static void who_never_stops_is_closed(void)
+{
+    weft_conn *ann;
+
+    begin();
+    ann = come_in();
+    for (int i = 0; i < CHAT_REFUSALS_MAX; i++)
+        send_at_once(ann, "x");
+    CU_ASSERT_EQUAL(fake_close_code(ann), 0);
+    send_at_once(ann, "x");
+    CU_ASSERT_EQUAL(fake_close_code(ann), WEFT_CLOSE_POLICY_VIOLATION);
+    CU_ASSERT_EQUAL(fake_waiting(ann), CHAT_REFUSALS_MAX);
+    go_out(ann);
+    end();
+}
+
+static void who_does_not_read_is_closed_instead_of_waited_for(void)
+{
+    weft_conn *ann, *bob;
+
+    begin();
+    ann = come_as("lobby", "ann");
+    forget(ann);
+    bob = come_in();
+    fake_stuff(bob, true);
+    send(bob, "{\"type\":\"join\",\"room\":\"lobby\",\"name\":\"bob\"}");
+    CU_ASSERT_EQUAL(fake_close_code(bob), WEFT_CLOSE_POLICY_VIOLATION);
+    GOT(ann, "{\"type\":\"came\",\"name\":\"bob\"}");
+    go_out(bob);
+    GOT(ann, "{\"type\":\"went\",\"name\":\"bob\"}");
+    go_out(ann);
+    end();
+}
+
+/* Whatever allocation of the library fails, nothing leaks, and afterwards the room works. */
+static void no_failing_allocation_breaks_a_room(void)
+{
+    for (unsigned n = 1; n < 24; n++) {
+        weft_conn *ann, *bob;
+        begin();
+        fake_fail_at(0);
+        ann = come_as("lobby", "ann");
+        forget(ann);
+        bob = come_in();
+        now_is.steady_ms += 1000;
+        fake_fail_at(n + 1); /* the first is the message that comes in */
+        for (int i = 0; i < 3; i++) {
+            weft_msg *m = NULL;
+            const char *texts[] = {"{\"type\":\"join\",\"room\":\"attic\",\"name\":\"bob\"}",
+                                   "{\"type\":\"join\",\"room\":\"lobby\",\"name\":\"bob\"}",
+                                   "{\"type\":\"say\",\"text\":\"x\"}"};
+            if (weft_msg_new(&m, WEFT_TEXT, texts[i], strlen(texts[i])) == WEFT_OK)
+                chat_on_message(bob, m, chat);
+        }
+        fake_fail_at(0);
+        go_out(bob);
+        forget(ann);
+        send(ann, "{\"type\":\"say\",\"text\":\"still here\"}");
+        CU_ASSERT_PTR_NOT_NULL(strstr(fake_take(ann), "still here"));
+        CU_ASSERT_EQUAL(chat_figures(chat).people, 1);
+        go_out(ann);
+        end();
+    }
+}
+
+static weft_request *ask(const char *method, const char *path, bool is_upgrade)
+{
+    weft_request *r = fake_request_new(method, path, is_upgrade);
+
+    web_answer(r, NULL, chat);
+    return r;
+}
+
+static void each_path_has_its_answer(void)
+{
+    static const struct {
+        const char *method, *path;
+        bool is_upgrade;
+        unsigned status;
+    } rows[] = {
+        {"GET", "/", false, 200},        {"HEAD", "/", false, 200},          {"POST", "/", false, 405},
+        {"GET", "/healthz", false, 200}, {"PUT", "/healthz", false, 405},    {"GET", "/metrics", false, 200},
+        {"GET", "/chat", true, 101},     {"GET", "/chat", false, 426},       {"DELETE", "/chat", false, 405},
+        {"GET", "/nothing", false, 404}, {"GET", "/nothing", true, 404},     {"POST", "/chat/", false, 404},
+        {"GET", "//", false, 404},       {"GET", "/index.html", false, 404},
+    };
+
+    begin();
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        weft_request *r = ask(rows[i].method, rows[i].path, rows[i].is_upgrade);
+        CU_ASSERT_EQUAL(fake_status(r), rows[i].status);
+        if (fake_status(r) == 405)
+            CU_ASSERT_STRING_EQUAL(fake_response_header(r, "Allow"), "GET, HEAD");
+        fake_request_free(r);
+    }
+    end();
+}
+
+static void the_page_lets_only_its_own_script_run(void)
+{
+    weft_request *r;
+    const char *policy;
+
+    begin();
+    r = ask("GET", "/", false);
+    policy = fake_response_header(r, "Content-Security-Policy");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(policy);
+    CU_ASSERT_PTR_NOT_NULL(strstr(policy, "default-src 'none'"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(policy, "script-src 'sha256-"));
+    CU_ASSERT_PTR_NULL(strstr(policy, "unsafe"));
+    CU_ASSERT_STRING_EQUAL(fake_response_header(r, "X-Content-Type-Options"), "nosniff");
+    CU_ASSERT_PTR_NOT_NULL(strstr(fake_body(r), "</html>"));
+    fake_request_free(r);
+    end();
+}
+
+static void the_figures_are_in_the_form_of_prometheus(void)
+{
+    weft_conn *ann;
+    weft_request *r;
+    const char *text;
+
+    begin();
+    ann = come_as("lobby", "ann");
+    send(ann, "{\"type\":\"say\",\"text\":\"x\"}");
+    r = ask("GET", "/metrics", false);
+    text = fake_body(r);
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "# TYPE weft_connections gauge\nweft_connections 7\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "\nweft_longest_handler_seconds 1.500002\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "\nweft_handover_seconds_bucket{le=\"0.000001\"} 1\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "\nweft_handover_seconds_bucket{le=\"0.000002\"} 3\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "\nweft_handover_seconds_bucket{le=\"0.262144\"} 190\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "\nweft_handover_seconds_bucket{le=\"+Inf\"} 210\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "\nweft_handover_seconds_count 210\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "\nweft_chat_rooms 1\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "\nweft_chat_people 1\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "\nweft_chat_said_total 1\n"));
+    fake_request_free(r);
+    go_out(ann);
+    end();
+}
+
+static const struct unit_case cases[] = {
+    CASE(two_people_meet_talk_and_part),
+    CASE(who_drops_out_is_told_to_the_others),
+    CASE(names_are_unique_in_a_room_only),
+    CASE(a_second_join_moves_and_a_failing_one_does_not),
+    CASE(a_join_with_a_new_name_renames),
+    CASE(who_joins_gets_the_last_hundred),
+    CASE(an_empty_room_keeps_its_history),
+    CASE(the_room_empty_the_longest_makes_place),
+    CASE(there_are_so_many_rooms_and_no_more),
+    CASE(a_room_holds_so_many_and_no_more),
+    CASE(whatever_is_malformed_is_answered_and_the_connection_lives_on),
+    CASE(names_have_their_lengths),
+    CASE(a_message_has_4096_bytes_however_it_is_written),
+    CASE(a_very_deep_object_is_refused),
+    CASE(the_text_comes_out_as_it_went_in),
+    CASE(who_talks_too_fast_is_told_and_may_go_on_later),
+    CASE(who_never_stops_is_closed),
+    CASE(who_does_not_read_is_closed_instead_of_waited_for),
+    CASE(no_failing_allocation_breaks_a_room),
+    CASE(each_path_has_its_answer),
+    CASE(the_page_lets_only_its_own_script_run),
+    CASE(the_figures_are_in_the_form_of_prometheus),
+};
+
+int main(int argc, char **argv)
+{
+    int failed = unit_main(argc, argv, "chat", cases, sizeof cases / sizeof cases[0]);
+
+    return failed;
+}

@@ -1,0 +1,69 @@
+/* An echo server that breaks one rule of its own free will, so that the conformance client can be seen to
+ * notice.
+ *
+ * Without a fault it passes every case. It knows nothing of weft; of the client's code it uses the row of
+ * octets, the reading of a frame's head and the accept value, never what it tests the client for. */
+#ifndef WEFT_CONFORMANCE_FAULTY_H
+#define WEFT_CONFORMANCE_FAULTY_H
+
+enum fault {
+    FAULT_NONE,
+    /* Not faults: odd but right, so the client must accept them. */
+    ODD_ONE_OCTET_WRITES,
+    ODD_FRAGMENTED_ECHO,
+    ODD_PING_BEFORE_ECHO, /* the echo waits for the pong */
+    /* The opening handshake. */
+    FAULT_SILENT,
+    FAULT_STATUS_200,
+    FAULT_WRONG_ACCEPT,
+    FAULT_EXTENSION,
+    FAULT_SUBPROTOCOL,
+    FAULT_CLOSES_AT_ONCE,
+    /* What the client sends against the rules is accepted. */
+    FAULT_IGNORES_RSV,
+    FAULT_SKIPS_RSV_FRAMES,
+    FAULT_TAKES_RESERVED_OPCODES,
+    FAULT_TAKES_LONG_CONTROL,
+    FAULT_TAKES_FRAGMENTED_CONTROL,
+    FAULT_TAKES_LONE_CONTINUATION,
+    FAULT_TAKES_TEXT_IN_MESSAGE,
+    /* UTF-8. */
+    FAULT_NO_UTF8_CHECK,
+    FAULT_UTF8_AT_MESSAGE_END,
+    FAULT_UTF8_AT_FRAME_END,
+    FAULT_UTF8_TOO_EARLY,
+    FAULT_TAKES_SURROGATES,
+    FAULT_UTF8_CODE_1002,
+    /* Pongs. */
+    FAULT_NO_PONG,
+    FAULT_MERGES_PONGS,
+    FAULT_EMPTY_PONG,
+    FAULT_PONG_AFTER_MESSAGE,
+    /* Echoes. */
+    FAULT_NO_ECHO,
+    FAULT_ECHOES_TWICE,
+    FAULT_ECHOES_TEXT_AS_BINARY,
+    FAULT_FLIPS_LAST_BIT,
+    FAULT_CUTS_LAST_OCTET,
+    FAULT_MASKS,
+    FAULT_SETS_RSV,
+    FAULT_LONG_LENGTH,
+    /* Closing. */
+    FAULT_NO_CLOSE_ANSWER,
+    FAULT_DROPS_WITHOUT_CLOSE,
+    FAULT_KEEPS_TCP,
+    FAULT_GOES_ON_AFTER_CLOSE,
+    FAULT_ANSWERS_1005,
+    FAULT_ANSWERS_1011,
+    FAULT_ANSWERS_ONE_OCTET,
+    FAULT_TAKES_BAD_CODES,
+    FAULT_TAKES_ONE_OCTET_CLOSE,
+    FAULT_TAKES_BAD_REASON,
+    FAULT_ERROR_CODE_1000,
+    FAULT_COUNT
+};
+
+/* Serves connections of a listening socket, one thread each, until the process ends. */
+void faulty_serve(int listener, enum fault fault);
+
+#endif

@@ -1,0 +1,290 @@
+/* Proves that the conformance client can fail: servers that break one rule each must fail exactly the cases
+ * that are about that rule, with the verdicts that belong to it, and an odd but right server must fail none.
+ *
+ *     self_test PATH-OF-CONFORMANCE
+ *
+ * Each row runs a server process on a free port and the client against it. Rows mostly wait for the client's
+ * timers, so some run at once. */
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "faulty.h"
+#include "ws.h"
+
+#define ROWS_AT_ONCE 16
+
+struct row {
+    const char *says;
+    enum fault fault;
+    const char *cases;   /* to run */
+    const char *fail;    /* the ids that must fail, in order; NULL: all that run */
+    const char *verdict; /* behaviour and close of each of them, NULL: any */
+    const char *option;  /* one more for the client, or NULL */
+};
+
+#define SOME     "1.1.1,1.1.3,1.2.7,2.2,3.1,5.3,7.1.1,7.3.2,7.7.2"
+#define BAD_UTF8 "6.3,6.6.1,6.6.3,6.8,6.10,6.11.5,6.12,6.13,6.14,6.15,6.16,6.17,6.18,6.19,6.20,6.21"
+
+/* clang-format off */
+static const struct row rows[] = {
+    {"one octet at a time is right", ODD_ONE_OCTET_WRITES, "1.1.1,1.1.3,1.2.6,2,3,4,5,6.2,6.6,7", "", NULL,
+     NULL},
+    {"echoes in fragments are right", ODD_FRAGMENTED_ECHO, "1,2.2,5,9.1.1,9.8.5,10", "", NULL, NULL},
+    {"pings of the server are right", ODD_PING_BEFORE_ECHO, "1,5.3,5.6,9.7.2", "", NULL, NULL},
+
+    {"silence", FAULT_SILENT, "1.1.1,3.1,7.1.6", NULL, "FAILED/FAILED", NULL},
+    {"status 200", FAULT_STATUS_200, "1.1.1,3.1,7.1.6", NULL, "FAILED/FAILED", NULL},
+    {"wrong accept value", FAULT_WRONG_ACCEPT, "1.1.1,3.1,7.1.6", NULL, "FAILED/FAILED", NULL},
+    {"unasked extension", FAULT_EXTENSION, "1.1.1,3.1,7.1.6", NULL, "FAILED/FAILED", NULL},
+    {"unasked subprotocol", FAULT_SUBPROTOCOL, "1.1.1,3.1,7.1.6", NULL, "FAILED/FAILED", NULL},
+    {"closes at once", FAULT_CLOSES_AT_ONCE, "1.1.1,2.2,5.3", NULL, "FAILED/FAILED", NULL},
+
+    {"ignores reserved bits", FAULT_IGNORES_RSV, "3.1,3.2,3.3,3.4,3.5,3.6", NULL, "FAILED/FAILED", NULL},
+    {"ignores reserved bits of a close", FAULT_IGNORES_RSV, "3.7", NULL, "OK/WRONG CODE", NULL},
+    {"skips frames with reserved bits", FAULT_SKIPS_RSV_FRAMES, "3.1,3.5,3.6,3.7", NULL, "OK/FAILED", NULL},
+    {"skips a frame before a ping", FAULT_SKIPS_RSV_FRAMES, "3.2,3.3,3.4", NULL, "FAILED/FAILED", NULL},
+    {"takes reserved opcodes", FAULT_TAKES_RESERVED_OPCODES, "4", NULL, "FAILED/FAILED", NULL},
+    {"takes long pings", FAULT_TAKES_LONG_CONTROL, "2", "2.5", "FAILED/FAILED", NULL},
+    {"takes long closes", FAULT_TAKES_LONG_CONTROL, "7.3", "7.3.6", "FAILED/WRONG CODE", NULL},
+    {"takes fragmented pings", FAULT_TAKES_FRAGMENTED_CONTROL, "5.1,5.2", "5.1", "FAILED/OK", NULL},
+    {"takes lone continuations", FAULT_TAKES_LONE_CONTINUATION, "5", "5.9 5.10 5.11 5.17", "FAILED/FAILED",
+     NULL},
+    {"takes a text inside a message", FAULT_TAKES_TEXT_IN_MESSAGE, "5", "5.18", "FAILED/FAILED", NULL},
+
+    {"does not check UTF-8", FAULT_NO_UTF8_CHECK, BAD_UTF8, NULL, "FAILED/FAILED", NULL},
+    {"checks UTF-8 at the end of the message", FAULT_UTF8_AT_MESSAGE_END, "6.1,6.2,6.3,6.4",
+     "6.4.1 6.4.2 6.4.3 6.4.4", "NON-STRICT/OK", NULL},
+    {"the same, forgiven", FAULT_UTF8_AT_MESSAGE_END, "6.4", "", NULL, "--allow-non-strict"},
+    {"checks UTF-8 at the end of the frame", FAULT_UTF8_AT_FRAME_END, "6.1,6.2,6.3,6.4", "6.4.3 6.4.4",
+     "NON-STRICT/OK", NULL},
+    {"fails cut code points", FAULT_UTF8_TOO_EARLY, "6.1,6.2,6.3,6.4", "6.2.3 6.2.4 6.4.2 6.4.4", NULL, NULL},
+    {"takes surrogates", FAULT_TAKES_SURROGATES, "6",
+     "6.3.1 6.3.2 6.20.1 6.20.2 6.20.3 6.20.4 6.20.5 6.20.6 6.20.7 "
+     "6.21.1 6.21.2 6.21.3 6.21.4 6.21.5 6.21.6 6.21.7 6.21.8", "FAILED/FAILED", NULL},
+    {"closes bad UTF-8 with 1002", FAULT_UTF8_CODE_1002, "6.3,6.6",
+     "6.3.1 6.3.2 6.6.1 6.6.3 6.6.4 6.6.6 6.6.8 6.6.10",
+     "OK/WRONG CODE", NULL},
+
+    {"no pong", FAULT_NO_PONG, "2.1,2.2,2.6,2.9,2.10,2.11,5.6,5.19", NULL, "FAILED/OK", NULL},
+    {"merges pongs", FAULT_MERGES_PONGS, "2.1,2.2,2.10", "2.10", "FAILED/OK", NULL},
+    {"empty pongs", FAULT_EMPTY_PONG, "2.1,2.2,2.3,2.9", "2.2 2.3 2.9", "FAILED/OK", NULL},
+    {"pongs after the message", FAULT_PONG_AFTER_MESSAGE, "2,5", "5.6 5.7 5.8 5.19 5.20", "FAILED/OK", NULL},
+
+    {"no echo", FAULT_NO_ECHO, "1.1.1,1.2.5,3.2,5.3,6.5.1,7.1.1,9.1.1",
+     "1.1.1 1.2.5 3.2 5.3 6.5.1 7.1.1 9.1.1", NULL, NULL},
+    {"echoes twice", FAULT_ECHOES_TWICE, "1.1.1,1.2.7,5.3,9.1.1,9.7.1,9.7.6", NULL, NULL, NULL},
+    {"echoes text as binary", FAULT_ECHOES_TEXT_AS_BINARY, "1.1.1,1.2.1,5.3,6.5.1,9.1.1,9.2.1,9.7.2,9.8.2,10",
+     "1.1.1 5.3 6.5.1 9.1.1 9.7.2 10.1.1", "FAILED/OK", NULL},
+    {"flips the last bit", FAULT_FLIPS_LAST_BIT, "1.2.2,6.5.1,9.1.6,9.2.1,9.4.1,9.6.1,9.8.2,9.8.1,10",
+     "1.2.2 6.5.1 9.1.6 9.2.1 9.4.1 9.6.1 9.8.2 10.1.1", "FAILED/OK", NULL},
+    {"cuts the last octet", FAULT_CUTS_LAST_OCTET, "1.1.1,1.2.2,9.2.6,9.8.2,10", "1.2.2 9.2.6 9.8.2 10.1.1",
+     "FAILED/OK", NULL},
+    {"masks", FAULT_MASKS, "1.1.1,2.2,5.3", NULL, NULL, NULL},
+    {"sets reserved bits", FAULT_SETS_RSV, "1.1.1,2.2,5.3", "1.1.1 5.3", NULL, NULL},
+    {"uses a longer length", FAULT_LONG_LENGTH, "1.1.1,1.1.3,1.2.7", "1.1.1", NULL, NULL},
+
+    {"no answer to a close", FAULT_NO_CLOSE_ANSWER, "1.1.1,2.7,7.1.1,7.7.2", NULL, "OK/UNCLEAN", NULL},
+    {"no answer to a bad close", FAULT_NO_CLOSE_ANSWER, "7.3.2", NULL, "OK/FAILED BY CLIENT", NULL},
+    {"drops TCP without a close", FAULT_DROPS_WITHOUT_CLOSE, SOME, "1.1.1 1.1.3 1.2.7 2.2 5.3 7.1.1 7.7.2",
+     "OK/UNCLEAN", NULL},
+    {"keeps TCP", FAULT_KEEPS_TCP, "1.1.1,2.7,7.1.1,7.7.2", NULL, "OK/UNCLEAN", NULL},
+    {"keeps TCP after an error", FAULT_KEEPS_TCP, "3.1,5.1,6.3.1,7.3.2", NULL, "OK/FAILED BY CLIENT", NULL},
+    {"goes on after its close", FAULT_GOES_ON_AFTER_CLOSE, "7.1.1,7.1.2,7.1.3,7.1.4,7.1.5",
+     "7.1.2 7.1.3 7.1.4 7.1.5",
+     "FAILED/OK", NULL},
+    {"1005 on the wire", FAULT_ANSWERS_1005, "7.3,7.7", "7.3.1", "FAILED/WRONG CODE", NULL},
+    {"answers with 1011", FAULT_ANSWERS_1011, "7.1.1,7.3,7.7.2,7.7.9",
+     "7.1.1 7.3.1 7.3.2 7.3.3 7.3.4 7.3.5 7.7.2",
+     "FAILED/WRONG CODE", NULL},
+    {"answers with 1011 elsewhere", FAULT_ANSWERS_1011, "1.1.1,2.7,9.7.1", NULL, "OK/WRONG CODE", NULL},
+    {"answers with one octet", FAULT_ANSWERS_ONE_OCTET, "1.1.1,3.1", NULL, "OK/WRONG CODE", NULL},
+    {"takes codes that may not be sent", FAULT_TAKES_BAD_CODES, "7.9", NULL, "FAILED/WRONG CODE", NULL},
+    {"takes a close of one octet", FAULT_TAKES_ONE_OCTET_CLOSE, "7.3", "7.3.2", "FAILED/WRONG CODE", NULL},
+    {"takes a reason that is not UTF-8", FAULT_TAKES_BAD_REASON, "7.3,7.5", "7.5.1", "FAILED/WRONG CODE",
+     NULL},
+    {"errors with 1000", FAULT_ERROR_CODE_1000, "2.5,3.1,3.7,4.1.1,5.1,5.18,6.3.1", NULL, "OK/WRONG CODE",
+     NULL},
+
+    {"no fault", FAULT_NONE, "1,2,3,4,5,6,7,9,10", "", NULL, "--jobs=16"},
+};
+/* clang-format on */
+#define ROW_COUNT (sizeof rows / sizeof rows[0])
+
+struct trial {
+    const struct row *row;
+    pid_t server;
+    pid_t client;
+    int output;
+};
+
+static void must(bool holds, const char *what)
+{
+    if (!holds) {
+        perror(what);
+        exit(2);
+    }
+}
+
+static int listen_somewhere(unsigned *port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof address;
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    must(listener >= 0 && bind(listener, (struct sockaddr *)&address, length) == 0, "bind");
+    must(listen(listener, 128) == 0, "listen");
+    must(getsockname(listener, (struct sockaddr *)&address, &length) == 0, "getsockname");
+    *port = ntohs(address.sin_port);
+    return listener;
+}
+
+static pid_t start_server(int listener, enum fault fault)
+{
+    pid_t pid = fork();
+
+    must(pid >= 0, "fork");
+    if (pid == 0)
+        faulty_serve(listener, fault);
+    close(listener);
+    return pid;
+}
+
+static pid_t start_client(const char *program, const struct row *row, unsigned port, int *output)
+{
+    char url[64];
+    int ends[2];
+    pid_t pid;
+
+    snprintf(url, sizeof url, "ws://127.0.0.1:%u", port);
+    must(pipe(ends) == 0, "pipe");
+    pid = fork();
+    must(pid >= 0, "fork");
+    if (pid == 0) {
+        dup2(ends[1], STDOUT_FILENO);
+        close(ends[0]);
+        close(ends[1]);
+        execl(program, program, url, "--jobs", "64", "--cases", row->cases, row->option, (char *)NULL);
+        perror(program);
+        _exit(2);
+    }
+    close(ends[1]);
+    *output = ends[0];
+    return pid;
+}
+
+static struct trial start(const char *program, const struct row *row)
+{
+    struct trial t = {.row = row};
+    unsigned port;
+    int listener = listen_somewhere(&port);
+
+    fflush(stdout);
+    t.server = start_server(listener, row->fault);
+    t.client = start_client(program, row, port, &t.output);
+    return t;
+}
+
+static void read_all(int fd, struct octets *text)
+{
+    uint8_t buffer[4096];
+    ssize_t n;
+
+    while ((n = read(fd, buffer, sizeof buffer)) > 0)
+        octets_put(text, buffer, (size_t)n);
+    octets_put(text, "", 1);
+    close(fd);
+}
+
+/* The ids of the cases that the client printed as not good; false when one has another verdict than wanted.
+ */
+static bool collect(char *text, const char *verdict, struct octets *ids, const char **sum)
+{
+    bool right = true;
+
+    for (char *save, *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+        char id[16], behaviour[32], end[32], both[80];
+
+        *sum = line;
+        if (sscanf(line, "%15s behaviour %31[^,], close %31[^,],", id, behaviour, end) != 3)
+            continue;
+        octets_put(ids, " ", ids->bytes > 0);
+        octets_put(ids, id, strlen(id));
+        snprintf(both, sizeof both, "%s/%s", behaviour, end);
+        right = right && (!verdict || strcmp(verdict, both) == 0);
+    }
+    octets_put(ids, "", 1);
+    return right;
+}
+
+static bool is_as_told(const struct row *row, char *text, int status)
+{
+    struct octets ids = {0};
+    const char *sum = "";
+    bool verdicts_right = collect(text, row->verdict, &ids, &sum), right;
+
+    right = row->fail ? strcmp(row->fail, (char *)ids.data) == 0 : strncmp(sum, "0 passed, ", 10) == 0;
+    right = right && verdicts_right && WIFEXITED(status) && WEXITSTATUS(status) == (ids.bytes > 1);
+    printf("%-40s %s\n", row->says, right ? "as told" : "NOT AS TOLD");
+    if (!right)
+        printf("    wanted %s, %s\n    got    %s, verdicts %s, exit status %d, %s\n",
+               row->fail ? row->fail : "all failing", row->verdict ? row->verdict : "any", (char *)ids.data,
+               verdicts_right ? "right" : "wrong", WEXITSTATUS(status), sum);
+    octets_fini(&ids);
+    return right;
+}
+
+static bool finish(struct trial *t)
+{
+    struct octets text = {0};
+    char *copy;
+    int status;
+    bool right;
+
+    read_all(t->output, &text);
+    must(waitpid(t->client, &status, 0) == t->client, "waitpid");
+    kill(t->server, SIGKILL);
+    must(waitpid(t->server, NULL, 0) == t->server, "waitpid");
+    copy = strdup((char *)text.data);
+    must(copy, "strdup");
+    right = is_as_told(t->row, (char *)text.data, status);
+    if (!right)
+        puts(copy);
+    free(copy);
+    octets_fini(&text);
+    return right;
+}
+
+/* RFC 6455 section 1.3: client and faulty server share this computation, so neither can prove it. */
+static bool accept_is_that_of_the_rfc(void)
+{
+    char accept[WS_ACCEPT_CHARS + 1];
+
+    ws_accept_of("dGhlIHNhbXBsZSBub25jZQ==", accept);
+    return strcmp(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=") == 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct trial trials[ROWS_AT_ONCE];
+    size_t wrong = !accept_is_that_of_the_rfc();
+
+    if (argc != 2) {
+        fprintf(stderr, "usage: %s PATH-OF-CONFORMANCE\n", argv[0]);
+        return 2;
+    }
+    for (size_t first = 0, running; first < ROW_COUNT; first += running) {
+        for (running = 0; running < ROWS_AT_ONCE && first + running < ROW_COUNT; running++)
+            trials[running] = start(argv[1], &rows[first + running]);
+        for (size_t i = 0; i < running; i++)
+            wrong += !finish(&trials[i]);
+    }
+    printf("%zu rows, %zu not as told\n", ROW_COUNT, wrong);
+    return wrong == 0 ? 0 : 1;
+}

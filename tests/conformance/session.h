@@ -1,0 +1,87 @@
+/* One case on one connection: its steps, its timers, its record.
+ *
+ * The session owns its socket and never waits: the engine polls the descriptor and calls session_turn with
+ * what poll said and the time.
+ *
+ * States only go forward: CONNECTING, OPENING, OPEN, CLOSING (the tester's Close frame is on its way), CLOSED
+ * (the peer's has come), GONE (TCP has ended). When the peer closes first, OPEN goes straight to CLOSED.
+ *
+ * session.c has the states and timers, script.c the steps, incoming.c the peer's octets. */
+#ifndef WEFT_CONFORMANCE_SESSION_H
+#define WEFT_CONFORMANCE_SESSION_H
+
+#include "case.h"
+#include "handshake.h"
+#include "outgoing.h"
+#include "record.h"
+
+#define MS_NS             1000000u
+#define OPENING_LIMIT_MS  5000u
+#define CLOSE_ANSWER_MS   1000u
+#define TCP_DROP_MS       1000u
+#define MESSAGE_BYTES_MAX (32u << 20)
+#define EVENTS_MAX        64u
+
+enum session_state { CONNECTING, OPENING, OPEN, CLOSING, CLOSED, GONE };
+
+enum timer { TIMER_PHASE, TIMER_PAUSE, TIMER_KILL, TIMER_CLOSE, TIMER_LIMIT, TIMER_COUNT };
+
+struct session_options {
+    unsigned patience; /* factor on all times that the peer is given */
+    bool verbose;
+};
+
+struct session {
+    const struct conf_case *c;
+    const struct session_options *options;
+    int fd;
+    enum session_state state;
+    bool deaf; /* the peer broke the protocol, its octets cannot be read any more */
+    char key[WS_KEY_CHARS + 1];
+    uint64_t deadline_ns[TIMER_COUNT]; /* 0: not running */
+    const struct step *next;           /* step to run */
+    struct octets held;                /* the part of a begun frame that is not written yet */
+    const struct step *rounds;         /* the messages that are sent one at a time */
+    uint32_t rounds_left;
+    struct outgoing out;
+    bool out_blocked;
+    struct octets in;
+    struct octets message;  /* fragments so far */
+    uint8_t message_opcode; /* 0: none begun */
+    struct record record;
+};
+
+void session_start(struct session *s, const struct conf_case *c, const struct target *t,
+                   const struct session_options *options, uint64_t now_ns);
+short session_poll_events(const struct session *s);
+/* 0: none. */
+uint64_t session_deadline_ns(const struct session *s);
+void session_turn(struct session *s, short revents, uint64_t now_ns);
+/* The tester itself was busy for so long: the peer is not charged for it. */
+void session_postpone(struct session *s, uint64_t busy_ns);
+void session_fini(struct session *s);
+
+/* For script.c and incoming.c. */
+void session_timer(struct session *s, enum timer timer, uint32_t ms, uint64_t now_ns);
+/* One frame, at once and in one piece. */
+void session_frame(struct session *s, uint8_t first_octet, const uint8_t *payload, size_t bytes);
+/* Sends a Close frame; the first one of the connection is the tester's when it is open. */
+void session_close(struct session *s, int code, const struct payload *reason, uint64_t now_ns);
+/* The peer broke the protocol: close with the code, and listen no more. */
+void session_fail(struct session *s, int code, const char *trouble, uint64_t now_ns);
+/* Records an event; a case closed by the tester ends when the record is complete, or can only be wrong. */
+void session_event(struct session *s, struct event event, uint64_t now_ns);
+void session_peer_closed(struct session *s, const uint8_t *payload, size_t bytes, uint64_t now_ns);
+void session_trace(const struct session *s, const char *arrow, uint8_t first_octet, size_t bytes);
+
+/* script.c: runs steps up to the next pause; goes on after it if the connection is still open. */
+void script_run(struct session *s, uint64_t now_ns);
+void script_resume(struct session *s, uint64_t now_ns);
+/* True: it was the echo that a round waits for and was taken; also when it is a wrong one, which ends the
+ * rounds. False: an event like others. */
+bool script_round(struct session *s, struct event *event, uint64_t now_ns);
+
+/* incoming.c: reads as many frames as are complete. */
+void incoming_read(struct session *s, uint64_t now_ns);
+
+#endif
