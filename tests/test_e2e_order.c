@@ -550,6 +550,29 @@ ALL_MODES(on_open_may_send_and_close)
     WAIT_FOR(t->closed == 1);
 }
 
+/* The end comes while a worker is on its way to on_open. */
+ALL_MODES(a_client_that_leaves_at_once_is_opened_and_closed_or_refused)
+{
+    unsigned rounds = unit_is_slow() ? 300 : 800;
+    weft_stats s;
+
+    CU_ASSERT_FATAL(e2e_start(t));
+    for (unsigned i = 0; i < rounds; i++) {
+        struct client k;
+        CU_ASSERT(client_connect(&k, t->port));
+        CU_ASSERT(client_ask(&k, "/", NULL));
+        if (i % 3 == 0)
+            client_say(&k, "bye");
+        if (i % 2)
+            client_reset(&k);
+        else
+            client_close(&k);
+    }
+    WAIT_FOR((s = e2e_stats(t), s.accepted == rounds && s.refused + s.closed == rounds));
+    CU_ASSERT_EQUAL(t->opened, s.opened);
+    CU_ASSERT_EQUAL(t->closed, s.opened);
+}
+
 static void use_when_closed(weft_conn *c, const weft_close_info *info, struct seen *s)
 {
     weft_close_info again;
@@ -710,6 +733,7 @@ static const struct unit_case cases[] = {
     CASE(a_fault_does_not_wait_for_ever_for_a_handler),
     CASE(messages_before_the_peers_close_are_handled_before_on_close),
     CASE(on_open_may_send_and_close),
+    CASE(a_client_that_leaves_at_once_is_opened_and_closed_or_refused),
     CASE(the_reason_of_the_peer_is_told),
     CASE(a_handle_outlives_its_server),
     CASE(senders_in_other_threads_survive_every_ending),

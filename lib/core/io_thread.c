@@ -97,13 +97,16 @@ void io_thread_bury(struct io_thread *io, struct weft_conn *c)
     io->dead = c;
 }
 
-/* C2: io touches none of them afterwards. */
+/* C2: io touches none of them afterwards. A worker that runs it already may find the event before the inbox is notified, and
+ * drop the library's reference: hence one more. */
 static void bury_the_dead(struct io_thread *io) ON_IO
 {
     while (io->dead) {
         struct weft_conn *c = io->dead;
         io->dead = c->all_next;
+        conn_ref(c);
         conn_notify(c, CONN_EVENT_CLOSED);
+        conn_unref(c);
     }
 }
 
