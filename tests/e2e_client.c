@@ -95,7 +95,10 @@ void client_reset(struct client *k)
     client_close(k);
 }
 
-void client_end(struct client *k) { shutdown(k->fd, SHUT_WR); }
+void client_end(struct client *k)
+{
+    shutdown(k->fd, SHUT_WR);
+}
 
 /* --- writing --- */
 
@@ -115,7 +118,10 @@ bool client_put(struct client *k, const void *bytes, size_t n)
     return true;
 }
 
-bool client_put_text(struct client *k, const char *text) { return client_put(k, text, strlen(text)); }
+bool client_put_text(struct client *k, const char *text)
+{
+    return client_put(k, text, strlen(text));
+}
 
 size_t client_put_until_full(struct client *k, const void *bytes, size_t n, int quiet_ms)
 {
@@ -181,7 +187,10 @@ bool client_send(struct client *k, unsigned opcode, const void *payload, size_t 
     return sent;
 }
 
-bool client_say(struct client *k, const char *text) { return client_send(k, CLIENT_TEXT, text, strlen(text)); }
+bool client_say(struct client *k, const char *text)
+{
+    return client_send(k, CLIENT_TEXT, text, strlen(text));
+}
 
 bool client_say_close(struct client *k, unsigned code)
 {
@@ -253,7 +262,8 @@ static size_t parse_frame(const struct client *k, struct frame *f, bool *is_bad)
     }
     if (have - head < n)
         return 0;
-    *f = (struct frame){.opcode = p[0] & 15, .is_final = p[0] & 0x80, .payload = p + head, .bytes = (size_t)n};
+    *f =
+        (struct frame){.opcode = p[0] & 15, .is_final = p[0] & 0x80, .payload = p + head, .bytes = (size_t)n};
     return head + (size_t)n;
 }
 
@@ -277,7 +287,10 @@ enum client_result client_next_within(struct client *k, struct frame *f, int tim
     }
 }
 
-enum client_result client_next(struct client *k, struct frame *f) { return client_next_within(k, f, PATIENCE_MS); }
+enum client_result client_next(struct client *k, struct frame *f)
+{
+    return client_next_within(k, f, PATIENCE_MS);
+}
 
 enum client_result client_hear(struct client *k, struct frame *f)
 {
@@ -294,7 +307,8 @@ enum client_result client_hear(struct client *k, struct frame *f)
 
 bool frame_is(const struct frame *f, unsigned opcode, const char *text)
 {
-    return f->opcode == opcode && f->is_final && f->bytes == strlen(text) && memcmp(f->payload, text, f->bytes) == 0;
+    return f->opcode == opcode && f->is_final && f->bytes == strlen(text) &&
+           memcmp(f->payload, text, f->bytes) == 0;
 }
 
 unsigned frame_code(const struct frame *f)
@@ -318,7 +332,8 @@ static bool finish_close(struct client *k, const struct frame *f)
 bool client_hears_close(struct client *k, unsigned code)
 {
     struct frame f;
-    return client_hear(k, &f) == CLIENT_OK && f.opcode == CLIENT_CLOSE && frame_code(&f) == code && finish_close(k, &f);
+    return client_hear(k, &f) == CLIENT_OK && f.opcode == CLIENT_CLOSE && frame_code(&f) == code &&
+           finish_close(k, &f);
 }
 
 unsigned client_skip_to_close(struct client *k)
@@ -382,6 +397,7 @@ bool client_open(struct client *k, uint16_t port)
 {
     char head[1024];
 
-    return client_connect(k, port) && client_ask(k, "/", NULL) && client_status(k, head, sizeof head) == 101 &&
+    return client_connect(k, port) && client_ask(k, "/", NULL) &&
+           client_status(k, head, sizeof head) == 101 &&
            strstr(head, "\r\nSec-WebSocket-Accept: " CLIENT_ACCEPT "\r\n");
 }

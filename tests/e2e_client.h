@@ -1,9 +1,9 @@
 /* A small blocking WebSocket client for the end-to-end tests.
  *
- * It shares no code with the library, so that a mistake of one is not made by the other too. It writes what it is told,
- * byte for byte, and reads frame by frame. Every call is bounded in time: one that waits longer than the
- * patience answers CLIENT_TIMEOUT (or false), which no test expects. Its calls make no CUnit assertions, so any thread may use
- * a client of its own. */
+ * It shares no code with the library, so that a mistake of one is not made by the other too. It writes what
+ * it is told, byte for byte, and reads frame by frame. Every call is bounded in time: one that waits longer
+ * than the patience answers CLIENT_TIMEOUT (or false), which no test expects. Its calls make no CUnit
+ * assertions, so any thread may use a client of its own. */
 #ifndef WEFT_TESTS_E2E_CLIENT_H
 #define WEFT_TESTS_E2E_CLIENT_H
 

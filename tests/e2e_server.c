@@ -12,8 +12,8 @@
 
 #include "base/mem.h"
 
-/* Far beyond what anything takes, on a loaded machine under a sanitizer too. A case that has waited in vain once waits
- * less for the rest. */
+/* Far beyond what anything takes, on a loaded machine under a sanitizer too. A case that has waited in vain
+ * once waits less for the rest. */
 #define PATIENCE_US      20000000u
 #define LOST_PATIENCE_US 100000u
 
@@ -68,7 +68,10 @@ bool gate_pass(struct gate *g)
     return passed;
 }
 
-void gate_open(struct gate *g) { atomic_store(&g->is_open, 1); }
+void gate_open(struct gate *g)
+{
+    atomic_store(&g->is_open, 1);
+}
 
 /* --- messages --- */
 
@@ -103,7 +106,10 @@ int e2e_send(weft_conn *c, weft_msg *m)
 
 /* --- the watched callbacks --- */
 
-struct seen *e2e_seen(const weft_conn *c) { return weft_conn_data(c); }
+struct seen *e2e_seen(const weft_conn *c)
+{
+    return weft_conn_data(c);
+}
 
 static struct seen *enter(weft_conn *c, struct e2e *t, const char *what)
 {
@@ -120,7 +126,10 @@ static struct seen *enter(weft_conn *c, struct e2e *t, const char *what)
     return s;
 }
 
-static void leave(struct seen *s) { atomic_store(&s->in_callback, false); }
+static void leave(struct seen *s)
+{
+    atomic_store(&s->in_callback, false);
+}
 
 static void on_request(weft_request *r, void *app)
 {
@@ -244,7 +253,8 @@ static int listen_with_small_buffers(struct e2e *t)
 
 static int listen_anywhere(struct e2e *t)
 {
-    return t->socket_bytes ? listen_with_small_buffers(t) : weft_server_listen_tcp(t->server, NULL, 0, &t->port);
+    return t->socket_bytes ? listen_with_small_buffers(t)
+                           : weft_server_listen_tcp(t->server, NULL, 0, &t->port);
 }
 
 bool e2e_start(struct e2e *t)

@@ -2,12 +2,13 @@
  *
  * A case is written once and runs in pool mode and inline mode, with one and with two I/O threads:
  *     ALL_MODES(close_comes_last) { ... CU_ASSERT(e2e_start(t)); ... }
- * POOL_MODES is for cases whose handlers block. t is made anew for each mode; behind the case the server is stopped, and then
- * no block of the library may be left.
+ * POOL_MODES is for cases whose handlers block. t is made anew for each mode; behind the case the server is
+ * stopped, and then no block of the library may be left.
  *
- * Behind every case stand the promises that hold always, checked in each callback of the server: open first, close last and exactly
- * once, never two callbacks of one connection at the same time. What goes wrong in a callback is noted by e2e_fault, which any
- * thread may call, and fails the case at its end: CUnit's own assertions belong to the thread that runs the case. */
+ * Behind every case stand the promises that hold always, checked in each callback of the server: open first,
+ * close last and exactly once, never two callbacks of one connection at the same time. What goes wrong in a
+ * callback is noted by e2e_fault, which any thread may call, and fails the case at its end: CUnit's own
+ * assertions belong to the thread that runs the case. */
 #ifndef WEFT_TESTS_E2E_SERVER_H
 #define WEFT_TESTS_E2E_SERVER_H
 
@@ -31,13 +32,13 @@ struct e2e_mode {
 /* What is known of one connection; lives as long as the case. */
 struct seen {
     struct e2e *t;
-    weft_conn *conn;          /* under t->lock; NULL once on_close has begun */
+    weft_conn *conn; /* under t->lock; NULL once on_close has begun */
     uint64_t id;
     atomic_bool in_callback;
     _Atomic unsigned opened, messages, drains, closed;
-    weft_close_info info;     /* set before closed is 1 */
+    weft_close_info info; /* set before closed is 1 */
     char reason[128];
-    _Atomic uint64_t number;  /* the case's own */
+    _Atomic uint64_t number; /* the case's own */
 };
 
 /* Handlers wait here until the case opens it. */
@@ -49,22 +50,23 @@ struct gate {
 struct e2e {
     struct gate gate; /* outlives the handlers that wait in it, as a case's own frame does not */
     const struct e2e_mode *mode;
-    weft_server_opts opts;    /* the case fills in what it needs before e2e_start; app and callbacks are set there */
+    weft_server_opts opts; /* filled in by the case before e2e_start, which sets app and callbacks */
     weft_server *server;
     uint16_t port;
-    int socket_bytes;         /* what the system may keep for each socket of the server, so that full comes soon; 0: as usual */
+    int socket_bytes; /* kept by the system for each socket of the server; small: soon full; 0: as usual */
 
-    /* The case's own callbacks, called inside the watched ones; without on_message each message is sent back. */
+    /* The case's own callbacks, called inside the watched ones; without on_message each message is sent
+     * back. */
     void (*on_request)(weft_request *r, struct e2e *t);
     void (*on_open)(weft_conn *c, struct seen *s);
     void (*on_message)(weft_conn *c, weft_msg *m, struct seen *s);
     void (*on_drain)(weft_conn *c, struct seen *s);
     void (*on_close)(weft_conn *c, const weft_close_info *info, struct seen *s);
-    void *arg;                /* the case's own */
+    void *arg; /* the case's own */
 
     _Atomic unsigned requests, opened, messages, drains, closed;
     _Atomic unsigned faults;
-    char fault[256];          /* the first one */
+    char fault[256]; /* the first one */
     pthread_mutex_t lock;
     struct seen *seen[E2E_CONNS_MAX]; /* in the order in which on_open began */
     _Atomic unsigned seen_count;
@@ -102,7 +104,10 @@ bool e2e_is_past(uint64_t *until_us); /* a short pause; true: the patience is ov
 void e2e_in_modes(const char *name, void (*body)(struct e2e *t), bool with_inline);
 #define MODES_(name, with_inline)                                                                            \
     static void name##_body(struct e2e *t);                                                                  \
-    static void name(void) { e2e_in_modes(#name, name##_body, with_inline); }                                \
+    static void name(void)                                                                                   \
+    {                                                                                                        \
+        e2e_in_modes(#name, name##_body, with_inline);                                                       \
+    }                                                                                                        \
     static void name##_body(struct e2e *t)
 #define ALL_MODES(name)  MODES_(name, true)
 #define POOL_MODES(name) MODES_(name, false)

@@ -1,4 +1,5 @@
-/* Handlers that block, from end to end (promise P5): the I/O role never waits for them, and others get threads of their own. */
+/* Handlers that block, from end to end (promise P5): the I/O role never waits for them, and others get
+ * threads of their own. */
 #include "e2e_server.h"
 
 #include <stdlib.h>
@@ -45,8 +46,8 @@ static uint64_t echo_latency_us(struct client *k, unsigned rounds)
     return result;
 }
 
-/* The comparison is with the same machine a moment before, and generous: what a loop that waits for the sleeper would show is two
- * seconds, not milliseconds. */
+/* The comparison is with the same machine a moment before, and generous: what a loop that waits for the
+ * sleeper would show is two seconds, not milliseconds. */
 POOL_MODES(a_sleeping_handler_costs_other_connections_nothing)
 {
     struct client sleeper, other;
@@ -241,7 +242,8 @@ POOL_MODES(messages_wait_for_the_end_of_on_open)
     client_close(&k);
 }
 
-/* Producer and consumer at once: a thread of the program that sends without end keeps nothing from being received. */
+/* Producer and consumer at once: a thread of the program that sends without end keeps nothing from being
+ * received. */
 struct flood {
     weft_conn *conn;
     _Atomic int is_over;

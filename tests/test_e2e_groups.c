@@ -302,7 +302,8 @@ ALL_MODES(a_burst_of_broadcasts_costs_few_writes)
             for (int n = 0; n < 8; n++)
                 CU_ASSERT(client_hears(&k[i], "burst"));
     }
-    WAIT_FOR(e2e_stats(t).writes - before >= BURSTS * CONNS); /* counted behind the call, so perhaps behind its effect */
+    WAIT_FOR(e2e_stats(t).writes - before >=
+             BURSTS * CONNS); /* counted behind the call, so perhaps behind its effect */
     writes = e2e_stats(t).writes - before;
     if (t->mode->is_inline && t->mode->io_threads == 1)
         CU_ASSERT_EQUAL(writes, BURSTS * CONNS); /* the I/O thread itself was busy with the handler */

@@ -1,7 +1,8 @@
-/* What an idle connection costs in memory: ten thousand of them, held by a child process since each process has its own limit of descriptors.
+/* What an idle connection costs in memory: ten thousand of them, held by a child process since each process
+ * has its own limit of descriptors.
  *
- * Measured is what the library has taken from malloc; the figure is printed. It is held to its limit only without a sanitizer, whose
- * allocator tells other figures and adds to each block. */
+ * Measured is what the library has taken from malloc; the figure is printed. It is held to its limit only
+ * without a sanitizer, whose allocator tells other figures and adds to each block. */
 #include "e2e_server.h"
 
 #include <malloc.h>
@@ -21,7 +22,8 @@ static unsigned count_possible(unsigned wanted)
     getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
-    return limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur > wanted + 200 ? wanted : (unsigned)limit.rlim_cur - 200;
+    return limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur > wanted + 200 ? wanted
+                                                                            : (unsigned)limit.rlim_cur - 200;
 }
 
 /* The child: open them all, say so, and hold them until told to end. */
@@ -94,8 +96,8 @@ static void measure(bool is_inline, unsigned io_threads, unsigned count)
     CU_ASSERT_EQUAL(write(down[1], &port, sizeof port), sizeof port);
     CU_ASSERT_EQUAL(read(up[0], &opened, sizeof opened), sizeof opened);
     CU_ASSERT_EQUAL(opened, count);
-    WAIT_FOR((weft_server_stats(server, &s), s.connections == count &&
-                                                 weft_group_count(weft_server_group(server)) == count));
+    WAIT_FOR((weft_server_stats(server, &s),
+              s.connections == count && weft_group_count(weft_server_group(server)) == count));
     each = (heap_bytes() - heap) / count;
     printf("  %u idle connections (%s, %u I/O threads): %zu bytes of heap each, %zu resident\n", count,
            is_inline ? "inline" : "pool", io_threads, each, (resident_bytes() - resident) / count);

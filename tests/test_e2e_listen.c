@@ -147,7 +147,8 @@ static uint64_t cpu_us(void)
     struct rusage u;
 
     getrusage(RUSAGE_SELF, &u);
-    return (uint64_t)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000000 + (uint64_t)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+    return (uint64_t)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000000 +
+           (uint64_t)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
 }
 
 /* The limit that leaves room for so many more descriptors. */
@@ -167,10 +168,12 @@ struct nofile {
     uint64_t paused_cpu_us, accept_pauses;
 };
 
-/* The server's side, in a process of its own. 0: all went well. The parent connects ten clients, of which four find a descriptor. */
+/* The server's side, in a process of its own. 0: all went well. The parent connects ten clients, of which
+ * four find a descriptor. */
 static int serve_with_few_descriptors(const struct e2e_mode *mode, int to_parent, int from_parent)
 {
-    weft_server_opts opts = {.size = sizeof opts, .io_threads = mode->io_threads, .inline_handlers = mode->is_inline};
+    weft_server_opts opts = {
+        .size = sizeof opts, .io_threads = mode->io_threads, .inline_handlers = mode->is_inline};
     weft_stats s = {.size = sizeof s};
     struct nofile told = {0};
     struct rlimit limit;
@@ -179,7 +182,8 @@ static int serve_with_few_descriptors(const struct e2e_mode *mode, int to_parent
     struct timespec quiet = {.tv_nsec = 500000000};
 
     weft_log_to(WEFT_LOG_OFF, NULL, NULL);
-    if (weft_server_new(&server, &opts) != WEFT_OK || weft_server_listen_tcp(server, NULL, 0, &told.port) != WEFT_OK ||
+    if (weft_server_new(&server, &opts) != WEFT_OK ||
+        weft_server_listen_tcp(server, NULL, 0, &told.port) != WEFT_OK ||
         weft_server_start(server) != WEFT_OK)
         return 1;
     getrlimit(RLIMIT_NOFILE, &limit);

@@ -1,5 +1,5 @@
-/* When memory runs out: in a scripted session with a bit of everything, each allocation of the library fails once. The session may then end
- * as it likes, but it ends: no crash, no hang, nothing left. */
+/* When memory runs out: in a scripted session with a bit of everything, each allocation of the library fails
+ * once. The session may then end as it likes, but it ends: no crash, no hang, nothing left. */
 #include "e2e_server.h"
 
 #include <stdio.h>
@@ -151,7 +151,8 @@ ALL_MODES(a_session_survives_the_failure_of_each_allocation)
         if (mem_live_blocks() != live)
             failed = n;
         if (failed)
-            printf("  with allocation %u failing: %lld blocks are left\n", n, (long long)(mem_live_blocks() - live));
+            printf("  with allocation %u failing: %lld blocks are left\n", n,
+                   (long long)(mem_live_blocks() - live));
     }
     CU_ASSERT_EQUAL(failed, 0);
     CU_ASSERT(n > 40);

@@ -1,5 +1,5 @@
-/* Order and lifecycle of a connection, from end to end (promises P1, P2, P3 and P4). That open comes first, close last and once, and
- * callbacks one at a time, is checked behind every case by e2e_server.c. */
+/* Order and lifecycle of a connection, from end to end (promises P1, P2, P3 and P4). That open comes first,
+ * close last and once, and callbacks one at a time, is checked behind every case by e2e_server.c. */
 #include "e2e_server.h"
 
 #include <stdio.h>
@@ -115,7 +115,8 @@ ALL_MODES(a_slow_consumer_gets_all_in_order)
         client_close(&k[i]);
 }
 
-/* More connections than one publication of the I/O thread holds become ready in one turn, and none is done in its first run. */
+/* More connections than one publication of the I/O thread holds become ready in one turn, and none is done
+ * in its first run. */
 ALL_MODES(many_connections_ready_at_once_are_all_run)
 {
     enum { CONNS = 150, EACH = 12 };
@@ -287,8 +288,14 @@ static void *send_in_turns(void *arg, unsigned parity)
     return NULL;
 }
 
-static void *send_even(void *arg) { return send_in_turns(arg, 0); }
-static void *send_odd(void *arg) { return send_in_turns(arg, 1); }
+static void *send_even(void *arg)
+{
+    return send_in_turns(arg, 0);
+}
+static void *send_odd(void *arg)
+{
+    return send_in_turns(arg, 1);
+}
 
 ALL_MODES(a_send_that_happened_before_another_leaves_before_it)
 {
@@ -350,7 +357,8 @@ static void send_large(weft_conn *c, weft_msg *m, struct seen *s)
 
 ALL_MODES(messages_of_every_length_form_arrive_whole)
 {
-    static const size_t lengths[] = {0, 1, 125, 126, 127, 2047, 2048, 2049, 65535, 65536, 65537, 300000, 1048576};
+    static const size_t lengths[] = {0,    1,     125,   126,   127,    2047,   2048,
+                                     2049, 65535, 65536, 65537, 300000, 1048576};
     struct client k;
 
     t->on_message = send_large;
@@ -591,7 +599,10 @@ ALL_MODES(the_reason_of_the_peer_is_told)
     t->on_close = use_when_closed;
     CU_ASSERT_FATAL(e2e_start(t));
     CU_ASSERT(e2e_open(t, &k));
-    CU_ASSERT(client_send(&k, CLIENT_CLOSE, "\x0f\xa0" "gr\xc3\xbc\xc3\x9f dich", 14));
+    CU_ASSERT(client_send(&k, CLIENT_CLOSE,
+                          "\x0f\xa0"
+                          "gr\xc3\xbc\xc3\x9f dich",
+                          14));
     CU_ASSERT(client_hears_close(&k, 4000));
     client_close(&k);
     WAIT_FOR(t->closed == 1);
@@ -630,7 +641,8 @@ ALL_MODES(a_handle_outlives_its_server)
     client_close(&k);
 }
 
-/* Every thread uses the handle while it is closed by another; whatever comes first, nothing worse than E_CLOSED. */
+/* Every thread uses the handle while it is closed by another; whatever comes first, nothing worse than
+ * E_CLOSED. */
 static void *use_until_closed(void *arg)
 {
     struct sender *s = arg;

@@ -1,5 +1,5 @@
-/* Backpressure in both directions, from end to end (promise P7): what is not handled is not read, what is not read by the peer blocks its
- * sender, and everything in between is bounded. */
+/* Backpressure in both directions, from end to end (promise P7): what is not handled is not read, what is
+ * not read by the peer blocks its sender, and everything in between is bounded. */
 #include "e2e_server.h"
 
 #include <stdio.h>
@@ -239,7 +239,7 @@ static void begin_producing(struct producer *p, weft_conn *c)
     pthread_create(&p->thread, NULL, produce_until_closed, p);
 }
 
-/* The producer is blocked: its count stands still, and the outbox is above the low mark that would wake it. */
+/* The producer is blocked: its count stands still, and the outbox is above the mark that would wake it. */
 static bool blocks(struct producer *p)
 {
     unsigned before;
@@ -280,7 +280,8 @@ ALL_MODES(send_blocks_while_the_peer_does_not_read_and_goes_on_when_it_does)
     client_close(&k);
 }
 
-static void a_blocked_sender_is_woken(struct e2e *t, void (*end)(struct e2e *t, weft_conn *c, struct client *k))
+static void a_blocked_sender_is_woken(struct e2e *t,
+                                      void (*end)(struct e2e *t, weft_conn *c, struct client *k))
 {
     struct producer p[3];
     struct client k;
@@ -336,12 +337,27 @@ static void by_peers_close(struct e2e *t, weft_conn *c, struct client *k)
     client_say_close(k, 1000);
 }
 
-ALL_MODES(close_wakes_blocked_senders) { a_blocked_sender_is_woken(t, by_close); }
-ALL_MODES(abort_wakes_blocked_senders) { a_blocked_sender_is_woken(t, by_abort); }
-ALL_MODES(stop_wakes_blocked_senders) { a_blocked_sender_is_woken(t, by_stop); }
-ALL_MODES(a_reset_wakes_blocked_senders) { a_blocked_sender_is_woken(t, by_reset); }
+ALL_MODES(close_wakes_blocked_senders)
+{
+    a_blocked_sender_is_woken(t, by_close);
+}
+ALL_MODES(abort_wakes_blocked_senders)
+{
+    a_blocked_sender_is_woken(t, by_abort);
+}
+ALL_MODES(stop_wakes_blocked_senders)
+{
+    a_blocked_sender_is_woken(t, by_stop);
+}
+ALL_MODES(a_reset_wakes_blocked_senders)
+{
+    a_blocked_sender_is_woken(t, by_reset);
+}
 /* Inline, nothing is read from a peer that does not read: there the write timeout ends it. */
-POOL_MODES(the_peers_close_wakes_blocked_senders) { a_blocked_sender_is_woken(t, by_peers_close); }
+POOL_MODES(the_peers_close_wakes_blocked_senders)
+{
+    a_blocked_sender_is_woken(t, by_peers_close);
+}
 
 static void by_waiting(struct e2e *t, weft_conn *c, struct client *k)
 {
@@ -383,7 +399,8 @@ ALL_MODES(try_send_says_again_and_on_drain_tells_when_there_is_room)
     client_close(&k);
 }
 
-/* Sends only from on_open and on_drain, only as much as there is room for; s->number counts what is left to send. */
+/* Sends only from on_open and on_drain, only as much as there is room for; s->number counts what is left to
+ * send. */
 static void produce_while_there_is_room(weft_conn *c, struct seen *s)
 {
     while (atomic_load(&s->number)) {
@@ -657,7 +674,8 @@ ALL_MODES(drop_newest_keeps_what_is_queued_and_counts_the_rest)
     CU_ASSERT(dropped > 0);
     CU_ASSERT_EQUAL(weft_conn_dropped(c), dropped);
     CU_ASSERT_EQUAL(s.dropped_oldest + s.closed_slow + s.dropped_closed, 0);
-    while (got < COUNT - dropped && client_hear(&slow, &f) == CLIENT_OK && (got == 0 || number_in(&f) > last)) {
+    while (got < COUNT - dropped && client_hear(&slow, &f) == CLIENT_OK &&
+           (got == 0 || number_in(&f) > last)) {
         last = number_in(&f);
         got++;
     }
@@ -689,7 +707,8 @@ ALL_MODES(drop_oldest_keeps_the_latest_and_counts_the_rest)
     s = e2e_stats(t);
     CU_ASSERT(s.dropped_oldest > 0);
     CU_ASSERT_EQUAL(s.closed_slow + s.dropped_closed, 0);
-    /* An I/O thread that did not get to run for so long that twice the bound came together misses new ones too. */
+    /* An I/O thread that did not get to run for so long that twice the bound came together misses new ones
+     * too. */
     dropped = (unsigned)(s.dropped_oldest + s.dropped_newest);
     CU_ASSERT_EQUAL(weft_conn_dropped(c), dropped);
     while (got < COUNT - dropped && client_hear(&slow, &f) == CLIENT_OK) {

@@ -8,7 +8,8 @@
 /* Send the request, expect this status; head gets the whole response. */
 static bool gets(struct e2e *t, struct client *k, const char *request, int status, char *head, size_t room)
 {
-    return client_connect(k, t->port) && client_put_text(k, request) && client_status(k, head, room) == status;
+    return client_connect(k, t->port) && client_put_text(k, request) &&
+           client_status(k, head, room) == status;
 }
 
 static void accept_richly(weft_request *r, struct e2e *t)
@@ -20,10 +21,12 @@ static void accept_richly(weft_request *r, struct e2e *t)
         strcmp(weft_request_query(r), "a=1&b=2") != 0 || !weft_request_is_upgrade(r) ||
         strncmp(weft_request_peer(r), "127.0.0.1:", 10) != 0)
         e2e_fault(t, "the request is not told as it was sent");
-    if (!weft_request_header(r, "x-TWICE", 1) || strcmp(weft_request_header(r, "X-Twice", 1), "second") != 0 ||
-        weft_request_header(r, "X-Twice", 2) || weft_request_header(r, "X-None", 0))
+    if (!weft_request_header(r, "x-TWICE", 1) ||
+        strcmp(weft_request_header(r, "X-Twice", 1), "second") != 0 || weft_request_header(r, "X-Twice", 2) ||
+        weft_request_header(r, "X-None", 0))
         e2e_fault(t, "the headers are not told as they were sent");
-    if (!weft_request_offers(r, "chat.v2") || weft_request_offers(r, "chat") || weft_request_offers(r, "CHAT.V2"))
+    if (!weft_request_offers(r, "chat.v2") || weft_request_offers(r, "chat") ||
+        weft_request_offers(r, "CHAT.V2"))
         e2e_fault(t, "the subprotocols are not told as they were sent");
     how.subprotocol = "chat";
     if (weft_request_accept(r, &how) != WEFT_E_INVAL)
@@ -51,8 +54,9 @@ ALL_MODES(an_acceptance_carries_subprotocol_and_headers)
     t->on_open = check_subprotocol;
     CU_ASSERT_FATAL(e2e_start(t));
     CU_ASSERT(client_connect(&k, t->port));
-    CU_ASSERT(client_ask(&k, "/chat%20room?a=1&b=2",
-                         "X-Twice: first\r\nX-Twice: second\r\nSec-WebSocket-Protocol: chat.v1, chat.v2\r\n"));
+    CU_ASSERT(
+        client_ask(&k, "/chat%20room?a=1&b=2",
+                   "X-Twice: first\r\nX-Twice: second\r\nSec-WebSocket-Protocol: chat.v1, chat.v2\r\n"));
     CU_ASSERT_EQUAL(client_status(&k, head, sizeof head), 101);
     CU_ASSERT(strstr(head, "\r\nSec-WebSocket-Protocol: chat.v2\r\n") != NULL);
     CU_ASSERT(strstr(head, "\r\nX-Room: 7\r\n") != NULL);
@@ -326,7 +330,10 @@ ALL_MODES(a_deferred_request_outlives_its_server)
     client_close(&k);
 }
 
-static void decide_nothing(weft_request *r, struct e2e *t) { (void)r, (void)t; }
+static void decide_nothing(weft_request *r, struct e2e *t)
+{
+    (void)r, (void)t;
+}
 
 ALL_MODES(a_request_without_a_decision_is_answered_with_500)
 {
@@ -432,10 +439,14 @@ ALL_MODES(what_is_no_request_is_refused)
     } asked[] = {
         {"\x16\x03\x01\x02\r\n\r\n", 400},
         {"GET / HTTP/1.1\r\n\r\n", 400},
-        {"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 12\r\n"
-         "Sec-WebSocket-Key: " CLIENT_KEY "\r\n\r\n", 426},
-        {"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-         "Sec-WebSocket-Key: short\r\n\r\n", 400},
+        {"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: "
+         "12\r\n"
+         "Sec-WebSocket-Key: " CLIENT_KEY "\r\n\r\n",
+         426},
+        {"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: "
+         "13\r\n"
+         "Sec-WebSocket-Key: short\r\n\r\n",
+         400},
     };
 
     CU_ASSERT_FATAL(e2e_start(t));

@@ -1,4 +1,5 @@
-/* The end of a server: stop in all its ways, and many servers one after another (promise P4, and the contract of weft_server_stop). */
+/* The end of a server: stop in all its ways, and many servers one after another (promise P4, and the
+ * contract of weft_server_stop). */
 #include "e2e_server.h"
 
 #include <stdio.h>
@@ -40,7 +41,8 @@ ALL_MODES(stop_sends_1001_behind_what_was_sent_before)
     for (int i = 0; i < CONNS; i++)
         CU_ASSERT(e2e_open(t, &k[i]));
     for (int i = 0; i < COUNT; i++)
-        CU_ASSERT_EQUAL(weft_group_broadcast(weft_server_group(t->server), e2e_text("before"), NULL), WEFT_OK);
+        CU_ASSERT_EQUAL(weft_group_broadcast(weft_server_group(t->server), e2e_text("before"), NULL),
+                        WEFT_OK);
     s.server = t->server;
     pthread_create(&s.thread, NULL, stop, &s);
     for (int i = 0; i < CONNS; i++) {
@@ -141,7 +143,10 @@ static void inline_handler_that_stays(struct e2e *t)
     client_close(&k);
 }
 
-ALL_MODES(stop_gives_up_on_an_inline_handler_too) { inline_handler_that_stays(t); }
+ALL_MODES(stop_gives_up_on_an_inline_handler_too)
+{
+    inline_handler_that_stays(t);
+}
 
 static void stop_from_inside(weft_conn *c, weft_msg *m, struct seen *s)
 {

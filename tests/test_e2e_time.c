@@ -1,5 +1,6 @@
-/* Keepalive and timeouts, from end to end. The intervals are short, and what is compared is never shorter than the machine's slowest turn:
- * that something comes is waited for with the patience of a test, that it does not come too early is measured. */
+/* Keepalive and timeouts, from end to end. The intervals are short, and what is compared is never shorter
+ * than the machine's slowest turn: that something comes is waited for with the patience of a test, that it
+ * does not come too early is measured. */
 #include "e2e_server.h"
 
 #include <string.h>
@@ -211,9 +212,10 @@ ALL_MODES(a_handshake_that_does_not_come_is_answered_with_408)
 /* The time is absolute: whoever sends one byte now and then gains nothing by it. */
 ALL_MODES(a_handshake_of_one_byte_at_a_time_has_no_more_time)
 {
-    static const char request[] = "GET /slow HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nX-Long: "
-                                  "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-                                  "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    static const char request[] =
+        "GET /slow HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nX-Long: "
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
     struct client k;
     struct frame f;
     uint64_t began_us = e2e_now_us();
