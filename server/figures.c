@@ -43,6 +43,7 @@ static const struct figure figures[] = {
     FIGURE(workers_started, "weft_workers_started", "gauge", "Worker threads now"),
     FIGURE(workers_started_max, "weft_workers_started_max", "gauge", "Worker threads at most"),
     FIGURE(workers_busy, "weft_workers_busy", "gauge", "Worker threads that are not parked"),
+    FIGURE(takeovers, "weft_takeovers_total", "counter", "I/O loops taken from a thread stuck in a handler"),
 };
 #define FIGURE_COUNT (sizeof figures / sizeof figures[0])
 

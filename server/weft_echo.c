@@ -61,6 +61,9 @@ static const struct option_row limit_rows[] = {
     LIMIT("--backlog", backlog, "of listening sockets"),
     LIMIT("--turn-messages-max", turn_messages_max, "of one connection before the next one's turn"),
     LIMIT("--turn-us-max", turn_us_max, "the same in time"),
+    LIMIT("--spin-us", spin_us, "a worker looks for work before it sleeps"),
+    OPTION_ROW_FLAG("--separate-io", &opts.separate_io, "I/O threads never run handlers, workers always do"),
+    OPTION_ROW_FLAG("--pin-threads", &opts.pin_threads, "each thread to a processor of its own, in turn"),
     OPTION_ROW_FLAG("--normal-scheduling", &opts.normal_scheduling, "do not run the threads as SCHED_BATCH"),
     OPTION_ROW_END,
 };

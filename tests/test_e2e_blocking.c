@@ -2,6 +2,7 @@
  * threads of their own. */
 #include "e2e_server.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -300,6 +301,76 @@ ALL_MODES(a_producer_without_end_keeps_nothing_from_being_received)
     client_close(&k);
 }
 
+/* --- handlers that wait for the I/O role --- */
+
+static uint64_t bytes_in(const struct e2e *t)
+{
+    weft_stats s = {.size = sizeof s};
+
+    return weft_server_stats(t->server, &s) == WEFT_OK ? s.bytes_in : 0;
+}
+
+/* Some of them wait until a loop has read something: which it does however many of them wait. */
+static void wait_for_the_io_role(weft_conn *c, weft_msg *m, struct seen *s)
+{
+    uint64_t before = bytes_in(s->t), turn = atomic_fetch_add(&s->number, 1);
+
+    if ((turn + s->id) % 3 == 0 && !COMES_TRUE(bytes_in(s->t) != before))
+        e2e_fault(s->t, "nothing was read any more");
+    e2e_send(c, m);
+}
+
+struct talker {
+    struct client k;
+    unsigned messages;
+    _Atomic unsigned *talking;
+    bool is_right;
+};
+
+static void *say_and_hear(void *arg)
+{
+    struct talker *w = arg;
+    char text[16];
+
+    w->is_right = true;
+    for (unsigned i = 0; i < w->messages && w->is_right; i++) {
+        snprintf(text, sizeof text, "%u", i);
+        w->is_right = client_say(&w->k, text) && client_hears(&w->k, text);
+    }
+    atomic_fetch_sub(w->talking, 1);
+    return NULL;
+}
+
+/* As many handlers wait as there may be workers, and what they wait for can only come from the loops: were
+ * all threads in handlers at once, nothing would go on. */
+POOL_MODES(handlers_that_wait_for_the_io_role_never_take_its_last_thread)
+{
+    enum { TALKERS = 12, MESSAGES = 300 };
+    struct timespec pause = {.tv_nsec = 1000000};
+    struct talker talkers[TALKERS];
+    pthread_t threads[TALKERS];
+    _Atomic unsigned talking = TALKERS;
+    struct client pinger;
+
+    t->on_message = wait_for_the_io_role;
+    t->opts.workers = t->opts.workers_max = 4;
+    CU_ASSERT_FATAL(e2e_start(t));
+    CU_ASSERT(client_open(&pinger, t->port));
+    for (int i = 0; i < TALKERS; i++) {
+        talkers[i] = (struct talker){.messages = MESSAGES, .talking = &talking};
+        CU_ASSERT(client_open(&talkers[i].k, t->port));
+        pthread_create(&threads[i], NULL, say_and_hear, &talkers[i]);
+    }
+    while (atomic_load(&talking) && client_send(&pinger, CLIENT_PONG, "", 0))
+        nanosleep(&pause, NULL);
+    for (int i = 0; i < TALKERS; i++) {
+        pthread_join(threads[i], NULL);
+        CU_ASSERT(talkers[i].is_right);
+        client_close(&talkers[i].k);
+    }
+    client_close(&pinger);
+}
+
 static const struct unit_case cases[] = {
     CASE(a_sleeping_handler_costs_other_connections_nothing),
     CASE(the_sleepers_own_pings_are_answered_at_once),
@@ -309,5 +380,6 @@ static const struct unit_case cases[] = {
     CASE(connections_that_come_and_go_while_all_workers_block_are_all_reported),
     CASE(messages_wait_for_the_end_of_on_open),
     CASE(a_producer_without_end_keeps_nothing_from_being_received),
+    CASE(handlers_that_wait_for_the_io_role_never_take_its_last_thread),
 };
 E2E_MAIN("e2e_blocking")

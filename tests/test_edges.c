@@ -6,6 +6,7 @@
  * whether it notices).
  *
  * The I/O thread of these cases is the main thread, or whichever says so. */
+#include "base/cpu.h"
 #include "core/engine.c"
 #include "core/io_thread.c"
 #include "core/mailbox.c"
@@ -746,7 +747,7 @@ static void reading_that_stops_is_told_to_go_on(void) /* PAUSE_LOOK */
     memset(&r, 0, sizeof r);
     r.engine = new_engine();
     r.conn = new_conn(r.engine, -1);
-    rounds_begin(&r.rounds, crew_rounds(thr_processors() > 1 ? 500000 : 3000));
+    rounds_begin(&r.rounds, crew_rounds(cpu_count() > 1 ? 500000 : 3000));
     crew_add(&crew, worker_in_race, &r);
     crew_add(&crew, io_in_race, &r);
     crew_join(&crew);

@@ -27,6 +27,7 @@ struct world {
     char log[512]; /* w: before_wait, a: after_wait, r: a source, t: a timer, e: turn_end */
     size_t logged;
     unsigned turns, waits, timers;
+    bool gives_away;   /* what turn_end answers */
     uint32_t sleep_ms; /* what before_wait says */
     unsigned stop_after_turns;
     void (*on_timer)(struct world *w, struct timer *t);
@@ -39,7 +40,7 @@ static void log_one(struct world *w, char what)
         w->log[w->logged++] = what;
 }
 
-static void turn_end(void *arg)
+static bool turn_end(void *arg)
 {
     struct world *w = arg;
 
@@ -48,6 +49,7 @@ static void turn_end(void *arg)
         w->on_turn_end(w);
     if (++w->turns == w->stop_after_turns)
         loop_stop(&w->loop);
+    return !w->gives_away;
 }
 
 static uint32_t before_wait(void *arg)

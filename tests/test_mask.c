@@ -240,6 +240,35 @@ static void long_payloads_are_right(void)
     free(wanted);
 }
 
+/* In place and as a copy, for each length, with no high bit in the result, and with one at each place. */
+static void a_kernel_says_whether_all_that_it_wrote_is_ascii(void)
+{
+    enum { LONGEST = 300 };
+    static uint8_t plain[LONGEST], masked[LONGEST], out[LONGEST];
+    size_t kernels, wrong = 0;
+    const struct mask_kernel *list = mask_kernels(&kernels);
+
+    for (size_t i = 0; i < LONGEST; i++)
+        plain[i] = (uint8_t)(i * 7 % 128);
+    for (size_t way = 0; way < kernels; way++)
+        for (size_t n = 1; n <= LONGEST; n += n < 140 ? 1 : 13) {
+            mask_naively(masked, plain, n, 0);
+            wrong += !list[way].run(out, masked, n, mask_key(key, 0));
+            for (size_t at = 0; at < n; at++) {
+                masked[at] ^= 0x80;
+                wrong += list[way].run(out, masked, n, mask_key(key, 0));
+                masked[at] ^= 0x80;
+            }
+        }
+    CU_ASSERT_EQUAL(wrong, 0);
+    for (size_t n = MASK_SHORT_BYTES - 3; n <= LONGEST; n++) {
+        mask_naively(masked, plain, n, 1);
+        memcpy(out, masked, n);
+        CU_ASSERT_EQUAL(mask_copy_ascii(out, out, n, key, 1), n > MASK_SHORT_BYTES);
+        CU_ASSERT_EQUAL(memcmp(out, plain, n), 0);
+    }
+}
+
 static const struct unit_case cases[] = {
     CASE(hello_of_the_rfc_is_masked_as_printed_there),
     CASE(at_least_two_kernels_are_compared_and_names_differ),
@@ -252,6 +281,7 @@ static const struct unit_case cases[] = {
     CASE(pieces_give_what_the_whole_gives),
     CASE(one_octet_at_a_time_gives_what_the_whole_gives),
     CASE(long_payloads_are_right),
+    CASE(a_kernel_says_whether_all_that_it_wrote_is_ascii),
 };
 
 int main(int argc, char **argv)

@@ -23,7 +23,7 @@
 #define POOLS_KEEP 1
 #endif
 
-enum { POOLED_MAX = 4096 - 16 }; /* the largest that has a size class */
+enum { POOLED_MAX = (1 << 20) + 256 - 16 }; /* the largest that has a size class */
 
 /* Every case counts, and leaves no block behind unless it says so. */
 static int64_t live_at_start;
@@ -335,10 +335,12 @@ static void *free_more_than_is_kept(void *arg)
 {
     struct bound *b = arg;
 
+    const int count = b->bytes > 16384 ? 128 : MANY;
+
     mem_pool_join();
-    for (int i = 0; i < MANY; i++)
+    for (int i = 0; i < count; i++)
         blocks[i] = mem_block_alloc(b->bytes);
-    for (int i = 0; i < MANY; i++)
+    for (int i = 0; i < count; i++)
         mem_block_free(blocks[i]);
     b->kept = live();
     mem_pool_leave();
@@ -363,6 +365,25 @@ static void what_a_pool_keeps_is_bounded_for_each_size(void)
     mem_count_live(false);
 }
 
+/* The larger sizes share one bound, and 1 MiB of payload with what stands before it still has a class. */
+static void what_a_pool_keeps_of_large_blocks_is_bounded_together(void)
+{
+    static const size_t sizes[] = {8192, 65536 + 64, 1 << 20};
+
+    for (int i = 0; i < 3; i++) {
+        struct bound b = {.bytes = sizes[i]};
+
+        count_from_here();
+        on_another_thread(free_more_than_is_kept, &b);
+        CU_ASSERT_TRUE(b.kept * (int64_t)sizes[i] <= (int64_t)MEM_POOL_LARGE_BYTES_MAX);
+        if (POOLS_KEEP) {
+            CU_ASSERT_TRUE((b.kept + 1) * (int64_t)(sizes[i] + 512) > (int64_t)MEM_POOL_LARGE_BYTES_MAX - (1 << 20));
+        }
+        CU_ASSERT_EQUAL(live(), 0);
+    }
+    mem_count_live(false);
+}
+
 static void *large_blocks(void *arg)
 {
     struct seen *s = arg;
@@ -375,7 +396,7 @@ static void *large_blocks(void *arg)
     return NULL;
 }
 
-static void large_blocks_are_not_kept(void)
+static void larger_blocks_than_these_are_not_kept(void)
 {
     struct seen s;
 
@@ -681,7 +702,8 @@ static const struct unit_case cases[] = {
     CASE(a_block_freed_by_its_owner_is_used_again),
     CASE(blocks_return_to_the_list_of_their_size),
     CASE(what_a_pool_keeps_is_bounded_for_each_size),
-    CASE(large_blocks_are_not_kept),
+    CASE(what_a_pool_keeps_of_large_blocks_is_bounded_together),
+    CASE(larger_blocks_than_these_are_not_kept),
     CASE(a_kept_block_does_not_hide_the_nth_failure),
     CASE(a_block_freed_by_another_thread_comes_home),
     CASE(a_block_outlives_the_thread_that_made_it),

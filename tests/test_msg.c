@@ -16,7 +16,7 @@ static void link_and_node_come_first(void) /* I1 */
     CU_ASSERT_PTR_EQUAL(msg_of(&m->link.node), m);
     CU_ASSERT_PTR_EQUAL(msg_link_of(&m->link.node), &m->link);
     CU_ASSERT_PTR_EQUAL(m->link.msg, m);
-    CU_ASSERT_EQUAL(m->link.is_separate, 0);
+    CU_ASSERT_EQUAL(m->link.home, MSG_LINK_IN_MSG);
     CU_ASSERT_EQUAL(m->header_bytes, 0);
     msg_free(m);
 }

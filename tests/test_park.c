@@ -1,6 +1,7 @@
 /* Where idle workers wait: claims, permits, timeouts, and no wake-up lost. */
 #include "unit.h"
 #include "crew.h"
+#include "base/cpu.h"
 #include "base/clock.h"
 #include "sync/park.h"
 #include "sync/ring.h"
@@ -51,7 +52,7 @@ static void each_slot_can_announce_and_withdraw(void) /* I1 */
 static void a_claim_clears_one_bit_and_gives_one_permit(void) /* I1 */
 {
     park_init(&park);
-    for (unsigned i = 0; i < PARK_SLOTS_MAX; i += 51)
+    for (unsigned i = 0; i < PARK_SLOTS_MAX; i += 70)
         park_announce(&park, i);
     for (unsigned claimed = 1; claimed <= 6; claimed++) {
         CU_ASSERT_TRUE(park_wake_one(&park));
@@ -60,7 +61,7 @@ static void a_claim_clears_one_bit_and_gives_one_permit(void) /* I1 */
     }
     CU_ASSERT_FALSE(park_wake_one(&park));
     for (unsigned i = 0; i < PARK_SLOTS_MAX; i++)
-        CU_ASSERT_EQUAL(atomic_load(&park.slots[i].permit) != 0, i % 51 == 0);
+        CU_ASSERT_EQUAL(atomic_load(&park.slots[i].permit) != 0, i % 70 == 0);
 }
 
 static void a_permit_that_is_there_ends_the_wait_at_once_and_is_used_up(void)
@@ -451,7 +452,7 @@ static void worker_or_producer_sees_the_other(void) /* PARK_LOOK */
 
     park_init(&r.park);
     CU_ASSERT_EQUAL_FATAL(ring_init(&r.ready, 2), WEFT_OK);
-    rounds_begin(&r.rounds, crew_rounds(thr_processors() > 1 ? 300000 : 3000));
+    rounds_begin(&r.rounds, crew_rounds(cpu_count() > 1 ? 300000 : 3000));
     crew_add(&crew, producer_in_race, &r);
     CU_ASSERT_EQUAL_FATAL(pthread_create(&worker, NULL, worker_in_race, &r), 0);
     crew_join(&crew);

@@ -74,22 +74,6 @@ static void roles_are_taken_and_given_back_by_each_thread_for_itself(void)
     thr_exit_io();
 }
 
-static void processors_are_those_that_this_process_may_use(void)
-{
-    cpu_set_t all, one;
-    unsigned count = thr_processors();
-
-    CU_ASSERT_TRUE(count >= 1);
-    CU_ASSERT_EQUAL(sched_getaffinity(0, sizeof all, &all), 0);
-    CU_ASSERT_EQUAL(count, (unsigned)CPU_COUNT(&all));
-    crew_pin(0);
-    CU_ASSERT_EQUAL(thr_processors(), 1);
-    CU_ASSERT_EQUAL(sched_getaffinity(0, sizeof one, &one), 0);
-    CU_ASSERT_EQUAL(CPU_COUNT(&one), 1);
-    CU_ASSERT_EQUAL(sched_setaffinity(0, sizeof all, &all), 0);
-    CU_ASSERT_EQUAL(thr_processors(), count);
-}
-
 static void the_clock_never_goes_back(void)
 {
     uint64_t before_ms = clock_now_ms(), last = clock_now_ns(), after_ms;
@@ -108,7 +92,6 @@ static const struct unit_case cases[] = {
     CASE(a_thread_is_foreign_until_it_says_what_it_is),
     CASE(a_name_is_cut_and_batch_is_a_wish),
     CASE(roles_are_taken_and_given_back_by_each_thread_for_itself),
-    CASE(processors_are_those_that_this_process_may_use),
     CASE(the_clock_never_goes_back),
 };
 

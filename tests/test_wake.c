@@ -1,4 +1,5 @@
 /* Waking an I/O thread: one write for a sleep, and no wake-up lost. */
+#include "base/cpu.h"
 #include "unit.h"
 #include "crew.h"
 #include "sync/stack.h"
@@ -280,7 +281,7 @@ static void sleeper_or_waker_sees_the_other(void) /* WAKE_LOOK */
 
     CU_ASSERT_EQUAL_FATAL(wake_init(&r.shared.wake), WEFT_OK);
     stack_init(&r.shared.list);
-    rounds_begin(&r.rounds, crew_rounds(thr_processors() > 1 ? 300000 : 3000));
+    rounds_begin(&r.rounds, crew_rounds(cpu_count() > 1 ? 300000 : 3000));
     crew_add(&crew, waker_in_race, &r);
     CU_ASSERT_EQUAL_FATAL(pthread_create(&sleeper, NULL, sleeper_in_race, &r), 0);
     crew_join(&crew);

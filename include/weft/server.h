@@ -50,6 +50,7 @@ typedef struct weft_server_opts {
     const char *const *origins; /* allowed values of Origin; NULL allows all; requests without one are allowed */
     size_t origin_count;
 
+    /* processors: those that the process may use, or fewer where its control group limits the time on them */
     unsigned io_threads;     /* 1 to 64; default: processors / 4, at least 1 */
     unsigned workers;        /* 1 to 256; default: processors, at least 2 */
     unsigned workers_max;    /* threads while handlers block; default 64, at least workers */
@@ -80,6 +81,14 @@ typedef struct weft_server_opts {
 
     uint32_t turn_messages_max;   /* of one connection before the next one's turn; default 64 */
     uint32_t turn_us_max;         /* the same in time; default 500 */
+
+    /* By default a thread that has read messages also runs their handlers while these are short, and another one takes
+     * over its sockets within a millisecond when it is stuck in one. */
+    bool separate_io;             /* I/O threads never run handlers, workers always do */
+    bool pin_threads;             /* each of the first io_threads + workers threads to a processor of its own, in turn */
+    uint32_t spin_us;             /* a worker without work looks for so long before it sleeps, and less where that
+                                     does not pay; default: 20 with more than two processors, else none;
+                                     UINT32_MAX: none */
 } weft_server_opts;
 
 /* Make a server.

@@ -46,6 +46,7 @@ typedef struct weft_stats {
     uint64_t workers_started_max;
     uint64_t workers_busy;            /* not parked, now */
     uint64_t handover_us[WEFT_HANDOVER_BUCKETS]; /* from the ready queue's put to a worker's get */
+    uint64_t takeovers;               /* I/O loops whose thread was stuck in a handler: another one went on */
 } weft_stats;
 
 /* Read the figures.

@@ -309,19 +309,16 @@ int weft_group_each(weft_group *g, bool (*visit)(weft_conn *c, void *arg), void 
 
 /* --- broadcast --- */
 
-/* One link for each member, made before anything is pushed, so that a failure reaches nobody. */
-static struct node *make_links(const struct array *a, const weft_conn *except, weft_msg *m)
+/* Links for so many members, made before anything is pushed, so that a failure reaches nobody. */
+static struct node *make_links(weft_msg *m, size_t count)
 {
-    struct node *links = NULL;
+    struct node *links = NULL, **end = &links;
 
-    for (size_t i = 0; i < a->count; i++) {
-        struct msg_link *link;
+    while (count) {
+        unsigned made;
 
-        if (a->members[i]->conn == except)
-            continue;
-        link = outbox_new_link(weft_msg_ref(m), OUT_BROADCAST);
-        if (!link) {
-            weft_msg_unref(m);
+        *end = outbox_new_fan(m, count, &made);
+        if (!*end) {
             while (links) {
                 struct node *next = links->next;
                 outbox_free_link(msg_link_of(links));
@@ -329,8 +326,9 @@ static struct node *make_links(const struct array *a, const weft_conn *except, w
             }
             return NULL;
         }
-        link->node.next = links;
-        links = &link->node;
+        while (*end)
+            end = &(*end)->next;
+        count -= made;
     }
     return links;
 }
@@ -344,22 +342,34 @@ static size_t receivers(const struct array *a, const weft_conn *except)
     return count;
 }
 
+/* Members are far apart in memory: fetch the one that comes soon. */
+static void prefetch(const struct array *a, size_t i)
+{
+    if (i + 8 < a->count)
+        __builtin_prefetch(a->members[i + 8]);
+    if (i + 4 < a->count)
+        __builtin_prefetch(&a->members[i + 4]->conn->outbox);
+}
+
 int weft_group_broadcast(weft_group *g, weft_msg *m, weft_conn *except)
 {
     struct array *a;
     struct node *links = NULL;
+    size_t count;
     int rc = WEFT_OK;
 
     if (!g || !m)
         return WEFT_E_INVAL;
     a = snapshot(g);
-    if (a && receivers(a, except)) {
-        links = make_links(a, except, m);
+    count = a ? receivers(a, except) : 0;
+    if (count) {
+        links = make_links(m, count);
         if (!links)
             rc = WEFT_E_NOMEM;
     }
     for (size_t i = 0; links; i++) {
         struct node *next;
+        prefetch(a, i);
         if (a->members[i]->conn == except)
             continue;
         next = links->next;

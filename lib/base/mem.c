@@ -34,9 +34,12 @@
 #define POOL_KEEPS 1
 #endif
 
-#define CLASS_COUNT    6
-#define CLASS_BYTES(i) ((size_t)128 << (i)) /* 128 .. 4096, the header included */
+/* Sizes of whole blocks: 128 .. 4096, and above that a little more than a power of two, for the payloads
+ * that are one: 8 KiB .. 1 MiB. */
+#define SMALL_CLASSES  6
+#define CLASS_COUNT    14
 #define CLASS_NONE     255
+#define LARGE_EXTRA    256u
 
 struct pool;
 
@@ -56,6 +59,7 @@ struct free_block {
 struct pool {
     struct free_block *lists[CLASS_COUNT];
     uint32_t counts[CLASS_COUNT];
+    size_t large_bytes; /* kept in the classes above SMALL_CLASSES together */
     struct pool *next_idle; /* under registry_lock */
     _Alignas(THR_CACHE_LINE) _Atomic(struct free_block *) returned;
 };
@@ -165,12 +169,20 @@ char *mem_strdup(const char *s)
 
 /* --- pools --- */
 
+static size_t class_bytes(unsigned c)
+{
+    return ((size_t)128 << c) + (c < SMALL_CLASSES ? 0 : LARGE_EXTRA);
+}
+
 static unsigned class_of(size_t bytes)
 {
     size_t whole = bytes + sizeof(struct block);
-    if (whole <= CLASS_BYTES(0))
+
+    if (whole > class_bytes(SMALL_CLASSES - 1))
+        whole -= whole - LARGE_EXTRA > class_bytes(SMALL_CLASSES - 1) ? LARGE_EXTRA : 0;
+    if (whole <= class_bytes(0))
         return 0;
-    if (whole > CLASS_BYTES(CLASS_COUNT - 1))
+    if (whole > (size_t)128 << (CLASS_COUNT - 1))
         return CLASS_NONE;
     return (unsigned)(64 - __builtin_clzll((unsigned long long)(whole - 1))) - 7;
 }
@@ -180,14 +192,25 @@ static void to_system(struct block *b)
     mem_free(b);
 }
 
+static bool has_place(const struct pool *p, unsigned c)
+{
+    if (!POOL_KEEPS)
+        return false;
+    if (c < SMALL_CLASSES)
+        return p->counts[c] < MEM_POOL_BYTES_MAX / class_bytes(c);
+    return p->large_bytes + class_bytes(c) <= MEM_POOL_LARGE_BYTES_MAX;
+}
+
 static void keep_or_release(struct pool *p, struct free_block *f)
 {
     unsigned c = f->head.size_class;
 
-    if (!POOL_KEEPS || p->counts[c] >= MEM_POOL_BYTES_MAX / CLASS_BYTES(c)) {
+    if (!has_place(p, c)) {
         to_system(&f->head);
         return;
     }
+    if (c >= SMALL_CLASSES)
+        p->large_bytes += class_bytes(c);
     f->next = p->lists[c];
     p->lists[c] = f;
     p->counts[c]++;
@@ -220,6 +243,8 @@ static struct free_block *take(struct pool *p, unsigned c)
     }
     p->lists[c] = f->next;
     p->counts[c]--;
+    if (c >= SMALL_CLASSES)
+        p->large_bytes -= class_bytes(c);
     return f;
 }
 
@@ -232,7 +257,7 @@ void *mem_block_alloc(size_t bytes)
 
     if (bytes > SIZE_MAX - sizeof *b)
         return NULL;
-    whole = c == CLASS_NONE ? bytes + sizeof *b : CLASS_BYTES(c);
+    whole = c == CLASS_NONE ? bytes + sizeof *b : class_bytes(c);
     if (p && c != CLASS_NONE && !atomic_load_explicit(&fail_armed, memory_order_relaxed)) {
         struct free_block *f = take(p, c);
         if (f)
@@ -335,6 +360,7 @@ static void empty_lists(struct pool *p)
         }
         p->counts[c] = 0;
     }
+    p->large_bytes = 0;
 }
 
 void mem_pool_leave(void)

@@ -9,7 +9,7 @@
  *   I3  when the owner has ended, a freed block goes to the system.
  * Pools are never freed but used again by the next thread, so a block may outlive the thread and the server
  * that made it. A thread without a pool (the program's own) gets plain blocks. What a pool keeps in its
- * lists is bounded (MEM_POOL_BYTES_MAX); what waits on the return stack is bounded by what was under way at
+ * lists is bounded (MEM_POOL_BYTES_MAX, MEM_POOL_LARGE_BYTES_MAX); what waits on the return stack is bounded by what was under way at
  * once. */
 #ifndef WEFT_BASE_MEM_H
 #define WEFT_BASE_MEM_H
@@ -18,8 +18,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What one pool keeps of freed memory for each size class, in bytes. */
-#define MEM_POOL_BYTES_MAX (256u * 1024u)
+/* What one pool keeps of freed memory, in bytes: for each of the size classes up to 4 KiB, and for the
+ * larger ones (up to 1 MiB) together. */
+#define MEM_POOL_BYTES_MAX       (256u * 1024u)
+#define MEM_POOL_LARGE_BYTES_MAX (5u * 1024u * 1024u) /* four of the largest, and some */
 
 void *mem_alloc(size_t bytes); /* NULL when there is none */
 void *mem_calloc(size_t count, size_t bytes);

@@ -18,7 +18,7 @@ weft_msg *msg_alloc(unsigned type, size_t bytes)
     if (!m)
         return NULL;
     m->link.msg = m;
-    m->link.is_separate = 0;
+    m->link.home = MSG_LINK_IN_MSG;
     atomic_init(&m->refs, 1);
     m->type = (uint8_t)type;
     m->header_bytes = 0;

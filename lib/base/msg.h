@@ -2,7 +2,8 @@
  *
  * I1  link.node comes first in both, so a queue can be cast back to what is in it.
  * I2  A message in an inbox is linked by msg->link; one in an outbox too, if the sender held its only
- *     reference (then nobody else can need the link). Shared messages get a link of their own for each queue.
+ *     reference (then nobody else can need the link). Shared messages get a link of their own for each queue, a broadcast
+ *     one gets them in fans.
  * I3  header[MSG_HEADER_ROOM - header_bytes ..] and the payload behind it are one unmasked frame: what a
  *     server sends is written once, when the message is made. Nothing changes behind that but refs and link.
  *
@@ -21,12 +22,16 @@
 /* So that what waits in an inbox, marks and one more message, can be counted in 32 bits. */
 #define MSG_BYTES_MAX (1u << 30)
 
+/* Whose memory a link is: the message's, its own, or that of a fan of links (outbox.c). */
+enum msg_link_home { MSG_LINK_IN_MSG, MSG_LINK_ALONE, MSG_LINK_IN_FAN };
+
 struct msg_link {
     struct node node;
     weft_msg *msg;
-    uint8_t kind;        /* the queue's own */
-    uint8_t is_separate; /* not inside a message: to be freed by itself */
-    uint8_t spare[2];
+    uint8_t kind;  /* the queue's own */
+    uint8_t home;  /* enum msg_link_home */
+    uint8_t place; /* MSG_LINK_IN_FAN: which of the fan's */
+    uint8_t spare;
     uint32_t wire_bytes; /* header and payload */
 };
 

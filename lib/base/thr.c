@@ -1,10 +1,9 @@
-/* Thread roles, names and processors; see thr.h. */
+/* Thread roles and names; see thr.h. */
 #include "base/thr.h"
 
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
-#include <unistd.h>
 
 struct thr_role role_io;
 struct thr_role role_worker;
@@ -73,13 +72,4 @@ void thr_schedule_as_batch(void)
 {
     struct sched_param p = {0};
     pthread_setschedparam(pthread_self(), SCHED_BATCH, &p);
-}
-
-unsigned thr_processors(void)
-{
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
-        return (unsigned)CPU_COUNT(&set);
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
-    return n > 0 ? (unsigned)n : 1;
 }

@@ -50,9 +50,6 @@ void thr_name(const char *name);
  * on until it waits, instead of being stopped by its own first wake-up. A refusal is ignored. */
 void thr_schedule_as_batch(void);
 
-/* Number of processors this process may use, at least 1. */
-unsigned thr_processors(void);
-
 #define THR_CACHE_LINE 64
 
 #if defined(__x86_64__) || defined(__i386__)

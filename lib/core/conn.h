@@ -199,6 +199,9 @@ int outbox_broadcast(struct weft_conn *c, struct msg_link *link);
 struct msg_link *
 outbox_new_link(weft_msg *m,
                 enum out_kind kind); /* takes over one reference of m; NULL: no memory, reference stays */
+/* Links for a broadcast to count members, chained; as many as *made says. Each is given to outbox_broadcast or
+ * outbox_free_link. m is borrowed. NULL: no memory. */
+struct node *outbox_new_fan(weft_msg *m, size_t count, unsigned *made);
 /* A whole frame or response as raw bytes, in a message of its own. */
 weft_msg *outbox_new_raw(const void *bytes, size_t n);
 int outbox_push(struct weft_conn *c, struct msg_link *link,

@@ -5,8 +5,7 @@
  *   2  wait           alive is 0, or the deadline has passed
  *   3  IO_ABORT_ALL   no socket is open any more; the last on_close calls are on their way to the workers
  *   4  wait           alive is 0: no callback runs, and none will
- *   5  pool_stop      no worker runs any more
- *   6  IO_STOP        no thread of the server runs any more
+ *   5  IO_STOP, and pool_stop   no thread of the server runs any more
  * Step 4 gives up after a second when a callback does not return; calling again goes on there. */
 #include "core/engine.h"
 
@@ -157,16 +156,12 @@ int engine_start(struct engine *e)
 
     if (e->is_started)
         return WEFT_E_STATE;
-    rc = e->pool ? pool_start(e->pool) : WEFT_OK;
-    if (rc != WEFT_OK)
-        return rc;
-    rc = start_io_threads(e);
+    rc = e->pool ? pool_start(e->pool) : start_io_threads(e);
+    e->is_started = true;
     if (rc != WEFT_OK) {
-        if (e->pool)
-            pool_stop(e->pool);
+        e->is_joined = true; /* its loops were stopped, and cannot begin again */
         return rc;
     }
-    e->is_started = true;
     atomic_store_explicit(&e->listening, 1, memory_order_relaxed); /* the listeners are heard behind it */
     rc = listener_start_all(e);
     if (rc != WEFT_OK)
@@ -217,7 +212,8 @@ static int stop(struct engine *e, uint32_t deadline_ms)
     }
     if (e->pool)
         pool_stop(e->pool);
-    stop_io_threads(e, e->io_thread_count);
+    else
+        stop_io_threads(e, e->io_thread_count);
     e->is_joined = true;
     return WEFT_OK;
 }
@@ -270,6 +266,7 @@ static void add_pool_stats(struct pool *p, weft_stats *s)
 
     pool_stats(p, &ps);
     s->worker_wakeups = ps.wakeups;
+    s->takeovers = ps.takeovers;
     s->longest_handler_us = ps.longest_handler_us;
     s->workers_started = ps.started;
     s->workers_started_max = ps.started_max;

@@ -3,16 +3,20 @@
  * The turn of the loop, as seen from here:
  *   events     sockets are read and parsed; connections with something to run are collected in `ready`
  *   again      those that have more to read, one share each
- *   publish    `ready` goes to the workers, all at once (or is run here in inline mode)
+ *   publish    `ready` goes to the lane, all at once (or is run here in inline mode)
  *   dirty      what any thread has sent is gathered and written
  *   commands   what engine_stop asks for
  *   burial     connections that died in this turn get their last event
+ *   help       while handlers are short the lane is run here, and what they sent is written
+ * A turn that was cut short leaves again, commands and burial to the one that has called the rest of the events.
  * Before the loop sleeps, it announces that (wake_prepare) and looks at the lists once more. */
 #include "core/io_thread.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
+#include "base/cpu.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/order.h"
@@ -23,6 +27,8 @@
 
 /* While workers have a backlog, the loop comes back after this long to see whether it moves (pool.h, W2). */
 #define WATCH_MS 1
+/* What handlers sent is written, and what came of that is run, before the sockets are looked at again. */
+#define HELP_ROUNDS 2
 
 static _Thread_local struct io_thread *io_here;
 
@@ -59,8 +65,15 @@ void io_thread_schedule(struct io_thread *io, struct weft_conn *c)
         io->ready = c;
     io->ready_last = c;
     /* Never in inline mode: this may be the middle of another connection's parsing. */
-    if (++io->ready_count >= IO_READY_MAX && io->engine->pool)
+    if (++io->ready_count >= IO_READY_MAX && io->engine->pool && !io->is_helping)
         io_thread_publish(io);
+}
+
+void io_thread_note_unrun(struct io_thread *io, uint32_t bytes)
+{
+    io->unrun_bytes += bytes;
+    if (io->unrun_bytes >= IO_UNRUN_BYTES_MAX)
+        loop_cut(&io->loop);
 }
 
 static void run_inline(struct io_thread *io, struct weft_conn *c) ON_IO
@@ -77,18 +90,29 @@ static void run_inline(struct io_thread *io, struct weft_conn *c) ON_IO
     thr_exit_worker();
 }
 
+/* What there is no room for stays, and is tried again in the next turn. */
+static void put_into_lane(struct io_thread *io) ON_IO
+{
+    struct pool *p = io->engine->pool;
+
+    io->ready = pool_put(p, io, io->ready);
+    if (!io->is_helping)
+        pool_wake(p);
+}
+
 void io_thread_publish(struct io_thread *io)
 {
     struct weft_conn *ready = io->ready;
 
     if (!ready)
         return;
-    io->ready = NULL;
     io->ready_count = 0;
-    if (io->engine->pool)
-        pool_publish(io->engine->pool, ready);
-    else
-        run_inline(io, ready);
+    if (io->engine->pool) {
+        put_into_lane(io);
+        return;
+    }
+    io->ready = NULL;
+    run_inline(io, ready);
 }
 
 void io_thread_bury(struct io_thread *io, struct weft_conn *c)
@@ -134,6 +158,14 @@ static void read_again(struct io_thread *io) ON_IO
     }
 }
 
+/* The lines that conn_look will need; that of dirty_node was touched when the list was turned round. */
+static void conn_prefetch(const struct weft_conn *c)
+{
+    __builtin_prefetch(c);
+    __builtin_prefetch(&c->writing);
+    __builtin_prefetch(&c->link);
+}
+
 static void look_at_dirty(struct io_thread *io) ON_IO
 {
     struct node *n = node_reverse(stack_take_all(&io->dirty));
@@ -141,6 +173,8 @@ static void look_at_dirty(struct io_thread *io) ON_IO
     while (n) {
         struct node *next = n->next;
         struct weft_conn *c = conn_of_dirty(n);
+        if (next)
+            conn_prefetch(conn_of_dirty(next));
         atomic_exchange_explicit(&c->on_dirty, false, ORDER(DIRTY, memory_order_acq_rel));
         conn_look(c);
         conn_unref(c);
@@ -203,37 +237,88 @@ static void obey(struct io_thread *io) ON_IO
 
 /* --- hooks of the loop --- */
 
-static void turn_end(void *arg)
+/* Run the lane here. False: the loop has another driver now. */
+static bool help(struct io_thread *io) ON_IO
+{
+    struct pool *p = io->engine->pool;
+
+    for (int round = 0; round < HELP_ROUNDS && pool_has_backlog(p, io); round++) {
+        if (!pool_help(p, io))
+            return false;
+        look_at_dirty(io);
+        if (!loop_has_events(&io->loop))
+            bury_the_dead(io);
+        io_thread_publish(io);
+    }
+    return true;
+}
+
+/* Who runs what is in the lane? False as above. */
+static bool share_work(struct io_thread *io, bool was_helping) ON_IO
+{
+    struct pool *p = io->engine->pool;
+
+    if (!pool_has_backlog(p, io))
+        return true;
+    if (io->is_helping)
+        return help(io);
+    if (was_helping)
+        pool_wake(p); /* of what was put in nobody was told */
+    pool_watch(p, io, io->loop.now_ns);
+    return true;
+}
+
+static bool turn_end(void *arg)
 {
     struct io_thread *io = arg;
+    struct pool *p = io->engine->pool;
+    bool is_whole = !loop_has_events(&io->loop), was_helping = io->is_helping;
 
     thr_assert_io();
-    read_again(io);
+    io->is_helping = p && pool_wants_help(p, io, io->loop.now_ns);
+    io->unrun_bytes = 0;
+    if (is_whole)
+        read_again(io);
     io_thread_publish(io);
     look_at_dirty(io);
-    obey(io);
-    bury_the_dead(io);
+    if (is_whole) {
+        obey(io);
+        bury_the_dead(io);
+    }
     io_thread_publish(io); /* what the last steps woke */
-    if (io->engine->pool && pool_has_backlog(io->engine->pool))
-        pool_watch(io->engine->pool, io->loop.now_ns);
+    return !p || share_work(io, was_helping);
 }
 
 static bool has_work(struct io_thread *io)
 {
-    return io->again || io->ready || !stack_is_empty(&io->dirty) ||
+    return io->again || (io->ready && !io->engine->pool) || io->dead || !stack_is_empty(&io->dirty) ||
            atomic_load_explicit(&io->commands, memory_order_seq_cst);
+}
+
+/* Over a backlog the loop comes back soon: to run it, or to see whether it moves. */
+static uint32_t backlog_wait_ms(struct io_thread *io)
+{
+    struct pool *p = io->engine->pool;
+
+    if (!p || (!io->ready && !pool_has_backlog(p, io)))
+        return UINT32_MAX;
+    return io->is_helping ? 0 : WATCH_MS;
 }
 
 static uint32_t before_wait(void *arg)
 {
     struct io_thread *io = arg;
+    uint32_t wait_ms;
 
     wake_prepare(&io->wake);
     if (has_work(io)) {
         wake_cancel(&io->wake);
         return 0;
     }
-    return io->engine->pool && pool_has_backlog(io->engine->pool) ? WATCH_MS : UINT32_MAX;
+    wait_ms = backlog_wait_ms(io);
+    if (wait_ms == 0)
+        wake_cancel(&io->wake);
+    return wait_ms;
 }
 
 static void after_wait(void *arg)
@@ -273,26 +358,84 @@ void io_thread_resume_accepting(struct io_thread *io)
 
 /* --- life --- */
 
-static void *io_main(void *arg)
+static void become_io(struct io_thread *io)
 {
-    struct io_thread *io = arg;
+    thr_become(THR_IO, io->engine);
+    io_here = io;
+}
+
+void io_thread_step_back(struct io_thread *io)
+{
+    thr_exit_io();
+    io_here = NULL;
+    thr_become(THR_WORKER, io->engine);
+}
+
+void io_thread_step_up(struct io_thread *io)
+{
+    become_io(io);
+    thr_enter_io();
+}
+
+/* The loop was stopped. From now on nobody links a connection here; what is linked is let go. */
+static void leave_loop(struct io_thread *io) ON_IO
+{
+    stack_close(&io->dirty);
+    look_at_dirty(io);
+    read_again(io);
+    io_here = NULL;
+}
+
+static void name_driver(const struct io_thread *io)
+{
     char name[32];
 
     snprintf(name, sizeof name, "weft-io-%u", io->index);
     thr_name(name);
+}
+
+/* A former driver may have left in the middle of a turn. */
+static void take_over(struct io_thread *io) ON_IO
+{
+    struct pool *p = io->engine->pool;
+
+    if (!io->was_driven) {
+        io->was_driven = true;
+        return;
+    }
+    io->is_helping = false;
+    pool_note_stuck(p, io, clock_now_ns());
+    if (pool_has_backlog(p, io))
+        pool_wake(p);
+}
+
+bool io_thread_drive(struct io_thread *io) THR_ATTR(no_thread_safety_analysis)
+{
+    name_driver(io);
+    io_thread_step_up(io);
+    take_over(io);
+    if (!loop_run(&io->loop))
+        return false; /* stepped back already */
+    leave_loop(io);
+    thr_exit_io();
+    return true;
+}
+
+static void *io_main(void *arg)
+{
+    struct io_thread *io = arg;
+
+    name_driver(io);
+    if (io->engine->settings.opts.pin_threads)
+        cpu_pin(io->index);
     if (!io->engine->settings.opts.normal_scheduling)
         thr_schedule_as_batch();
-    thr_become(THR_IO, io->engine);
-    io_here = io;
-    thr_enter_io();
     mem_pool_join(); /* without a pool it is slower, no more */
+    io_thread_step_up(io);
     loop_run(&io->loop);
-    /* From now on nobody links a connection here; what is linked is let go. */
-    stack_close(&io->dirty);
-    look_at_dirty(io);
-    read_again(io);
-    mem_pool_leave();
+    leave_loop(io);
     thr_exit_io();
+    mem_pool_leave();
     return NULL;
 }
 
@@ -309,6 +452,7 @@ int io_thread_new(struct io_thread **out, struct engine *e, unsigned index)
     io->index = index;
     io->loop.epoll_fd = io->wake.fd = -1;
     stack_init(&io->dirty);
+    lease_init(&io->lease);
     timer_init(&io->accept_timer);
     io->wake_source.ready = woken;
     io->read_buffer = mem_alloc(IO_READ_BYTES);

@@ -1,10 +1,16 @@
 /* An I/O thread: a loop, and the lists by which other threads and its own connections reach it.
  *
+ * In inline mode it is one thread for good. In pool mode it is a role: the thread that drives the loop may lend it
+ * while it runs handlers, and may find that another one drives meanwhile (pool.h, W2). "The I/O thread" is then
+ * whichever thread has the role; `lease` says who may take it, and hands over all (io) fields.
+ *
  *   dirty     connections to look at: something was pushed to their outbox, or they may be read again. Any thread links
  *             (stack, each at most once: conn.on_dirty), the I/O thread takes all at the end of its turn.
  *   ready     connections to be run by a worker, collected during the turn and published together.
  *   again     connections that have more to read but have had their share of this turn.
  *   commands  what engine_stop asks for.
+ *
+ *   is_vacant   store: watcher, release; exchange: who will drive, acquire      VACANT
  *
  * (io) fields belong to the thread; it is the only one that reads or writes its connections' sockets. */
 #ifndef WEFT_CORE_IO_THREAD_H
@@ -19,6 +25,7 @@
 #include "core/engine.h"
 #include "core/mailbox.h"
 #include "io/loop.h"
+#include "sync/lease.h"
 #include "sync/stack.h"
 #include "sync/wake.h"
 
@@ -28,6 +35,8 @@ struct weft_conn;
 #define IO_WRITE_BYTES (64u * 1024u)
 /* So many are published without waiting for the end of the turn. */
 #define IO_READY_MAX 64
+/* With so many bytes unread by handlers the turn ends: they are handled and answered while they are in the cache. */
+#define IO_UNRUN_BYTES_MAX (48u * 1024u)
 
 enum io_command {
     IO_CLOSE_ALL = 1, /* stop listening, close every connection with 1001 */
@@ -56,6 +65,9 @@ struct io_thread {
     struct weft_conn *ready,
         *ready_last;        /* (io) each connection at most once: only the step from idle brings it here */
     unsigned ready_count;   /* (io) */
+    uint32_t unrun_bytes;   /* (io) read and not published yet */
+    bool was_driven;        /* (io) pool mode: there was a driver before */
+    bool is_helping;        /* (io) handlers are short: no worker is woken */
     struct weft_conn *dead; /* (io) died in this turn, linked by all_next */
     atomic_bool accepts_paused;                  /* (a) thread 0 writes */
     bool is_closing;                             /* (io) IO_CLOSE_ALL was seen */
@@ -65,6 +77,8 @@ struct io_thread {
     struct io_stats stats;                       /* (a) written by io */
     struct run_stats run_stats;                  /* (a) inline mode */
     _Atomic uint32_t conn_count;                 /* (a) for placement */
+    _Alignas(THR_CACHE_LINE) struct lease lease; /* (a) pool mode */
+    atomic_bool is_vacant; /* (a) the watcher sets it; the thread that clears it drives (VACANT) */
     _Alignas(THR_CACHE_LINE) struct stack dirty; /* (q) */
     struct wake wake;
     _Atomic unsigned commands;
@@ -72,8 +86,14 @@ struct io_thread {
 
 int io_thread_new(struct io_thread **out, struct engine *e, unsigned index);
 void io_thread_free(struct io_thread *io);
+/* Inline mode: a thread of its own. */
 int io_thread_start(struct io_thread *io);
 void io_thread_join(struct io_thread *io);
+/* Pool mode: drive the loop until it is stopped (true), or has another driver (false). */
+bool io_thread_drive(struct io_thread *io);
+/* The driver is about to lend its role and run handlers: until it steps up again it is a worker. */
+void io_thread_step_back(struct io_thread *io) THR_ATTR(release_capability(role_io));
+void io_thread_step_up(struct io_thread *io) THR_ATTR(acquire_capability(role_io));
 void io_thread_command(struct io_thread *io, enum io_command command); /* any thread */
 
 /* The I/O thread that calls, NULL for any other thread. */
@@ -85,6 +105,8 @@ void io_thread_link_dirty(struct io_thread *io, struct weft_conn *c);
 /* A worker is to run the connection; told at the turn's end, or at once when many have come together. */
 void io_thread_schedule(struct io_thread *io, struct weft_conn *c) ON_IO;
 void io_thread_publish(struct io_thread *io) ON_IO;
+/* So many bytes were read for handlers: when there are too many the turn ends early. */
+void io_thread_note_unrun(struct io_thread *io, uint32_t bytes) ON_IO;
 void io_thread_read_again(struct io_thread *io, struct weft_conn *c) ON_IO;
 /* The connection is dead: its last event comes at the turn's end. */
 void io_thread_bury(struct io_thread *io, struct weft_conn *c) ON_IO;

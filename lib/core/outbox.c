@@ -2,7 +2,11 @@
  *
  * A push does three things in this order: add to outbox_bytes, push onto the stack, and, if the stack was
  * empty, link the connection to the dirty list of its I/O thread. What one thread pushes leaves in that
- * order, because the stack keeps it and only one thread writes (promise P3). */
+ * order, because the stack keeps it and only one thread writes (promise P3).
+ *
+ *   operation    | by  | on       | order
+ *   leave a fan  | any | fan refs | fetch-sub, acq_rel      FAN_LAST: all are done with their links before the block goes */
+#include <stddef.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -33,7 +37,7 @@ static struct msg_link *link_for(weft_msg *m, enum out_kind kind)
         return NULL;
     link->msg = m;
     link->kind = (uint8_t)kind;
-    link->is_separate = 1;
+    link->home = MSG_LINK_ALONE;
     link->wire_bytes = msg_frame_bytes(m);
     return link;
 }
@@ -43,10 +47,53 @@ struct msg_link *outbox_new_link(weft_msg *m, enum out_kind kind)
     return link_for(m, kind);
 }
 
+/* Links of one broadcast that share a block, a count and a reference of the message: a broadcast so allocates
+ * once for so many members, and what one slow member keeps is bounded by one block. */
+#define FAN_LINKS 14
+
+struct fan {
+    _Alignas(16) _Atomic uint32_t refs; /* links that are still in use */
+    struct msg_link links[];
+};
+
+/* As many links as one fan has, at most count of them; *made says how many. */
+struct node *outbox_new_fan(weft_msg *m, size_t count, unsigned *made)
+{
+    unsigned n = count < FAN_LINKS ? (unsigned)count : FAN_LINKS;
+    struct fan *f = mem_block_alloc(sizeof *f + n * sizeof f->links[0]);
+
+    if (!f)
+        return NULL;
+    atomic_init(&f->refs, n);
+    for (unsigned i = 0; i < n; i++)
+        f->links[i] = (struct msg_link){
+            .node.next = i + 1 < n ? &f->links[i + 1].node : NULL,
+            .msg = m,
+            .kind = OUT_BROADCAST,
+            .home = MSG_LINK_IN_FAN,
+            .place = (uint8_t)i,
+            .wire_bytes = msg_frame_bytes(m),
+        };
+    weft_msg_ref(m);
+    *made = n;
+    return &f->links[0].node;
+}
+
+static void leave_fan(struct msg_link *link)
+{
+    struct fan *f = (struct fan *)(void *)((char *)(link - link->place) - offsetof(struct fan, links));
+    weft_msg *m = link->msg;
+
+    if (atomic_fetch_sub_explicit(&f->refs, 1, ORDER(FAN_LAST, memory_order_acq_rel)) != 1)
+        return;
+    mem_block_free(f);
+    weft_msg_unref(m);
+}
+
 /* Free the link but leave its reference of the message with the caller. */
 static void release_link_only(struct msg_link *link)
 {
-    if (link->is_separate)
+    if (link->home == MSG_LINK_ALONE)
         mem_block_free(link);
 }
 
@@ -54,6 +101,10 @@ void outbox_free_link(struct msg_link *link)
 {
     weft_msg *m = link->msg;
 
+    if (link->home == MSG_LINK_IN_FAN) {
+        leave_fan(link);
+        return;
+    }
     release_link_only(link);
     weft_msg_unref(m);
 }

@@ -1,21 +1,23 @@
-/* The worker pool; see pool.h for W1 to W4.
+/* The threads of a server; see pool.h for W1 to W5.
  *
- * Slots are fixed places for threads, up to workers_max. A slot's state is under start_lock; threads that
- * ended by themselves are joined when their slot is used again, or at the stop. */
+ * Slots are fixed places for threads, as many as W4 asks for. A slot's state is under start_lock; threads that ended by themselves are joined when
+ * their slot is used again, or at the stop. */
 #include "core/pool.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "base/cpu.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/order.h"
 #include "base/thr.h"
 #include "core/conn.h"
+#include "core/io_thread.h"
 #include "core/mailbox.h"
+#include "core/watch.h"
 #include "sync/park.h"
 #include "sync/ring.h"
 
@@ -25,6 +27,23 @@
 #define HELP_AFTER_NS 100000
 /* The least time between two looks at a backlog that does not move. */
 #define WATCH_NS 900000
+/* A lane has room for so many connections. */
+#define LANE_MAX 8192u
+
+/* So long a driver runs handlers before it looks at its sockets again. Less than WATCH_TICK_US. */
+#define HELP_NS_MAX 250000
+/* Runs are long when so many ns each were needed, over at least so many in all, and that several times in a
+ * row, for a thread that was kept off its core sees the same once: then another core is worth waking. */
+#define LONG_RUN_NS 10000
+#define LONG_ALL_NS 100000
+#define LONG_ROW    3
+/* How long a loop hands over behind long runs or a stuck driver: first, and at most. */
+#define HAND_OVER_NS     10000000ull
+#define HAND_OVER_NS_MAX 5000000000ull
+
+/* Looking for work before parking: the shortest time, and looks between two readings of the clock. */
+#define SPIN_NS_MIN 1000
+#define SPIN_ROUNDS 16
 
 enum slot_state { SLOT_FREE, SLOT_RUNNING, SLOT_ENDED };
 
@@ -33,26 +52,74 @@ struct worker {
         stats;             /* (a) written by its thread; kept when the slot is used again */
     struct pool *pool;     /* (c) */
     unsigned slot;         /* (c) */
+    uint64_t spin_ns;      /* its own: how long it looks for work before it sleeps */
+    bool is_counted;       /* its own: in in_handlers */
     enum slot_state state; /* under start_lock */
     pthread_t thread;      /* under start_lock */
 };
 
-struct pool {
-    struct engine *engine; /* (c) borrowed */
-    struct ring ready;     /* (q) */
-    struct park park;
-    struct worker *workers; /* (c) workers_max of them */
-    unsigned base, max;     /* (c) */
-    pthread_mutex_t start_lock;
-    _Atomic unsigned started, started_max;
-    atomic_bool stopping;
-    _Alignas(THR_CACHE_LINE) _Atomic uint32_t waking;
-    _Atomic uint64_t wakeups;
-    _Atomic uint64_t watch_ns;
-    _Atomic size_t watch_head;
+/* What belongs to one loop. */
+struct lane {
+    _Alignas(THR_CACHE_LINE) struct ring ready; /* (q) */
+    _Alignas(THR_CACHE_LINE) uint64_t watch_ns; /* (io) */
+    size_t watch_head;                          /* (io) */
+    uint64_t hand_over_until_ns;                /* (io) */
+    uint64_t hand_over_ns;                      /* (io) the next time so long */
+    unsigned long_row;                          /* (io) turns of helping with long runs, one behind the other */
 };
 
+struct pool {
+    struct engine *engine; /* (c) borrowed */
+    struct lane *lanes;    /* (c) one for each I/O loop */
+    struct park park;
+    struct watch watch;
+    struct worker *workers; /* (c) max of them */
+    unsigned loops;         /* (c) */
+    unsigned workers_max;   /* (c) */
+    unsigned base, max;     /* (c) threads, those that drive included */
+    pthread_mutex_t start_lock;
+    _Atomic unsigned started, started_max;
+    _Atomic unsigned vacancies; /* loops that need a driver: raised before io->is_vacant, lowered behind it */
+    _Atomic unsigned in_handlers;
+    atomic_bool stopping;
+    _Alignas(THR_CACHE_LINE) _Atomic uint32_t waking;
+    _Atomic uint32_t spinning; /* workers that look for work and are not parked */
+    _Atomic uint64_t wakeups;
+};
+
+static _Thread_local struct worker *worker_here;
+
 static bool start_worker(struct pool *p);
+
+static struct lane *lane_of(struct pool *p, const struct io_thread *io)
+{
+    return &p->lanes[io->index];
+}
+
+static bool has_vacancy(struct pool *p)
+{
+    return atomic_load_explicit(&p->vacancies, memory_order_seq_cst) != 0;
+}
+
+/* W4 */
+static bool may_enter(struct pool *p)
+{
+    return atomic_load_explicit(&p->in_handlers, memory_order_seq_cst) < p->workers_max;
+}
+
+static bool has_work(struct pool *p)
+{
+    if (has_vacancy(p))
+        return true;
+    if (!may_enter(p))
+        return false;
+    for (unsigned i = 0; i < p->loops; i++)
+        if (!ring_is_empty(&p->lanes[i].ready))
+            return true;
+    return false;
+}
+
+/* --- waking --- */
 
 /* W3 */
 static bool wake_one(struct pool *p)
@@ -65,49 +132,110 @@ static bool wake_one(struct pool *p)
             return true;
         }
         atomic_store_explicit(&p->waking, 0, memory_order_seq_cst);
-    } while (!ring_is_empty(&p->ready) && park_count(&p->park));
+    } while (has_work(p) && park_count(&p->park));
     return false;
 }
 
-/* W1 */
-static void put_ready(struct pool *p, struct weft_conn *c)
+void pool_wake(struct pool *p)
 {
-    while (!ring_put(&p->ready, c))
-        sched_yield();
-}
-
-void pool_publish(struct pool *p, struct weft_conn *c)
-{
-    while (c) {
-        struct weft_conn *next = c->ready_next; /* behind the put it belongs to a worker */
-        put_ready(p, c);
-        c = next;
-    }
+    if (atomic_load_explicit(&p->spinning, ORDER(SPIN_LOOK, memory_order_seq_cst)))
+        return; /* it finds what was put, now or in its last look before it parks */
     if (!atomic_load_explicit(&p->waking, ORDER(POOL_WAKING, memory_order_seq_cst)))
         wake_one(p);
 }
 
-bool pool_has_backlog(struct pool *p)
+struct weft_conn *pool_put(struct pool *p, const struct io_thread *io, struct weft_conn *c)
 {
-    return !ring_is_empty(&p->ready);
+    struct ring *ready = &lane_of(p, io)->ready;
+
+    while (c) {
+        struct weft_conn *next = c->ready_next; /* behind the put it belongs to a worker */
+        if (!ring_put(ready, c))
+            return c;
+        c = next;
+    }
+    return NULL;
 }
 
-void pool_watch(struct pool *p, uint64_t now_ns)
+bool pool_has_backlog(struct pool *p, const struct io_thread *io)
 {
-    /* Relaxed: several I/O threads may look at once, and one worker more than needed does no harm. */
-    uint64_t last = atomic_load_explicit(&p->watch_ns, memory_order_relaxed);
-    size_t head = atomic_load_explicit(&p->ready.head, memory_order_relaxed);
+    return !ring_is_empty(&lane_of(p, io)->ready);
+}
 
-    if (now_ns - last < WATCH_NS)
+void pool_watch(struct pool *p, const struct io_thread *io, uint64_t now_ns)
+{
+    struct lane *lane = lane_of(p, io);
+    size_t head = atomic_load_explicit(&lane->ready.head, memory_order_relaxed), before = lane->watch_head;
+
+    if (now_ns - lane->watch_ns < WATCH_NS)
         return;
-    atomic_store_explicit(&p->watch_ns, now_ns, memory_order_relaxed);
-    if (atomic_exchange_explicit(&p->watch_head, head, memory_order_relaxed) != head || !pool_has_backlog(p))
+    lane->watch_ns = now_ns;
+    lane->watch_head = head;
+    if (head != before || !pool_has_backlog(p, io) || !may_enter(p))
         return;
     if (!wake_one(p))
         start_worker(p);
 }
 
-/* --- a worker --- */
+/* The watcher has taken the loop from a thread that is in a handler, or nobody has come for it yet. */
+static void loop_is_vacant(struct io_thread *io, bool is_new, void *arg)
+{
+    struct pool *p = arg;
+
+    if (is_new) {
+        atomic_fetch_add_explicit(&p->in_handlers, 1, memory_order_seq_cst); /* the former driver */
+        atomic_fetch_add_explicit(&p->vacancies, 1, memory_order_seq_cst);
+        atomic_store_explicit(&io->is_vacant, true, ORDER(VACANT, memory_order_release));
+    }
+    if (!park_wake_one(&p->park))
+        start_worker(p);
+}
+
+/* A loop to drive, NULL for none. */
+static struct io_thread *take_vacant(struct pool *p)
+{
+    if (!has_vacancy(p))
+        return NULL;
+    for (unsigned i = 0; i < p->loops; i++) {
+        struct io_thread *io = p->engine->io_threads[i];
+        if (atomic_load_explicit(&io->is_vacant, memory_order_relaxed) &&
+            atomic_exchange_explicit(&io->is_vacant, false, ORDER(VACANT, memory_order_acquire))) {
+            atomic_fetch_sub_explicit(&p->vacancies, 1, memory_order_seq_cst);
+            return io;
+        }
+    }
+    return NULL;
+}
+
+/* --- a thread --- */
+
+/* Look for work without sleeping. What pays is done longer the next time, what does not, shorter. True: there is
+ * some. */
+static bool spin(struct worker *w)
+{
+    struct pool *p = w->pool;
+    uint64_t most_ns = p->engine->settings.opts.spin_us * 1000ull, until_ns;
+    bool found = false;
+
+    if (!most_ns)
+        return false;
+    if (w->spin_ns < SPIN_NS_MIN)
+        w->spin_ns = SPIN_NS_MIN;
+    atomic_fetch_add_explicit(&p->spinning, 1, memory_order_seq_cst);
+    until_ns = clock_now_ns() + w->spin_ns;
+    do {
+        for (int i = 0; i < SPIN_ROUNDS && !found; i++) {
+            THR_RELAX();
+            found = has_work(p);
+        }
+    } while (!found && clock_now_ns() < until_ns);
+    /* Before it announces that it parks, and looks once more (SPIN_LOOK). */
+    atomic_fetch_sub_explicit(&p->spinning, 1, ORDER(SPIN_LOOK, memory_order_seq_cst));
+    w->spin_ns = found ? w->spin_ns * 2 : w->spin_ns / 2;
+    if (w->spin_ns > most_ns)
+        w->spin_ns = most_ns;
+    return found;
+}
 
 /* Wait for work. False: the thread ends. */
 static bool park(struct worker *w)
@@ -116,52 +244,129 @@ static bool park(struct worker *w)
     bool is_extra = w->slot >= p->base;
     bool woken = true;
 
+    if (spin(w))
+        return true;
     park_announce(&p->park, w->slot);
-    if (!ring_is_empty(&p->ready) || atomic_load_explicit(&p->stopping, memory_order_seq_cst))
+    if (has_work(p) || atomic_load_explicit(&p->stopping, memory_order_seq_cst))
         park_withdraw(&p->park, w->slot);
     else
         woken = park_wait(&p->park, w->slot, is_extra ? IDLE_LEAVE_MS : UINT32_MAX);
     if (woken)
         atomic_store_explicit(&p->waking, 0, ORDER(POOL_WAKING, memory_order_seq_cst));
     if (atomic_load_explicit(&p->stopping, memory_order_seq_cst))
-        return false;
-    return woken || !ring_is_empty(&p->ready);
+        return has_vacancy(p); /* that loop has to be brought to its end */
+    return woken || has_work(p);
 }
 
-static void call_for_help(struct pool *p, uint64_t now_ns, uint64_t turn_ns)
+static void call_for_help(struct pool *p, struct lane *lane, uint64_t now_ns, uint64_t turn_ns)
 {
-    if (now_ns - turn_ns < HELP_AFTER_NS || ring_is_empty(&p->ready))
+    if (now_ns - turn_ns < HELP_AFTER_NS || ring_is_empty(&lane->ready))
         return;
     if (!atomic_load_explicit(&p->waking, memory_order_relaxed) && park_count(&p->park))
         wake_one(p);
 }
 
+/* W1: run it, and again when it has more and its lane no room. */
+static void run(struct worker *w, struct lane *lane, struct weft_conn *c, uint64_t *now_ns) ON_WORKER
+{
+    while (mailbox_run(c, &w->stats, now_ns)) {
+        c->ready_ns = *now_ns;
+        if (ring_put(&lane->ready, c))
+            break;
+    }
+}
+
+static struct weft_conn *take(struct worker *w, struct lane **lane)
+{
+    struct pool *p = w->pool;
+    struct weft_conn *c = NULL;
+
+    for (unsigned i = 0; i < p->loops && !c; i++) {
+        *lane = &p->lanes[(w->slot + i) % p->loops];
+        c = ring_get(&(*lane)->ready);
+    }
+    return c;
+}
+
+static void name_worker(const struct worker *w)
+{
+    char name[32];
+
+    snprintf(name, sizeof name, "weft-work-%u", w->slot);
+    thr_name(name);
+    thr_become(THR_WORKER, w->pool->engine);
+}
+
+/* W4. False: there are enough threads in handlers. */
+static bool enter(struct worker *w)
+{
+    struct pool *p = w->pool;
+    unsigned n = atomic_load_explicit(&p->in_handlers, memory_order_relaxed);
+
+    while (!w->is_counted) {
+        if (n >= p->workers_max)
+            return false;
+        w->is_counted = atomic_compare_exchange_weak_explicit(&p->in_handlers, &n, n + 1, memory_order_seq_cst,
+                                                              memory_order_relaxed);
+    }
+    return true;
+}
+
+/* Who leaves looks at the lanes behind it, or has another one look: some may not have been let in. */
+static void leave(struct worker *w)
+{
+    if (w->is_counted)
+        atomic_fetch_sub_explicit(&w->pool->in_handlers, 1, memory_order_seq_cst);
+    w->is_counted = false;
+}
+
+static void drive(struct worker *w, struct io_thread *io) THR_ATTR(no_thread_safety_analysis)
+{
+    if (w->is_counted) {
+        leave(w);
+        if (has_work(w->pool))
+            pool_wake(w->pool);
+    }
+    thr_exit_worker();
+    w->is_counted = !io_thread_drive(io); /* by the watcher */
+    name_worker(w);
+    thr_enter_worker();
+}
+
 static void work(struct worker *w) ON_WORKER
 {
     struct pool *p = w->pool;
-    struct weft_conn *c;
     uint64_t turn_ns = clock_now_ns(), now_ns = turn_ns;
+    struct io_thread *io;
+    struct weft_conn *c;
+    struct lane *lane;
 
-    while ((c = ring_get(&p->ready)) != NULL) {
-        if (mailbox_run(c, &w->stats, &now_ns)) {
-            c->ready_ns = now_ns;
-            put_ready(p, c);
+    for (;;) {
+        if ((io = take_vacant(p)) != NULL) {
+            drive(w, io);
+            turn_ns = now_ns = clock_now_ns();
+            continue;
         }
-        call_for_help(p, now_ns, turn_ns);
+        c = enter(w) ? take(w, &lane) : NULL;
+        if (!c)
+            break;
+        run(w, lane, c, &now_ns);
+        call_for_help(p, lane, now_ns, turn_ns);
     }
+    leave(w);
 }
 
 static void *worker_main(void *arg)
 {
     struct worker *w = arg;
     struct pool *p = w->pool;
-    char name[32];
 
-    snprintf(name, sizeof name, "weft-work-%u", w->slot);
-    thr_name(name);
     if (!p->engine->settings.opts.normal_scheduling)
         thr_schedule_as_batch();
-    thr_become(THR_WORKER, p->engine);
+    if (p->engine->settings.opts.pin_threads && w->slot < p->base)
+        cpu_pin(w->slot);
+    name_worker(w);
+    worker_here = w;
     thr_enter_worker();
     mem_pool_join(); /* without a pool it is slower, no more */
     do {
@@ -175,6 +380,62 @@ static void *worker_main(void *arg)
     pthread_mutex_unlock(&p->start_lock);
     return NULL;
 }
+
+/* --- helping --- */
+
+bool pool_wants_help(struct pool *p, const struct io_thread *io, uint64_t now_ns)
+{
+    return now_ns >= lane_of(p, io)->hand_over_until_ns && !p->engine->settings.opts.separate_io && may_enter(p);
+}
+
+static void hand_over_for_a_while(struct lane *lane, uint64_t now_ns)
+{
+    uint64_t quiet_ns = now_ns - lane->hand_over_until_ns;
+
+    if (!lane->hand_over_ns || quiet_ns > 4 * lane->hand_over_ns)
+        lane->hand_over_ns = HAND_OVER_NS;
+    lane->hand_over_until_ns = now_ns + lane->hand_over_ns;
+    lane->long_row = 0;
+    if (lane->hand_over_ns < HAND_OVER_NS_MAX)
+        lane->hand_over_ns *= 2;
+}
+
+static void judge(struct lane *lane, uint64_t runs, uint64_t now_ns, uint64_t took_ns)
+{
+    if (took_ns < LONG_ALL_NS || took_ns < runs * LONG_RUN_NS)
+        lane->long_row = 0;
+    else if (++lane->long_row >= LONG_ROW)
+        hand_over_for_a_while(lane, now_ns);
+}
+
+void pool_note_stuck(struct pool *p, const struct io_thread *io, uint64_t now_ns)
+{
+    hand_over_for_a_while(lane_of(p, io), now_ns);
+}
+
+bool pool_help(struct pool *p, struct io_thread *io) THR_ATTR(no_thread_safety_analysis)
+{
+    struct lane *lane = lane_of(p, io);
+    uint64_t start_ns = clock_now_ns(), now_ns = start_ns, runs = 0, loan;
+    struct weft_conn *c;
+
+    io_thread_step_back(io);
+    thr_enter_worker();
+    loan = lease_lend(&io->lease);
+    watch_lent(&p->watch);
+    while (now_ns - start_ns < HELP_NS_MAX && (c = ring_get(&lane->ready)) != NULL) {
+        run(worker_here, lane, c, &now_ns);
+        runs++;
+    }
+    thr_exit_worker();
+    if (!lease_back(&io->lease, loan))
+        return false;
+    io_thread_step_up(io);
+    judge(lane, runs, now_ns, now_ns - start_ns);
+    return true;
+}
+
+/* --- starting and ending threads --- */
 
 static struct worker *free_slot(struct pool *p)
 {
@@ -223,6 +484,31 @@ static bool start_worker(struct pool *p)
 
 /* --- life --- */
 
+static int init_lanes(struct pool *p)
+{
+    size_t room = p->engine->connections_max < LANE_MAX ? p->engine->connections_max : LANE_MAX;
+
+    p->lanes = mem_aligned_calloc(THR_CACHE_LINE, p->loops * sizeof *p->lanes);
+    if (!p->lanes)
+        return WEFT_E_NOMEM;
+    for (unsigned i = 0; i < p->loops; i++)
+        if (ring_init(&p->lanes[i].ready, room) != WEFT_OK)
+            return WEFT_E_NOMEM;
+    return WEFT_OK;
+}
+
+static int init_workers(struct pool *p)
+{
+    p->workers = mem_aligned_calloc(THR_CACHE_LINE, p->max * sizeof *p->workers);
+    if (!p->workers)
+        return WEFT_E_NOMEM;
+    for (unsigned i = 0; i < p->max; i++) {
+        p->workers[i].pool = p;
+        p->workers[i].slot = i;
+    }
+    return WEFT_OK;
+}
+
 int pool_new(struct pool **out, struct engine *e)
 {
     struct pool *p = NULL;
@@ -232,20 +518,17 @@ int pool_new(struct pool **out, struct engine *e)
     if (!p)
         return WEFT_E_NOMEM;
     p->engine = e;
-    p->base = e->settings.opts.workers;
-    p->max = e->settings.opts.workers_max;
-    p->workers = mem_aligned_calloc(THR_CACHE_LINE, p->max * sizeof *p->workers);
-    if (!p->workers || ring_init(&p->ready, e->connections_max) != WEFT_OK) {
-        mem_free(p->workers);
-        mem_free(p);
-        return WEFT_E_NOMEM;
-    }
-    for (unsigned i = 0; i < p->max; i++) {
-        p->workers[i].pool = p;
-        p->workers[i].slot = i;
-    }
+    p->loops = e->io_thread_count;
+    p->base = p->loops + e->settings.opts.workers;
+    p->workers_max = e->settings.opts.workers_max;
+    p->max = p->workers_max + 2 * p->loops;
     park_init(&p->park);
     pthread_mutex_init(&p->start_lock, NULL);
+    if (init_lanes(p) != WEFT_OK || init_workers(p) != WEFT_OK ||
+        watch_init(&p->watch, e, loop_is_vacant, p) != WEFT_OK) {
+        pool_free(p);
+        return WEFT_E_NOMEM;
+    }
     *out = p;
     return WEFT_OK;
 }
@@ -254,25 +537,40 @@ void pool_free(struct pool *p)
 {
     if (!p)
         return;
-    ring_fini(&p->ready);
+    for (unsigned i = 0; p->lanes && i < p->loops; i++)
+        ring_fini(&p->lanes[i].ready);
+    watch_fini(&p->watch);
     pthread_mutex_destroy(&p->start_lock);
+    mem_free(p->lanes);
     mem_free(p->workers);
     mem_free(p);
 }
 
+/* The loops are vacant, and the threads that are started take one each. */
 int pool_start(struct pool *p)
 {
+    for (unsigned i = 0; i < p->loops; i++) {
+        atomic_store_explicit(&p->engine->io_threads[i]->is_vacant, true, memory_order_relaxed);
+        atomic_fetch_add_explicit(&p->vacancies, 1, memory_order_relaxed);
+    }
     for (unsigned i = 0; i < p->base; i++) {
         if (!start_worker(p)) {
             pool_stop(p);
             return WEFT_E_SYSTEM;
         }
     }
+    if (watch_start(&p->watch) != WEFT_OK) {
+        pool_stop(p);
+        return WEFT_E_SYSTEM;
+    }
     return WEFT_OK;
 }
 
 void pool_stop(struct pool *p)
 {
+    watch_stop(&p->watch); /* no loop becomes vacant any more */
+    for (unsigned i = 0; i < p->loops; i++)
+        io_thread_command(p->engine->io_threads[i], IO_STOP);
     pthread_mutex_lock(&p->start_lock);
     atomic_store_explicit(&p->stopping, true, memory_order_seq_cst);
     pthread_mutex_unlock(&p->start_lock);
@@ -289,13 +587,20 @@ void pool_stop(struct pool *p)
     }
 }
 
+static unsigned above(unsigned n, unsigned floor)
+{
+    return n > floor ? n - floor : 0;
+}
+
+/* Of the threads, as many as there are loops count as drivers. */
 void pool_stats(struct pool *p, struct pool_stats *out)
 {
     *out = (struct pool_stats){0};
     out->wakeups = atomic_load_explicit(&p->wakeups, memory_order_relaxed);
-    out->started = atomic_load_explicit(&p->started, memory_order_relaxed);
-    out->started_max = atomic_load_explicit(&p->started_max, memory_order_relaxed);
-    out->busy = out->started - park_count(&p->park);
+    out->takeovers = atomic_load_explicit(&p->watch.takeovers, memory_order_relaxed);
+    out->started = above(atomic_load_explicit(&p->started, memory_order_relaxed), p->loops);
+    out->started_max = above(atomic_load_explicit(&p->started_max, memory_order_relaxed), p->loops);
+    out->busy = above((unsigned)out->started, park_count(&p->park));
     for (unsigned i = 0; i < p->max; i++) {
         struct run_stats *s = &p->workers[i].stats;
         uint64_t longest_us = atomic_load_explicit(&s->longest_handler_ns, memory_order_relaxed) / 1000;

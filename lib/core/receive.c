@@ -19,6 +19,8 @@
 #define PONGS_MAX 64
 /* Reads of one connection in a turn before the others have theirs. */
 #define READS_MAX 4
+/* Behind a guessed message so much more is read along. */
+#define TAIL_BYTES 4096u
 
 /* Messages of one read, on their way into the inbox. */
 struct batch {
@@ -34,7 +36,7 @@ static void put_batch(struct weft_conn *c, struct batch *b) ON_IO
     conn_notify(c, 0);
 }
 
-static void add_message(struct weft_conn *c, struct batch *b, weft_msg *m)
+static void add_message(struct weft_conn *c, struct batch *b, weft_msg *m) ON_IO
 {
     struct node *n = &m->link.node;
 
@@ -45,6 +47,7 @@ static void add_message(struct weft_conn *c, struct batch *b, weft_msg *m)
     b->last = n;
     c->in_put++;
     c->in_put_bytes += m->bytes;
+    io_thread_note_unrun(c->io, m->bytes);
     STAT_ADD(c->io->stats.messages_in, 1);
 }
 
@@ -250,47 +253,109 @@ static void peer_ended(struct weft_conn *c) ON_IO
         conn_die(c, c->session.close_received ? WEFT_OK : WEFT_E_CLOSED, !c->close_queued);
 }
 
-/* One read. False: nothing more for now. */
-static bool read_once(struct weft_conn *c) ON_IO
+/* One read into the places of iov. Returns how many bytes came; 0: none, and what that means was dealt with. */
+static size_t read_into(struct weft_conn *c, struct iovec *iov, int count) ON_IO
 {
-    struct io_thread *io = c->io;
-    struct iovec iov[2];
-    uint8_t *where;
-    size_t direct = c->state == CONN_OPEN ? session_direct(&c->session, &where) : 0;
-    size_t room = IO_READ_BYTES;
-    int count = 0;
+    size_t room = 0;
     ptrdiff_t n;
 
-    if (direct)
-        iov[count++] = (struct iovec){where, direct};
-    iov[count++] = (struct iovec){io->read_buffer, room};
+    for (int i = 0; i < count; i++)
+        room += iov[i].iov_len;
     n = link_read(&c->link, iov, count);
-    STAT_ADD(io->stats.reads, 1);
-    if (n == WEFT_E_AGAIN) {
+    STAT_ADD(c->io->stats.reads, 1);
+    if (n > 0) {
+        STAT_ADD(c->io->stats.bytes_in, n);
+        /* Edge-triggered: a short read found the socket empty, and what comes later is a new edge. The end
+         * is not. */
+        if ((size_t)n < room && !c->has_end)
+            c->is_readable = false;
+        return (size_t)n;
+    }
+    if (n == WEFT_E_AGAIN)
         c->is_readable = false;
-        return false;
+    else if (n == LINK_END)
+        peer_ended(c);
+    else
+        conn_die(c, WEFT_E_CLOSED, true);
+    return 0;
+}
+
+/* In the middle of a large message: its bytes go where they stay. Not more in one read than the cache holds
+ * until they are unmasked. */
+static void read_direct(struct weft_conn *c, uint8_t *where, size_t bytes) ON_IO
+{
+    uint8_t *buffer = c->io->read_buffer;
+    struct iovec iov[2] = {{where, bytes < IO_READ_BYTES ? bytes : IO_READ_BYTES}, {buffer, TAIL_BYTES}};
+    size_t n = read_into(c, iov, bytes < IO_READ_BYTES ? 2 : 1);
+
+    if (!n)
+        return;
+    parse_direct(c, n < bytes ? n : bytes);
+    if (n > bytes && c->state == CONN_OPEN)
+        parse(c, buffer, n - bytes);
+}
+
+/* The read behind a guess that was wrong, as if there had been none. */
+static void parse_wrong_guess(struct weft_conn *c, struct session_guess *g, size_t n) ON_IO
+{
+    uint8_t *buffer = c->io->read_buffer;
+    size_t head = n < g->header_bytes ? n : g->header_bytes;
+    size_t payload = n - head < g->bytes ? n - head : g->bytes;
+
+    /* The rest is in its place behind them already. */
+    memcpy(buffer, g->header, head);
+    memcpy(buffer + head, g->msg->payload, payload);
+    session_guess_drop(g);
+    if (n)
+        parse(c, buffer, n);
+}
+
+/* Behind a large message, one more like it is read into memory of its own. */
+static void read_guessed(struct weft_conn *c, struct session_guess *g) ON_IO
+{
+    uint8_t *tail = c->io->read_buffer + g->header_bytes + g->bytes;
+    struct iovec iov[3] = {{g->header, g->header_bytes}, {g->msg->payload, g->bytes}, {tail, TAIL_BYTES}};
+    size_t n = read_into(c, iov, 3), guessed = (size_t)g->header_bytes + g->bytes;
+    enum session_event_kind kind;
+    struct session_event ev;
+    struct batch b = {0};
+
+    if (!n || !session_guess_came_true(&c->session, g, n < guessed ? n : guessed, &kind, &ev)) {
+        parse_wrong_guess(c, g, n);
+        return;
     }
-    if (n < 0) {
-        if (n == LINK_END)
-            peer_ended(c);
-        else
-            conn_die(c, WEFT_E_CLOSED, true);
-        return false;
-    }
-    STAT_ADD(io->stats.bytes_in, n);
-    /* Edge-triggered: a short read found the socket empty, and what comes later is a new edge. The end is
-     * not. */
-    if ((size_t)n < direct + room && !c->has_end)
-        c->is_readable = false;
-    if (direct) {
-        size_t placed = (size_t)n < direct ? (size_t)n : direct;
-        parse_direct(c, placed);
-        n -= (ptrdiff_t)placed;
-    }
+    handle_event(c, kind, &ev, &b);
+    put_batch(c, &b);
+    if (n > guessed && c->state == CONN_OPEN)
+        parse(c, tail, n - guessed);
+}
+
+static void read_plain(struct weft_conn *c) ON_IO
+{
+    struct iovec iov = {c->io->read_buffer, IO_READ_BYTES};
+    size_t n = read_into(c, &iov, 1);
+
     if (n && c->state == CONN_HANDSHAKE)
-        request_feed(c, io->read_buffer, (size_t)n);
+        request_feed(c, c->io->read_buffer, n);
     else if (n && c->state == CONN_OPEN)
-        parse(c, io->read_buffer, (size_t)n);
+        parse(c, c->io->read_buffer, n);
+}
+
+/* False: nothing more for now. */
+static bool read_once(struct weft_conn *c) ON_IO
+{
+    struct session_guess guess;
+    uint8_t *where;
+    size_t direct;
+
+    if (c->state != CONN_OPEN)
+        read_plain(c);
+    else if ((direct = session_direct(&c->session, &where)) != 0)
+        read_direct(c, where, direct);
+    else if (session_guess(&c->session, IO_READ_BYTES - FRAME_HEADER_BYTES_MAX - TAIL_BYTES, &guess))
+        read_guessed(c, &guess);
+    else
+        read_plain(c);
     return (c->is_readable || c->stash) && c->state < CONN_LINGER;
 }
 

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/cpu.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/msg.h"
@@ -15,7 +16,13 @@
 #define PING_TIMEOUT_MS  20000
 #define WRITE_TIMEOUT_MS 20000
 #define CLOSE_TIMEOUT_MS 10000
+#define SPIN_US          20u
+#define SPIN_US_MAX      10000u
 #define MIB              (1024u * 1024u)
+/* Together they are the slots of the pool. */
+#define IO_THREADS_MAX 64u
+#define WORKERS_MAX    256u
+_Static_assert(2 * IO_THREADS_MAX + WORKERS_MAX <= PARK_SLOTS_MAX, "every thread has a slot to park in");
 
 /* An option, its default and its range. */
 #define CHOOSE(o, field, fallback, least, most)                                                              \
@@ -36,13 +43,19 @@ static unsigned at_least(unsigned n, unsigned least)
 
 static int choose_threads(weft_server_opts *o)
 {
-    unsigned processors = thr_processors();
+    unsigned processors = cpu_count();
 
     if (processors > 256)
         processors = 256;
-    CHOOSE(o, io_threads, at_least(processors / 4, 1), 1u, 64u);
-    CHOOSE(o, workers, at_least(processors, 2), 1u, (unsigned)PARK_SLOTS_MAX);
-    CHOOSE(o, workers_max, at_least(64, o->workers), o->workers, (unsigned)PARK_SLOTS_MAX);
+    CHOOSE(o, io_threads, at_least(processors / 4, 1), 1u, IO_THREADS_MAX);
+    CHOOSE(o, workers, at_least(processors, 2), 1u, WORKERS_MAX);
+    CHOOSE(o, workers_max, at_least(64, o->workers), o->workers, WORKERS_MAX);
+    if (o->spin_us == 0)
+        o->spin_us = processors > 2 ? SPIN_US : UINT32_MAX; /* on two it takes from the peer what it gives */
+    if (o->spin_us == UINT32_MAX)
+        o->spin_us = 0;
+    else
+        CHOOSE(o, spin_us, SPIN_US, 1u, SPIN_US_MAX);
     CHOOSE(o, turn_messages_max, 64u, 1u, 1000000u);
     CHOOSE(o, turn_us_max, 500u, 1u, 1000000u);
     return WEFT_OK;

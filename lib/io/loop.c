@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/mem.h"
 #include "weft/error.h"
 
 #define EVENTS_MAX 512
@@ -21,9 +22,13 @@ int loop_init(struct loop *l, const struct loop_hooks *hooks)
 {
     memset(l, 0, sizeof *l);
     l->hooks = *hooks;
-    l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (l->epoll_fd < 0)
-        return WEFT_E_SYSTEM;
+    l->events = mem_alloc(EVENTS_MAX * sizeof *l->events);
+    l->epoll_fd = l->events ? epoll_create1(EPOLL_CLOEXEC) : -1;
+    if (l->epoll_fd < 0) {
+        int rc = l->events ? WEFT_E_SYSTEM : WEFT_E_NOMEM;
+        loop_fini(l);
+        return rc;
+    }
     read_clock(l);
     timer_wheel_init(&l->wheel, l->now_ms);
     return WEFT_OK;
@@ -34,6 +39,8 @@ void loop_fini(struct loop *l)
     if (l->epoll_fd >= 0)
         close(l->epoll_fd);
     l->epoll_fd = -1;
+    mem_free(l->events);
+    l->events = NULL;
 }
 
 static int add(struct loop *l, int fd, struct loop_source *source, uint32_t events)
@@ -97,22 +104,50 @@ static unsigned translate(uint32_t events)
     return out;
 }
 
-void loop_run(struct loop *l)
+void loop_cut(struct loop *l)
 {
-    struct epoll_event events[EVENTS_MAX];
+    l->is_cut = true;
+}
 
-    read_clock(l); /* setup may be long ago, and the first wait is measured from now */
-    while (!l->stopping) {
-        int timeout = choose_timeout(l);
-        int n = epoll_wait(l->epoll_fd, events, EVENTS_MAX, timeout);
+bool loop_has_events(const struct loop *l)
+{
+    return l->next < l->count;
+}
 
-        l->hooks.after_wait(l->hooks.arg);
-        read_clock(l);
-        for (int i = 0; i < n; i++) {
-            struct loop_source *source = events[i].data.ptr;
-            source->ready(source, translate(events[i].events));
-        }
-        timer_expire(&l->wheel, l->now_ms, l->hooks.timer, l->hooks.arg);
-        l->hooks.turn_end(l->hooks.arg);
+static void wait_for_events(struct loop *l)
+{
+    int n = epoll_wait(l->epoll_fd, l->events, EVENTS_MAX, choose_timeout(l));
+
+    l->hooks.after_wait(l->hooks.arg);
+    read_clock(l);
+    l->next = 0;
+    l->count = n > 0 ? n : 0;
+}
+
+static void call_sources(struct loop *l)
+{
+    l->is_cut = false;
+    while (l->next < l->count && !l->is_cut) {
+        const struct epoll_event *e = &l->events[l->next++];
+        struct loop_source *source = e->data.ptr;
+        source->ready(source, translate(e->events));
     }
+}
+
+bool loop_run(struct loop *l)
+{
+    if (!loop_has_events(l))
+        read_clock(l); /* setup may be long ago, and the first wait is measured from now */
+    while (!l->stopping) {
+        if (loop_has_events(l))
+            read_clock(l);
+        else
+            wait_for_events(l);
+        call_sources(l);
+        if (!loop_has_events(l))
+            timer_expire(&l->wheel, l->now_ms, l->hooks.timer, l->hooks.arg);
+        if (!l->hooks.turn_end(l->hooks.arg))
+            return false;
+    }
+    return true;
 }

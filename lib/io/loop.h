@@ -2,12 +2,15 @@
  *
  * A turn: wait, call every source that is ready, fire timers, call turn_end. Before it waits, before_wait
  * says for how long it may: so the queues of the layer above are looked at once more when the loop is about
- * to sleep.
+ * to sleep. loop_cut ends a turn before all its sources were called; the next one goes on with the rest
+ * instead of waiting.
  *
- * I1  All of it belongs to one thread, from loop_run on; loop_init and loop_fini are setup.
- * I2  A source stays valid until the turn's end in which it was removed: later events of the same turn may
- *     still name it, so owners free their sources in turn_end or later, and ignore events for what they
- *     closed.
+ * I1  All of it belongs to one thread at a time, the one in loop_run; loop_init and loop_fini are setup.
+ *     turn_end may have given the loop to another thread: then it answers false, and loop_run returns
+ *     without touching anything.
+ * I2  A source stays valid until the end of the first turn behind its removal that leaves no events
+ *     (loop_has_events): later events may still name it, so owners free their sources then or later, and
+ *     ignore events for what they closed.
  * I3  Sources are edge-triggered: who is called reads until short or says so itself in before_wait. */
 #ifndef WEFT_IO_LOOP_H
 #define WEFT_IO_LOOP_H
@@ -30,7 +33,7 @@ struct loop_source {
 };
 
 struct loop_hooks {
-    void (*turn_end)(void *arg); /* after each turn */
+    bool (*turn_end)(void *arg); /* after each turn; false: the loop is another thread's now */
     /* How long the loop may sleep in ms: 0 not at all, UINT32_MAX until an event. called only when the
      * timers allow sleep */
     uint32_t (*before_wait)(void *arg);
@@ -39,9 +42,13 @@ struct loop_hooks {
     void *arg;
 };
 
+struct epoll_event;
+
 struct loop {
     int epoll_fd;
-    bool stopping;
+    bool stopping, is_cut;
+    struct epoll_event *events; /* of the last wait; those from next to count are to be called yet */
+    int next, count;
     uint64_t now_ms; /* read once a turn */
     uint64_t now_ns;
     struct timer_wheel wheel;
@@ -50,8 +57,11 @@ struct loop {
 
 int loop_init(struct loop *l, const struct loop_hooks *hooks); /* WEFT_OK, WEFT_E_SYSTEM */
 void loop_fini(struct loop *l);
-void loop_run(struct loop *l);  /* until loop_stop; the thread's roles are the caller's */
-void loop_stop(struct loop *l); /* io */
+/* Until loop_stop (true), or until turn_end gave the loop away (false). The thread's roles are the caller's. */
+bool loop_run(struct loop *l);
+void loop_stop(struct loop *l);             /* io */
+void loop_cut(struct loop *l);              /* io: the turn ends behind the source that is being called */
+bool loop_has_events(const struct loop *l); /* io: some sources of this wait are still to be called */
 
 /* Edge-triggered for reading and writing; level-triggered for reading with loop_add_level (listening
  * sockets, eventfd). */

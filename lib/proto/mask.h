@@ -10,6 +10,7 @@
 #ifndef WEFT_PROTO_MASK_H
 #define WEFT_PROTO_MASK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -17,10 +18,10 @@
 #define MASK_SHORT_BYTES 128
 
 /* One way to do it: dst[i] = src[i] ^ octet i % 4 of the key, for any n; dst is src, or they do not overlap.
- * The key stands in the order of its octets in memory. */
+ * The key stands in the order of its octets in memory. Returns whether all of dst is ASCII. */
 struct mask_kernel {
     const char *name;
-    void (*run)(uint8_t *dst, const uint8_t *src, size_t n, uint32_t key);
+    bool (*run)(uint8_t *dst, const uint8_t *src, size_t n, uint32_t key);
 };
 
 /* The kernels this processor can run, the last is the one in use. For tests and benchmarks. */
@@ -29,8 +30,8 @@ const struct mask_kernel *mask_kernels(size_t *count);
 /* Masks in place with 8 octets at a time and nothing else; what the kernels are compared with. */
 void mask_apply_scalar(uint8_t *p, size_t n, const uint8_t key[4], size_t offset);
 
-/* The kernel in use; only mask_apply and mask_copy call it. */
-void mask_long(uint8_t *dst, const uint8_t *src, size_t n, uint32_t key);
+/* The kernel in use; only the functions at the end call it. */
+bool mask_long(uint8_t *dst, const uint8_t *src, size_t n, uint32_t key);
 
 typedef uint32_t mask_vec __attribute__((vector_size(16)));
 
@@ -174,6 +175,16 @@ static inline void mask_copy(uint8_t *dst, const uint8_t *src, size_t n, const u
         mask_short(dst, src, n, mask_key(key, offset));
     else
         mask_long(dst, src, n, mask_key(key, offset));
+}
+
+/* The same. True: all of dst is ASCII. False says nothing: short payloads are not looked at. */
+static inline bool mask_copy_ascii(uint8_t *dst, const uint8_t *src, size_t n, const uint8_t key[4],
+                                   size_t offset)
+{
+    if (n > MASK_SHORT_BYTES)
+        return mask_long(dst, src, n, mask_key(key, offset));
+    mask_short(dst, src, n, mask_key(key, offset));
+    return false;
 }
 
 /* Masks n octets in place, which also unmasks them.

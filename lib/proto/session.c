@@ -14,6 +14,11 @@
 #define FIRST_ROOM_BYTES (128u * 1024u)
 /* Below this, receiving into a shared buffer and copying is cheaper than a second iovec. */
 #define DIRECT_BYTES_MIN 4096u
+/* From this size on, the next message is guessed to be like the last. */
+#define GUESS_BYTES_MIN (16u * 1024u)
+#define GUESS_BYTES_MAX (1024u * 1024u)
+/* Unmask and check so much at a time, that the second finds it in the first-level cache. */
+#define STRIDE_BYTES (16u * 1024u)
 
 /* The same whether a frame comes whole or in pieces. */
 static const char text_is_wrong[] = "text that is not UTF-8";
@@ -262,6 +267,7 @@ static enum session_event_kind payload_arrived(struct session *s, size_t n, stru
     if (s->message_type == FRAME_TEXT && !utf8_is_complete(&s->utf8))
         return fail(s, ev, WEFT_E_UTF8, text_is_cut);
     msg_seal(s->msg, s->msg_bytes);
+    s->like_bytes = s->fragments == 1 ? s->msg_bytes : 0;
     ev->msg = s->msg;
     s->msg = NULL;
     s->in_message = false;
@@ -312,6 +318,7 @@ static bool feed_small_frame(struct session *s, const uint8_t *p, size_t n, size
         }
     }
     msg_seal(m, bytes);
+    s->like_bytes = 0;
     ev->msg = m;
     *kind = SESSION_MESSAGE;
     return true;
@@ -378,9 +385,60 @@ size_t session_direct(struct session *s, uint8_t **where)
 
 enum session_event_kind session_feed_direct(struct session *s, size_t n, struct session_event *ev)
 {
-    if (!s->config->is_client)
-        mask_apply(s->msg->payload + s->msg_bytes, n, s->key, s->frame_offset);
-    return payload_arrived(s, n, ev);
+    enum session_event_kind kind;
+
+    do {
+        size_t step = n < STRIDE_BYTES ? n : STRIDE_BYTES;
+        if (!s->config->is_client)
+            mask_apply(s->msg->payload + s->msg_bytes, step, s->key, s->frame_offset);
+        kind = payload_arrived(s, step, ev);
+        n -= step;
+    } while (n && kind == SESSION_NONE);
+    return kind;
+}
+
+/* --- guesses --- */
+
+bool session_guess(struct session *s, uint32_t bytes_max, struct session_guess *g)
+{
+    if (s->like_bytes < GUESS_BYTES_MIN || s->like_bytes > GUESS_BYTES_MAX || s->in_frame || s->in_message ||
+        s->header_have || s->failed || s->close_received)
+        return false;
+    g->msg = msg_alloc(FRAME_BINARY, s->like_bytes);
+    g->header_bytes = (uint8_t)((s->like_bytes <= 0xffff ? 4 : 10) + (s->config->is_client ? 0 : 4));
+    g->bytes = s->like_bytes < bytes_max ? s->like_bytes : bytes_max;
+    return g->msg != NULL;
+}
+
+static bool is_as_guessed(const struct session *s, const struct session_guess *g, size_t payload_bytes,
+                          struct frame_header *h)
+{
+    if (g->header_bytes != frame_header_bytes(g->header[1]) ||
+        check_first_bytes(s, g->header[0], g->header[1]) || !frame_read_header(g->header, h))
+        return false;
+    return !is_control(h->opcode) && h->bytes >= payload_bytes && h->bytes >= s->like_bytes / 2 &&
+           h->bytes <= s->config->message_bytes_max;
+}
+
+bool session_guess_came_true(struct session *s, struct session_guess *g, size_t n, enum session_event_kind *kind,
+                             struct session_event *ev)
+{
+    struct frame_header h;
+
+    if (n < g->header_bytes || !is_as_guessed(s, g, n - g->header_bytes, &h))
+        return false;
+    s->msg = g->msg;
+    s->msg->type = h.opcode;
+    s->msg_room = s->like_bytes;
+    *kind = begin_frame(s, &h, ev);
+    if (*kind == SESSION_NONE)
+        *kind = session_feed_direct(s, n - g->header_bytes, ev);
+    return true;
+}
+
+void session_guess_drop(struct session_guess *g)
+{
+    msg_free(g->msg);
 }
 
 /* --- closing and time --- */

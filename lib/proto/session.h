@@ -67,6 +67,7 @@ struct session {
     uint64_t frame_left;                 /* payload bytes of the frame under way that are still to come */
     uint32_t msg_bytes;                  /* of msg, all fragments so far */
     uint32_t msg_room;
+    uint32_t like_bytes; /* of the last data frame if it was a large whole message, else 0 */
     uint32_t fragments;
     struct utf8_state utf8;
     uint8_t key[4];
@@ -100,6 +101,23 @@ enum session_event_kind session_feed(struct session *s, const uint8_t *p, size_t
  * session_feed. */
 size_t session_direct(struct session *s, uint8_t **where);
 enum session_event_kind session_feed_direct(struct session *s, size_t n, struct session_event *ev);
+
+/* Large messages rarely come alone: between frames, behind one, the place for the next one like it. So its
+ * payload is received where it stays. */
+struct session_guess {
+    weft_msg *msg; /* the guess's own */
+    uint8_t header[FRAME_HEADER_BYTES_MAX];
+    uint8_t header_bytes;
+    uint32_t bytes; /* of payload that may be received into msg */
+};
+/* False: nothing to guess, or no memory. The guess is used up by session_guess_came_true or
+ * session_guess_drop. bytes_max: at most so much payload in one read. */
+bool session_guess(struct session *s, uint32_t bytes_max, struct session_guess *g);
+/* n bytes were received, first into header, then into msg's payload. True: they are a frame as guessed, and kind and
+ * ev tell what session_feed would. False: nothing was done; feed them, and drop the guess. */
+bool session_guess_came_true(struct session *s, struct session_guess *g, size_t n,
+                             enum session_event_kind *kind, struct session_event *ev);
+void session_guess_drop(struct session_guess *g);
 
 /* We sent a Close: from now on its deadline counts. */
 void session_close_sent(struct session *s, uint64_t now_ms);

@@ -25,7 +25,7 @@
 
 #include "base/thr.h"
 
-#define PARK_SLOTS_MAX 256
+#define PARK_SLOTS_MAX 384
 
 struct park_slot {
     _Alignas(THR_CACHE_LINE) _Atomic uint32_t permit;

@@ -1,0 +1,50 @@
+/* The watcher: a thread that sees to it that every I/O loop is driven.
+ *
+ * A thread that drives a loop may run handlers itself, and lends the role meanwhile (sync/lease.h). The watcher looks
+ * at the loans every WATCH_TICK_US; one that it meets twice belongs to a thread that is stuck in a handler,
+ * so it takes the role and has it given to another thread. A loop is so without a driver for two ticks at most.
+ *
+ * It sleeps without end when no loop is vacant and no loans were made for a few ticks; the next one who lends wakes
+ * it.
+ *
+ *   operation | by      | on    | order
+ *   sleep     | watcher | awake | store, seq_cst, then it looks at all loans      LEASE_LOOK
+ *   lent      | holder  | awake | load, seq_cst, behind the loan                  LEASE_LOOK
+ *             |         |       | exchange, seq_cst, for watch_stop: `stopping` comes before it */
+#ifndef WEFT_CORE_WATCH_H
+#define WEFT_CORE_WATCH_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/thr.h"
+#include "core/engine.h"
+
+struct io_thread;
+
+#define WATCH_TICK_US 450
+
+struct watch {
+    struct engine *engine;                               /* (c) borrowed */
+    void (*vacant)(struct io_thread *io, bool is_new, void *arg); /* (c) told at each tick until it is driven */
+    void *arg;                                           /* (c) */
+    pthread_t thread;                                    /* (setup) */
+    bool is_running;                                     /* (setup) */
+    uint64_t *seen;                                      /* (watcher) the last look, by I/O thread */
+    _Alignas(THR_CACHE_LINE) _Atomic uint32_t awake;     /* (a) a futex */
+    atomic_bool stopping;                                /* (a) */
+    _Atomic uint64_t takeovers;                          /* (a) watcher */
+};
+
+int watch_init(struct watch *w, struct engine *e,
+               void (*vacant)(struct io_thread *io, bool is_new, void *arg), void *arg);
+void watch_fini(struct watch *w);
+int watch_start(struct watch *w); /* setup */
+void watch_stop(struct watch *w); /* setup: from now on it takes nothing any more */
+
+/* A holder, behind each loan. */
+void watch_lent(struct watch *w);
+
+#endif
