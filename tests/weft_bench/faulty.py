@@ -1,0 +1,128 @@
+"""A WebSocket echo server with one fault: what a load generator has to find. Standard library only.
+
+Faulty(fault) listens in a thread of its own until the end of the with statement. A fault is a function that
+gets the echoes of one read, as (opcode, payload) pairs, and the number of echoes sent before on this
+connection; it returns the bytes to send, or None to end the connection."""
+import base64
+import hashlib
+import socket
+import struct
+import threading
+
+GUID = b'258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
+
+
+def frame(opcode, payload, final=True, key=None, reserved=0):
+    first = (0x80 if final else 0) | reserved | opcode
+    mask = 0x80 if key else 0
+    if len(payload) < 126:
+        head = struct.pack('!BB', first, mask | len(payload))
+    elif len(payload) < 65536:
+        head = struct.pack('!BBH', first, mask | 126, len(payload))
+    else:
+        head = struct.pack('!BBQ', first, mask | 127, len(payload))
+    if key:
+        payload = bytes(b ^ key[i % 4] for i, b in enumerate(payload))
+        head += key
+    return head + payload
+
+
+def echo(echoes):
+    return b''.join(frame(*e) for e in echoes)
+
+
+def unmasked(payload, key):
+    pad = key * (len(payload) // 4 + 1)
+    return bytes(a ^ b for a, b in zip(payload, pad))
+
+
+def take_frames(data):
+    """The whole frames at the front of data, and what is left."""
+    frames = []
+    while len(data) >= 2:
+        length, at = data[1] & 127, 2
+        if length == 126:
+            length, at = int.from_bytes(data[2:4], 'big'), 4
+        elif length == 127:
+            length, at = int.from_bytes(data[2:10], 'big'), 10
+        if len(data) < at + 4 + length:
+            break
+        key = data[at:at + 4]
+        frames.append((data[0] & 15, unmasked(data[at + 4:at + 4 + length], key)))
+        data = data[at + 4 + length:]
+    return frames, data
+
+
+class Faulty:
+    def __init__(self, fault, status=101):
+        self.fault, self.status = fault, status
+        self.requests, self.pongs, self.closes = [], 0, 0
+        self.listener = socket.create_server(('127.0.0.1', 0), backlog=128)
+        self.address = '127.0.0.1:%d' % self.listener.getsockname()[1]
+
+    def __enter__(self):
+        threading.Thread(target=self.accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+    def accept(self):
+        while True:
+            try:
+                peer, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(peer,), daemon=True).start()
+
+    def serve(self, peer):
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with peer:
+            try:
+                data = self.open(peer)
+                if data is not None:
+                    self.echo(peer, data)
+            except OSError:
+                pass
+
+    def open(self, peer):
+        data = b''
+        while b'\r\n\r\n' not in data:
+            more = peer.recv(65536)
+            if not more:
+                return None
+            data += more
+        head, data = data.split(b'\r\n\r\n', 1)
+        self.requests.append(head.decode())
+        if self.status != 101:
+            peer.sendall(b'HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n' % self.status)
+            return None
+        key = next(line.split(b': ')[1] for line in head.split(b'\r\n')
+                   if line.lower().startswith(b'sec-websocket-key'))
+        accept = base64.b64encode(hashlib.sha1(key + GUID).digest())
+        peer.sendall(b'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
+                     b'Sec-WebSocket-Accept: ' + accept + b'\r\n\r\n')
+        return data
+
+    def echo(self, peer, data):
+        sent = 0
+        while True:
+            frames, data = take_frames(data)
+            echoes = [(opcode, payload) for opcode, payload in frames if opcode < 8]
+            self.pongs += sum(opcode == 10 for opcode, _ in frames)
+            if echoes:
+                answer = self.fault(echoes, sent)
+                if answer is None:
+                    return
+                sent += len(echoes)
+                peer.sendall(answer)
+            for opcode, payload in frames:
+                if opcode == 8:
+                    self.closes += 1
+                    peer.sendall(frame(8, payload))
+                    return
+            more = peer.recv(1 << 20)
+            if not more:
+                return
+            data += more
