@@ -217,6 +217,88 @@ static void the_last_holder_of_a_request_frees_it(void) /* REQUEST_LAST */
     all_memory_is_back();
 }
 
+/* Each holder has one link of every fan. */
+struct fan_holder {
+    struct node *links[MANY];
+};
+
+static void *free_links(void *arg)
+{
+    struct fan_holder *h = arg;
+
+    for (int i = 0; i < MANY; i++)
+        outbox_free_link(msg_link_of(h->links[i]));
+    return NULL;
+}
+
+static void the_last_link_of_a_fan_frees_it(void) /* FAN_LAST */
+{
+    static struct fan_holder holders[HOLDERS];
+    struct crew crew = {0};
+
+    count_memory();
+    for (int i = 0; i < MANY; i++) {
+        weft_msg *m = msg_alloc(FRAME_TEXT, 1);
+        struct node *n;
+        unsigned made;
+
+        if (!m)
+            abort();
+        msg_seal(m, 1);
+        n = outbox_new_fan(m, HOLDERS, &made);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(n);
+        CU_ASSERT_EQUAL(made, HOLDERS);
+        for (int k = 0; k < HOLDERS; k++, n = n->next)
+            holders[k].links[i] = n;
+        CU_ASSERT_PTR_NULL(n);
+        weft_msg_unref(m); /* the fan has a reference of its own */
+    }
+    for (int i = 0; i < HOLDERS; i++)
+        crew_add(&crew, free_links, &holders[i]);
+    crew_join(&crew);
+    all_memory_is_back();
+}
+
+/* A large broadcast has several, and each is gone with its own links. */
+static void a_fan_has_no_more_links_than_are_asked_for(void)
+{
+    unsigned made = 0, left = 1000, fans = 0, wrong = 0;
+    weft_msg *m;
+
+    count_memory();
+    m = msg_alloc(FRAME_BINARY, 1000);
+    if (!m)
+        abort();
+    msg_seal(m, 1000);
+    while (left) {
+        struct node *n = outbox_new_fan(m, left, &made);
+        unsigned links = 0;
+
+        CU_ASSERT_PTR_NOT_NULL_FATAL(n);
+        fans++;
+        while (n) {
+            struct node *next = n->next;
+
+            wrong += msg_link_of(n)->msg != m || msg_link_of(n)->wire_bytes != 1004;
+            links++;
+            outbox_free_link(msg_link_of(n));
+            n = next;
+        }
+        CU_ASSERT_EQUAL(links, made);
+        CU_ASSERT_TRUE_FATAL(made > 0 && made <= left);
+        left -= made;
+    }
+    CU_ASSERT_EQUAL(wrong, 0);
+    CU_ASSERT_TRUE(fans > 1);
+    CU_ASSERT_EQUAL(atomic_load(&m->refs), 1);
+    mem_fail_at(1);
+    CU_ASSERT_PTR_NULL(outbox_new_fan(m, 3, &made));
+    mem_fail_at(0);
+    CU_ASSERT_EQUAL(atomic_load(&m->refs), 1);
+    weft_msg_unref(m);
+    all_memory_is_back();
+}
+
 /* --- groups: one thread walks, another enters and takes out --- */
 
 enum { MEMBERS = 4 };
@@ -764,6 +846,8 @@ static const struct unit_case cases[] = {
     CASE(the_last_holder_of_a_server_frees_it),
     CASE(the_last_holder_of_a_group_frees_it),
     CASE(the_last_holder_of_a_request_frees_it),
+    CASE(the_last_link_of_a_fan_frees_it),
+    CASE(a_fan_has_no_more_links_than_are_asked_for),
     CASE(an_array_is_changed_only_when_nobody_reads_it),
     CASE(a_place_is_taken_again_only_when_nobody_reads_it),
     CASE(whoever_finds_it_closed_finds_how),

@@ -32,6 +32,7 @@ struct world {
     unsigned stop_after_turns;
     void (*on_timer)(struct world *w, struct timer *t);
     void (*on_turn_end)(struct world *w);
+    void *arg; /* the case's own */
 };
 
 static void log_one(struct world *w, char what)
@@ -551,6 +552,294 @@ static void a_stop_lets_the_turn_end_and_no_other_begin(void)
     world_fini(&w);
 }
 
+/* --- cut --- */
+
+enum { READY = 4 };
+
+static void cut(struct end *e)
+{
+    loop_cut(&e->world->loop);
+}
+
+/* So many sources that are ready at once. */
+static void open_ready(struct end *ends, struct world *w, void (*then)(struct end *e))
+{
+    for (int i = 0; i < READY; i++) {
+        end_open(&ends[i], w);
+        ends[i].then = then;
+        CU_ASSERT_EQUAL(loop_add(&w->loop, ends[i].fd, &ends[i].source), WEFT_OK);
+    }
+}
+
+static void each_was_called_once(struct end *ends)
+{
+    for (int i = 0; i < READY; i++) {
+        CU_ASSERT_EQUAL(ends[i].calls, 1);
+        CU_ASSERT_EQUAL(ends[i].events, LOOP_WRITE);
+        end_close(&ends[i]);
+    }
+}
+
+static void behind_a_cut_the_next_turn_goes_on_without_waiting(void)
+{
+    struct end ends[READY];
+    struct world w;
+
+    world_init(&w);
+    w.sleep_ms = 0;
+    open_ready(ends, &w, cut);
+    CU_ASSERT_FALSE(loop_has_events(&w.loop));
+    run_turns(&w, 1);
+    CU_ASSERT_TRUE(loop_has_events(&w.loop));
+    run_turns(&w, READY); /* the last one is a turn as always */
+    CU_ASSERT_STRING_EQUAL(w.log, "warererere"
+                                  "wae");
+    CU_ASSERT_FALSE(loop_has_events(&w.loop));
+    each_was_called_once(ends);
+    world_fini(&w);
+}
+
+static void cut_at_second(struct end *e)
+{
+    if (e->world->loop.next == 2)
+        loop_cut(&e->world->loop);
+}
+
+static void a_cut_holds_for_one_turn(void)
+{
+    struct end ends[READY];
+    struct world w;
+
+    world_init(&w);
+    w.sleep_ms = 0;
+    open_ready(ends, &w, cut_at_second);
+    run_turns(&w, 3);
+    CU_ASSERT_STRING_EQUAL(w.log, "warre"
+                                  "rre"
+                                  "wae");
+    each_was_called_once(ends);
+    world_fini(&w);
+
+    world_init(&w);
+    w.sleep_ms = 0;
+    loop_cut(&w.loop); /* in no turn: forgotten when one begins */
+    open_ready(ends, &w, NULL);
+    run_turns(&w, 1);
+    CU_ASSERT_STRING_EQUAL(w.log, "warrrre");
+    each_was_called_once(ends);
+    world_fini(&w);
+}
+
+static void timers_fire_only_in_a_whole_turn(void)
+{
+    struct end ends[READY];
+    struct world w;
+    struct timer t;
+
+    world_init(&w);
+    w.sleep_ms = 0;
+    open_ready(ends, &w, cut);
+    timer_init(&t);
+    timer_arm(&w.loop.wheel, &t, 0);
+    run_turns(&w, READY);
+    CU_ASSERT_STRING_EQUAL(w.log, "arererer"
+                                  "te");
+    each_was_called_once(ends);
+    world_fini(&w);
+}
+
+/* The turn that is being called has begun behind this. */
+static uint64_t turn_after_ns;
+
+static void sleep_and_cut(struct end *e)
+{
+    struct timespec pause = {.tv_nsec = 3000000};
+    struct world *w = e->world;
+
+    CU_ASSERT(w->loop.now_ns >= turn_after_ns);
+    CU_ASSERT(w->loop.now_ns <= clock_now_ns());
+    CU_ASSERT_EQUAL(w->loop.now_ms, w->loop.now_ns / 1000000);
+    nanosleep(&pause, NULL);
+    turn_after_ns = clock_now_ns();
+    loop_cut(&w->loop);
+}
+
+static uint64_t turn_times[READY + 1];
+
+static void note_turn(struct world *w)
+{
+    if (w->turns <= READY)
+        turn_times[w->turns] = w->loop.now_ns;
+}
+
+static void the_clock_is_read_in_each_turn(void)
+{
+    struct end ends[READY];
+    struct world w;
+
+    world_init(&w);
+    w.sleep_ms = 0;
+    w.on_turn_end = note_turn;
+    turn_after_ns = clock_now_ns();
+    open_ready(ends, &w, sleep_and_cut);
+    run_turns(&w, READY + 1);
+    for (int i = 0; i < READY; i++)
+        CU_ASSERT(turn_times[i + 1] - turn_times[i] >= 3000000);
+    each_was_called_once(ends);
+    world_fini(&w);
+}
+
+/* I2: its events may still be named in the turns behind, until none is left. */
+static void remove_all_others(struct end *e)
+{
+    struct end *ends = e->world->arg;
+
+    for (int i = 0; i < READY; i++)
+        if (&ends[i] != e && !ends[i].after_turn) {
+            ends[i].after_turn = 1;
+            loop_remove(&e->world->loop, ends[i].fd);
+        }
+    loop_cut(&e->world->loop);
+}
+
+static void a_source_that_was_removed_is_named_until_no_events_are_left(void)
+{
+    struct end ends[READY];
+    struct world w;
+    unsigned calls = 0;
+
+    world_init(&w);
+    w.sleep_ms = 0;
+    w.arg = ends;
+    open_ready(ends, &w, remove_all_others);
+    run_turns(&w, READY);
+    CU_ASSERT_FALSE(loop_has_events(&w.loop));
+    for (int i = 0; i < READY; i++) {
+        calls += ends[i].calls;
+        put(ends[i].peer, 1);
+        ends[i].then = NULL;
+    }
+    CU_ASSERT_EQUAL(calls, READY);
+    w.logged = 0;
+    memset(w.log, 0, sizeof w.log);
+    run_turns(&w, 3); /* all have more to tell, but the first was removed by the second */
+    CU_ASSERT_STRING_EQUAL(w.log, "waewaewae");
+    for (int i = 0; i < READY; i++)
+        end_close(&ends[i]);
+    world_fini(&w);
+}
+
+/* --- given away --- */
+
+static void give_away(struct world *w)
+{
+    w->gives_away = true;
+}
+
+static void a_loop_that_is_given_away_is_left_at_once_and_goes_on_where_it_was(void)
+{
+    struct end ends[READY];
+    struct world w;
+    struct timer t;
+
+    world_init(&w);
+    w.sleep_ms = 0;
+    w.on_turn_end = give_away;
+    open_ready(ends, &w, cut);
+    timer_init(&t);
+    timer_arm(&w.loop.wheel, &t, 0);
+    for (unsigned turn = 1; turn < READY; turn++) {
+        CU_ASSERT_FALSE(loop_run(&w.loop));
+        CU_ASSERT_EQUAL(w.turns, turn);
+        CU_ASSERT_TRUE(loop_has_events(&w.loop));
+    }
+    CU_ASSERT_STRING_EQUAL(w.log, "arerere");
+    CU_ASSERT_FALSE(loop_run(&w.loop)); /* whole, and given away again */
+    CU_ASSERT_STRING_EQUAL(w.log, "arerererte");
+    CU_ASSERT_FALSE(loop_has_events(&w.loop));
+    each_was_called_once(ends);
+    world_fini(&w);
+}
+
+static void *run_as_another(void *arg)
+{
+    struct world *w = arg;
+
+    w->gives_away = false;
+    w->on_turn_end = NULL;
+    w->stop_after_turns = w->turns + READY;
+    return (void *)(uintptr_t)loop_run(&w->loop);
+}
+
+static void another_thread_calls_the_rest(void)
+{
+    struct end ends[READY];
+    pthread_t thread;
+    struct world w;
+    void *result;
+
+    world_init(&w);
+    w.sleep_ms = 0;
+    w.on_turn_end = give_away;
+    open_ready(ends, &w, cut);
+    CU_ASSERT_FALSE(loop_run(&w.loop));
+    pthread_create(&thread, NULL, run_as_another, &w);
+    pthread_join(thread, &result);
+    CU_ASSERT_TRUE((uintptr_t)result);
+    CU_ASSERT_STRING_EQUAL(w.log, "ware"
+                                  "rerere"
+                                  "wae");
+    each_was_called_once(ends);
+    world_fini(&w);
+}
+
+/* A loop that was given away in the turn in which it was stopped is still another's. */
+static void stop_and_give_away(struct world *w)
+{
+    loop_stop(&w->loop);
+    w->gives_away = true;
+}
+
+static void who_gives_the_loop_away_does_not_see_its_stop(void)
+{
+    struct end ends[READY];
+    struct world w;
+
+    world_init(&w);
+    w.sleep_ms = 0;
+    w.on_turn_end = stop_and_give_away;
+    open_ready(ends, &w, cut);
+    CU_ASSERT_FALSE(loop_run(&w.loop));
+    w.gives_away = false;
+    CU_ASSERT_TRUE(loop_run(&w.loop)); /* the next one does, and calls nothing more */
+    CU_ASSERT_STRING_EQUAL(w.log, "ware");
+    for (int i = 0; i < READY; i++)
+        end_close(&ends[i]);
+    world_fini(&w);
+}
+
+/* However long nobody had it. */
+static void whoever_goes_on_reads_the_clock_first(void)
+{
+    struct timespec pause = {.tv_nsec = 5000000};
+    struct end ends[READY];
+    struct world w;
+
+    world_init(&w);
+    w.sleep_ms = 0;
+    w.on_turn_end = give_away;
+    open_ready(ends, &w, cut);
+    CU_ASSERT_FALSE(loop_run(&w.loop));
+    nanosleep(&pause, NULL);
+    turn_after_ns = clock_now_ns();
+    for (int i = 0; i < READY; i++)
+        ends[i].then = sleep_and_cut; /* it looks at the clock */
+    for (int i = 1; i < READY; i++)
+        CU_ASSERT_FALSE(loop_run(&w.loop));
+    each_was_called_once(ends);
+    world_fini(&w);
+}
+
 /* --- from outside --- */
 
 static void *write_a_little_later(void *arg)
@@ -621,6 +910,15 @@ static const struct unit_case cases[] = {
     CASE(a_source_removed_within_a_turn_may_be_freed_at_its_end),
     CASE(a_removed_source_is_not_called_in_later_turns_and_can_be_added_again),
     CASE(a_stop_lets_the_turn_end_and_no_other_begin),
+    CASE(behind_a_cut_the_next_turn_goes_on_without_waiting),
+    CASE(a_cut_holds_for_one_turn),
+    CASE(timers_fire_only_in_a_whole_turn),
+    CASE(the_clock_is_read_in_each_turn),
+    CASE(a_source_that_was_removed_is_named_until_no_events_are_left),
+    CASE(a_loop_that_is_given_away_is_left_at_once_and_goes_on_where_it_was),
+    CASE(another_thread_calls_the_rest),
+    CASE(who_gives_the_loop_away_does_not_see_its_stop),
+    CASE(whoever_goes_on_reads_the_clock_first),
     CASE(another_threads_event_ends_the_sleep),
     CASE(a_signal_ends_a_turn_and_not_the_loop),
 };

@@ -130,16 +130,37 @@ unsigned cpu_count(void)
     return limit && limit < n ? limit : n;
 }
 
-void cpu_pin(unsigned n)
+_Static_assert(sizeof(struct cpu_mask) >= sizeof(cpu_set_t), "a mask holds what the C library knows");
+
+void cpu_mask_here(struct cpu_mask *out)
 {
-    cpu_set_t allowed_set, one;
+    cpu_set_t set;
+
+    memset(out, 0, sizeof *out);
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        memcpy(out, &set, sizeof set);
+}
+
+void cpu_unpin(const struct cpu_mask *among)
+{
+    cpu_set_t set;
+
+    memcpy(&set, among, sizeof set);
+    if (CPU_COUNT(&set) > 0)
+        pthread_setaffinity_np(pthread_self(), sizeof set, &set);
+}
+
+void cpu_pin(const struct cpu_mask *among, unsigned n)
+{
+    cpu_set_t set, one;
     unsigned left;
 
-    if (sched_getaffinity(0, sizeof allowed_set, &allowed_set) != 0 || CPU_COUNT(&allowed_set) == 0)
+    memcpy(&set, among, sizeof set);
+    if (CPU_COUNT(&set) == 0)
         return;
-    left = n % (unsigned)CPU_COUNT(&allowed_set);
+    left = n % (unsigned)CPU_COUNT(&set);
     for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-        if (!CPU_ISSET(cpu, &allowed_set) || left-- != 0)
+        if (!CPU_ISSET(cpu, &set) || left-- != 0)
             continue;
         CPU_ZERO(&one);
         CPU_SET(cpu, &one);

@@ -10,8 +10,15 @@ unsigned cpu_count(void);
  * Version 2, and version 1 with its cpu controller below root. */
 unsigned cpu_group_limit(const char *membership, const char *root);
 
-/* Pin the calling thread to the n-th (modulo their number) of the processors that it may use now. A refusal is
- * ignored. */
-void cpu_pin(unsigned n);
+/* A set of processors. */
+struct cpu_mask {
+    unsigned long words[1024 / (8 * sizeof(unsigned long))];
+};
+
+/* Those that the calling thread may use; a thread hands its own set on to the threads that it starts. */
+void cpu_mask_here(struct cpu_mask *out);
+/* The calling thread may use the n-th of them (modulo their number) only, or all of them. A refusal is ignored. */
+void cpu_pin(const struct cpu_mask *among, unsigned n);
+void cpu_unpin(const struct cpu_mask *among);
 
 #endif

@@ -89,6 +89,7 @@ int engine_new(struct engine **out, const weft_server_opts *opts, const struct e
     atomic_init(&e->refs, 1);
     pthread_mutex_init(&e->stop_lock, NULL);
     e->hooks = *hooks;
+    cpu_mask_here(&e->processors);
     rc = settings_init(&e->settings, opts);
     if (rc == WEFT_OK) {
         e->connections_max = choose_connections_max(&e->settings.opts);

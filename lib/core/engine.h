@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/cpu.h"
 #include "core/settings.h"
 
 struct io_thread;
@@ -40,6 +41,7 @@ struct engine {
     struct pool *pool;             /* (c) NULL in inline mode */
     struct listener *listeners;    /* (setup), then io thread 0 */
     uint32_t connections_max;      /* (c) */
+    struct cpu_mask processors;    /* (c) those of the thread that made it */
     bool is_started;               /* (setup) */
     pthread_mutex_t stop_lock;
     bool is_joined; /* under stop_lock */

@@ -427,7 +427,7 @@ static void *io_main(void *arg)
 
     name_driver(io);
     if (io->engine->settings.opts.pin_threads)
-        cpu_pin(io->index);
+        cpu_pin(&io->engine->processors, io->index);
     if (!io->engine->settings.opts.normal_scheduling)
         thr_schedule_as_batch();
     mem_pool_join(); /* without a pool it is slower, no more */

@@ -34,7 +34,7 @@
 #define HELP_NS_MAX 250000
 /* Runs are long when so many ns each were needed, over at least so many in all, and that several times in a
  * row, for a thread that was kept off its core sees the same once: then another core is worth waking. */
-#define LONG_RUN_NS 10000
+#define LONG_RUN_NS 20000
 #define LONG_ALL_NS 100000
 #define LONG_ROW    3
 /* How long a loop hands over behind long runs or a stuck driver: first, and at most. */
@@ -52,6 +52,7 @@ struct worker {
         stats;             /* (a) written by its thread; kept when the slot is used again */
     struct pool *pool;     /* (c) */
     unsigned slot;         /* (c) */
+    struct io_thread *first; /* (q) the loop that it drives to begin with, NULL for none */
     uint64_t spin_ns;      /* its own: how long it looks for work before it sleeps */
     bool is_counted;       /* its own: in in_handlers */
     enum slot_state state; /* under start_lock */
@@ -75,6 +76,7 @@ struct pool {
     struct watch watch;
     struct worker *workers; /* (c) max of them */
     unsigned loops;         /* (c) */
+    bool has_cores;         /* (c) more than one processor: somebody could take long runs over */
     unsigned workers_max;   /* (c) */
     unsigned base, max;     /* (c) threads, those that drive included */
     pthread_mutex_t start_lock;
@@ -356,6 +358,17 @@ static void work(struct worker *w) ON_WORKER
     leave(w);
 }
 
+/* Who starts a thread hands its own pin on. */
+static void place(const struct worker *w)
+{
+    const struct cpu_mask *processors = &w->pool->engine->processors;
+
+    if (w->slot < w->pool->base)
+        cpu_pin(processors, w->slot);
+    else
+        cpu_unpin(processors);
+}
+
 static void *worker_main(void *arg)
 {
     struct worker *w = arg;
@@ -363,12 +376,15 @@ static void *worker_main(void *arg)
 
     if (!p->engine->settings.opts.normal_scheduling)
         thr_schedule_as_batch();
-    if (p->engine->settings.opts.pin_threads && w->slot < p->base)
-        cpu_pin(w->slot);
+    if (p->engine->settings.opts.pin_threads)
+        place(w);
     name_worker(w);
     worker_here = w;
     thr_enter_worker();
     mem_pool_join(); /* without a pool it is slower, no more */
+    if (w->first)
+        drive(w, w->first);
+    w->first = NULL;
     do {
         work(w);
     } while (park(w));
@@ -400,9 +416,9 @@ static void hand_over_for_a_while(struct lane *lane, uint64_t now_ns)
         lane->hand_over_ns *= 2;
 }
 
-static void judge(struct lane *lane, uint64_t runs, uint64_t now_ns, uint64_t took_ns)
+static void judge(struct lane *lane, bool has_cores, uint64_t runs, uint64_t now_ns, uint64_t took_ns)
 {
-    if (took_ns < LONG_ALL_NS || took_ns < runs * LONG_RUN_NS)
+    if (took_ns < LONG_ALL_NS || took_ns < runs * LONG_RUN_NS || !has_cores)
         lane->long_row = 0;
     else if (++lane->long_row >= LONG_ROW)
         hand_over_for_a_while(lane, now_ns);
@@ -431,7 +447,7 @@ bool pool_help(struct pool *p, struct io_thread *io) THR_ATTR(no_thread_safety_a
     if (!lease_back(&io->lease, loan))
         return false;
     io_thread_step_up(io);
-    judge(lane, runs, now_ns, now_ns - start_ns);
+    judge(lane, p->has_cores, runs, now_ns, now_ns - start_ns);
     return true;
 }
 
@@ -519,6 +535,7 @@ int pool_new(struct pool **out, struct engine *e)
         return WEFT_E_NOMEM;
     p->engine = e;
     p->loops = e->io_thread_count;
+    p->has_cores = cpu_count() > 1;
     p->base = p->loops + e->settings.opts.workers;
     p->workers_max = e->settings.opts.workers_max;
     p->max = p->workers_max + 2 * p->loops;
@@ -546,13 +563,11 @@ void pool_free(struct pool *p)
     mem_free(p);
 }
 
-/* The loops are vacant, and the threads that are started take one each. */
+/* The first slots are taken first, and their threads drive. */
 int pool_start(struct pool *p)
 {
-    for (unsigned i = 0; i < p->loops; i++) {
-        atomic_store_explicit(&p->engine->io_threads[i]->is_vacant, true, memory_order_relaxed);
-        atomic_fetch_add_explicit(&p->vacancies, 1, memory_order_relaxed);
-    }
+    for (unsigned i = 0; i < p->loops; i++)
+        p->workers[i].first = p->engine->io_threads[i];
     for (unsigned i = 0; i < p->base; i++) {
         if (!start_worker(p)) {
             pool_stop(p);
