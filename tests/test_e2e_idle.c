@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define BYTES_MAX 512u
+#define BYTES_MAX 320u
 
 static unsigned count_possible(unsigned wanted)
 {

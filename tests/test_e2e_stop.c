@@ -61,6 +61,28 @@ ALL_MODES(stop_sends_1001_behind_what_was_sent_before)
     CU_ASSERT_EQUAL(weft_server_stop(t->server, 0), WEFT_OK); /* again, for nothing */
 }
 
+/* The wheel is where the connections of a loop are found. */
+ALL_MODES(stop_finds_connections_whose_timer_waits_for_nothing)
+{
+    enum { CONNS = 5 };
+    struct stopper s = {.deadline_ms = 20000};
+    struct client k[CONNS];
+
+    t->opts.ping_interval_ms = UINT32_MAX;
+    CU_ASSERT_FATAL(e2e_start(t));
+    for (int i = 0; i < CONNS; i++)
+        CU_ASSERT(e2e_open(t, &k[i]));
+    s.server = t->server;
+    pthread_create(&s.thread, NULL, stop, &s);
+    for (int i = 0; i < CONNS; i++) {
+        CU_ASSERT(client_hears_close(&k[i], 1001));
+        client_close(&k[i]);
+    }
+    pthread_join(s.thread, NULL);
+    CU_ASSERT_EQUAL(s.rc, WEFT_OK);
+    CU_ASSERT_EQUAL(t->closed, CONNS);
+}
+
 ALL_MODES(deadline_zero_drops_all_at_once)
 {
     enum { CONNS = 20 };
@@ -321,6 +343,7 @@ ALL_MODES(servers_live_side_by_side)
 
 static const struct unit_case cases[] = {
     CASE(stop_sends_1001_behind_what_was_sent_before),
+    CASE(stop_finds_connections_whose_timer_waits_for_nothing),
     CASE(deadline_zero_drops_all_at_once),
     CASE(behind_the_deadline_silent_peers_are_dropped),
     CASE(stop_gives_up_on_a_handler_that_does_not_return_and_may_be_called_again),

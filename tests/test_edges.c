@@ -421,17 +421,22 @@ static void *read_place(void *arg)
     return NULL;
 }
 
-static void a_place_is_taken_again_only_when_nobody_reads_it(void) /* MEMBER_LAST */
+/* Its place stands in the connection, or, while `other` has that, is a block of its own. */
+static void leave_and_enter_while_read(bool is_far)
 {
     struct reader_of_place r = {.rounds = crew_rounds(2000)};
     struct crew crew = {0};
     struct engine *e;
+    weft_group *other;
     weft_conn *c;
 
     count_memory();
     e = new_engine();
     c = new_conn(e, -1);
+    CU_ASSERT_EQUAL_FATAL(weft_group_new(&other), WEFT_OK);
     CU_ASSERT_EQUAL_FATAL(weft_group_new(&r.group), WEFT_OK);
+    if (is_far)
+        CU_ASSERT_EQUAL(weft_group_add(other, c), WEFT_OK);
     CU_ASSERT_EQUAL(weft_group_add(r.group, c), WEFT_OK);
     crew_add(&crew, read_place, &r);
     for (unsigned i = 0; i < r.rounds; i++) {
@@ -440,13 +445,60 @@ static void a_place_is_taken_again_only_when_nobody_reads_it(void) /* MEMBER_LAS
         atomic_store_explicit(&r.step, 4 * i + 2, memory_order_relaxed);
         wait_for_step(&r.step, 4 * i + 3);
         CU_ASSERT_EQUAL(weft_group_add(r.group, c), WEFT_OK);
-        CU_ASSERT_PTR_EQUAL(c->memberships, &c->first_member);
+        CU_ASSERT_PTR_EQUAL(c->first_member.group, is_far ? other : r.group);
+        CU_ASSERT_EQUAL(c->first_member.next != NULL, is_far);
         atomic_store_explicit(&r.step, 4 * i + 4, memory_order_relaxed);
     }
     crew_join(&crew);
     group_leave_all(c);
     weft_conn_unref(c);
     weft_group_unref(r.group);
+    weft_group_unref(other);
+    engine_unref(e);
+    all_memory_is_back();
+}
+
+static void a_place_is_taken_again_only_when_nobody_reads_it(void)
+{
+    leave_and_enter_while_read(false);
+}
+
+static void a_membership_is_freed_only_when_nobody_reads_it(void) /* MEMBER_LAST */
+{
+    leave_and_enter_while_read(true);
+}
+
+/* In any order, and again: the list of its memberships hangs on the first one's place, whoever has that. */
+static void a_connection_enters_and_leaves_many_groups_in_any_order(void)
+{
+    enum { GROUPS = 6 };
+    weft_group *groups[GROUPS];
+    bool is_in[GROUPS] = {false};
+    unsigned seed = 3, wrong = 0;
+    struct engine *e;
+    weft_conn *c;
+
+    count_memory();
+    e = new_engine();
+    c = new_conn(e, -1);
+    for (int i = 0; i < GROUPS; i++)
+        CU_ASSERT_EQUAL_FATAL(weft_group_new(&groups[i]), WEFT_OK);
+    for (unsigned round = 0; round < 20000; round++) {
+        unsigned i = crew_random(&seed) % GROUPS;
+
+        wrong += (is_in[i] ? weft_group_remove : weft_group_add)(groups[i], c) != WEFT_OK;
+        is_in[i] = !is_in[i];
+        for (unsigned k = 0; k < GROUPS; k++)
+            wrong += weft_group_count(groups[k]) != is_in[k];
+    }
+    CU_ASSERT_EQUAL(wrong, 0);
+    group_leave_all(c);
+    for (int i = 0; i < GROUPS; i++) {
+        CU_ASSERT_EQUAL(weft_group_count(groups[i]), 0);
+        weft_group_unref(groups[i]);
+    }
+    CU_ASSERT_EQUAL(atomic_load(&c->refs), 1);
+    weft_conn_unref(c);
     engine_unref(e);
     all_memory_is_back();
 }
@@ -618,7 +670,7 @@ static void *take_one_event(void *arg)
         take_events(c);
         sched_yield();
     }
-    return (void *)(uintptr_t)(c->fail_code + (c->fail_reason != NULL));
+    return (void *)(uintptr_t)(c->fail_code + (c->session.fault != NULL));
 }
 
 static void whoever_takes_an_event_finds_what_belongs_to_it(void) /* CONN_EVENT */
@@ -635,7 +687,7 @@ static void whoever_takes_an_event_finds_what_belongs_to_it(void) /* CONN_EVENT 
         CU_ASSERT_EQUAL_FATAL(pthread_create(&worker, NULL, take_one_event, c), 0);
         thr_enter_io();
         c->fail_code = 1002;
-        c->fail_reason = "a reason";
+        c->session.fault = "a reason";
         conn_notify(c, CONN_EVENT_FAILED);
         thr_exit_io();
         pthread_join(worker, &found);
@@ -850,6 +902,8 @@ static const struct unit_case cases[] = {
     CASE(a_fan_has_no_more_links_than_are_asked_for),
     CASE(an_array_is_changed_only_when_nobody_reads_it),
     CASE(a_place_is_taken_again_only_when_nobody_reads_it),
+    CASE(a_membership_is_freed_only_when_nobody_reads_it),
+    CASE(a_connection_enters_and_leaves_many_groups_in_any_order),
     CASE(whoever_finds_it_closed_finds_how),
     CASE(whoever_finds_the_data_finds_what_it_points_to),
     CASE(who_sees_none_alive_sees_what_their_callbacks_did),

@@ -82,9 +82,11 @@ static void on_timer(struct timer *t, void *arg)
         w->on_timer(w, t);
 }
 
+static void end_ready(void *end, unsigned events);
+
 static void world_init(struct world *w)
 {
-    struct loop_hooks hooks = {turn_end, before_wait, after_wait, on_timer, w};
+    struct loop_hooks hooks = {turn_end, before_wait, after_wait, on_timer, end_ready, w};
 
     memset(w, 0, sizeof *w);
     w->sleep_ms = UINT32_MAX;
@@ -104,13 +106,13 @@ struct end {
     struct loop_source source;
     struct world *world;
     int fd, peer;
-    unsigned calls, events, after_turn;
+    unsigned calls, own_calls, events, after_turn;
     void (*then)(struct end *e);
 };
 
-static void end_ready(struct loop_source *source, unsigned events)
+static void end_ready(void *end, unsigned events)
 {
-    struct end *e = (struct end *)source;
+    struct end *e = end;
 
     log_one(e->world, 'r');
     e->calls++;
@@ -119,12 +121,21 @@ static void end_ready(struct loop_source *source, unsigned events)
         e->then(e);
 }
 
+/* For those with a handler of their own; source is their first member. */
+static void end_ready_by_itself(struct loop_source *source, unsigned events)
+{
+    struct end *e = (struct end *)source;
+
+    e->own_calls++;
+    end_ready(e, events);
+}
+
 static void end_open(struct end *e, struct world *w)
 {
     int fds[2];
 
     CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
-    *e = (struct end){.source = {end_ready}, .world = w, .fd = fds[0], .peer = fds[1]};
+    *e = (struct end){.source = {end_ready_by_itself}, .world = w, .fd = fds[0], .peer = fds[1]};
 }
 
 static void end_close(struct end *e)
@@ -164,7 +175,7 @@ static void a_turn_waits_calls_sources_then_timers_then_its_end(void)
     world_init(&w);
     end_open(&a, &w);
     timer_init(&t);
-    CU_ASSERT_EQUAL(loop_add(&w.loop, a.fd, &a.source), WEFT_OK);
+    CU_ASSERT_EQUAL(loop_add(&w.loop, a.fd, &a), WEFT_OK);
     timer_arm(&w.loop.wheel, &t, 0);
     w.sleep_ms = 0;
     run_turns(&w, 2);
@@ -304,7 +315,7 @@ static void an_edge_is_told_once_and_the_next_one_again(void)
     world_init(&w);
     w.sleep_ms = 0;
     end_open(&a, &w);
-    CU_ASSERT_EQUAL(loop_add(&w.loop, a.fd, &a.source), WEFT_OK);
+    CU_ASSERT_EQUAL(loop_add(&w.loop, a.fd, &a), WEFT_OK);
     run_turns(&w, 1);
     CU_ASSERT_EQUAL(a.calls, 1);
     CU_ASSERT_EQUAL(a.events, LOOP_WRITE);
@@ -331,7 +342,7 @@ static void a_full_socket_that_is_emptied_is_an_edge_for_writing(void)
     world_init(&w);
     w.sleep_ms = 0;
     end_open(&a, &w);
-    CU_ASSERT_EQUAL(loop_add(&w.loop, a.fd, &a.source), WEFT_OK);
+    CU_ASSERT_EQUAL(loop_add(&w.loop, a.fd, &a), WEFT_OK);
     while (write(a.fd, block, sizeof block) > 0)
         continue;
     a.events = 0;
@@ -356,8 +367,10 @@ static void a_level_source_is_called_each_turn_until_it_was_read(void)
 
     world_init(&w);
     w.sleep_ms = 0;
-    a = (struct end){
-        .source = {end_ready}, .world = &w, .fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), .peer = -1};
+    a = (struct end){.source = {end_ready_by_itself},
+                     .world = &w,
+                     .fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC),
+                     .peer = -1};
     CU_ASSERT_EQUAL(loop_add_level(&w.loop, a.fd, &a.source), WEFT_OK);
     run_turns(&w, 3);
     CU_ASSERT_EQUAL(a.calls, 0); /* that it could be written to is not told */
@@ -381,7 +394,7 @@ static void the_peers_end_is_told_with_what_is_left_to_read(void)
         world_init(&w);
         w.sleep_ms = 0;
         end_open(&a, &w);
-        CU_ASSERT_EQUAL(loop_add(&w.loop, a.fd, &a.source), WEFT_OK);
+        CU_ASSERT_EQUAL(loop_add(&w.loop, a.fd, &a), WEFT_OK);
         run_turns(&w, 2);
         put(a.peer, 3);
         if (way) {
@@ -406,11 +419,11 @@ static void a_descriptor_that_cannot_be_watched_is_a_system_error(void)
 
     world_init(&w);
     end_open(&a, &w);
-    CU_ASSERT_EQUAL(loop_add(&w.loop, a.fd, &a.source), WEFT_OK);
-    CU_ASSERT_EQUAL(loop_add(&w.loop, a.fd, &a.source), WEFT_E_SYSTEM);
+    CU_ASSERT_EQUAL(loop_add(&w.loop, a.fd, &a), WEFT_OK);
+    CU_ASSERT_EQUAL(loop_add(&w.loop, a.fd, &a), WEFT_E_SYSTEM);
     CU_ASSERT_EQUAL(errno, EEXIST);
     CU_ASSERT_EQUAL(loop_add_level(&w.loop, file, &a.source), WEFT_E_SYSTEM);
-    CU_ASSERT_EQUAL(loop_add(&w.loop, -1, &a.source), WEFT_E_SYSTEM);
+    CU_ASSERT_EQUAL(loop_add(&w.loop, -1, &a), WEFT_E_SYSTEM);
     close(file);
     end_close(&a);
     world_fini(&w);
@@ -427,9 +440,11 @@ static void many_sources_that_are_ready_together_are_all_called(void)
     world_init(&w);
     w.sleep_ms = 0;
     for (int i = 0; i < COUNT; i++) {
-        ends[i] = (struct end){
-            .source = {end_ready}, .world = &w, .fd = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC), .peer = -1};
-        wrong += loop_add(&w.loop, ends[i].fd, &ends[i].source) != WEFT_OK;
+        ends[i] = (struct end){.source = {end_ready_by_itself},
+                               .world = &w,
+                               .fd = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC),
+                               .peer = -1};
+        wrong += loop_add(&w.loop, ends[i].fd, &ends[i]) != WEFT_OK;
     }
     CU_ASSERT_EQUAL(wrong, 0);
     run_turns(&w, 3);
@@ -483,7 +498,7 @@ static void a_source_removed_within_a_turn_may_be_freed_at_its_end(void)
         pair_of_ends[i] = calloc(1, sizeof *pair_of_ends[i]);
         end_open(pair_of_ends[i], &w);
         pair_of_ends[i]->then = remove_other;
-        CU_ASSERT_EQUAL(loop_add(&w.loop, pair_of_ends[i]->fd, &pair_of_ends[i]->source), WEFT_OK);
+        CU_ASSERT_EQUAL(loop_add(&w.loop, pair_of_ends[i]->fd, pair_of_ends[i]), WEFT_OK);
         put(pair_of_ends[i]->peer, 1);
     }
     run_turns(&w, 5);
@@ -504,13 +519,13 @@ static void a_removed_source_is_not_called_in_later_turns_and_can_be_added_again
     world_init(&w);
     w.sleep_ms = 0;
     end_open(&a, &w);
-    CU_ASSERT_EQUAL(loop_add(&w.loop, a.fd, &a.source), WEFT_OK);
+    CU_ASSERT_EQUAL(loop_add(&w.loop, a.fd, &a), WEFT_OK);
     loop_remove(&w.loop, a.fd);
     loop_remove(&w.loop, a.fd); /* twice does no harm */
     put(a.peer, 1);
     run_turns(&w, 3);
     CU_ASSERT_EQUAL(a.calls, 0);
-    CU_ASSERT_EQUAL(loop_add(&w.loop, a.fd, &a.source), WEFT_OK);
+    CU_ASSERT_EQUAL(loop_add(&w.loop, a.fd, &a), WEFT_OK);
     run_turns(&w, 3);
     CU_ASSERT_EQUAL(a.calls, 1);
     CU_ASSERT(a.events & LOOP_READ);
@@ -535,7 +550,7 @@ static void a_stop_lets_the_turn_end_and_no_other_begin(void)
     world_init(&w);
     end_open(&a, &w);
     a.then = stop;
-    CU_ASSERT_EQUAL(loop_add(&w.loop, a.fd, &a.source), WEFT_OK);
+    CU_ASSERT_EQUAL(loop_add(&w.loop, a.fd, &a), WEFT_OK);
     loop_run(&w.loop);
     CU_ASSERT_STRING_EQUAL(w.log, "ware");
     loop_run(&w.loop); /* stopped is stopped */
@@ -567,7 +582,7 @@ static void open_ready(struct end *ends, struct world *w, void (*then)(struct en
     for (int i = 0; i < READY; i++) {
         end_open(&ends[i], w);
         ends[i].then = then;
-        CU_ASSERT_EQUAL(loop_add(&w->loop, ends[i].fd, &ends[i].source), WEFT_OK);
+        CU_ASSERT_EQUAL(loop_add(&w->loop, ends[i].fd, &ends[i]), WEFT_OK);
     }
 }
 
@@ -858,7 +873,7 @@ static void another_threads_event_ends_the_sleep(void)
     struct end a;
 
     world_init(&w);
-    a = (struct end){.source = {end_ready},
+    a = (struct end){.source = {end_ready_by_itself},
                      .world = &w,
                      .fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC),
                      .peer = -1,

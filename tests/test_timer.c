@@ -23,6 +23,15 @@ static void note(struct timer *t, void *arg)
     f->timers[f->count++] = t;
 }
 
+static void note_any(struct timer *t, void *arg)
+{
+    struct fired *f = arg;
+
+    CU_ASSERT_NOT_EQUAL(t->slot, TIMER_IDLE);
+    CU_ASSERT_FATAL(f->count < 64);
+    f->timers[f->count++] = t;
+}
+
 static size_t fired_at(struct timer_wheel *w, uint64_t now_ms)
 {
     struct fired f = {.count = 0};
@@ -337,6 +346,105 @@ static void a_callback_may_free_its_timer(void)
     CU_ASSERT_EQUAL(count, 200);
 }
 
+static void a_resting_timer_never_fires_but_is_found(void)
+{
+    struct timer_wheel w;
+    struct timer t, armed;
+    struct fired f = {.count = 0};
+
+    timer_wheel_init(&w, 1000);
+    timer_init(&t);
+    timer_init(&armed);
+    timer_arm(&w, &t, 1100);
+    timer_rest(&w, &t);
+    CU_ASSERT_EQUAL(timer_next_ms(&w), TIMER_NEVER);
+    CU_ASSERT_EQUAL(fired_at(&w, 1000 + 2 * TURN), 0);
+    timer_arm(&w, &armed, 3 * TURN);
+    timer_each(&w, note_any, &f);
+    CU_ASSERT_EQUAL(f.count, 2);
+    CU_ASSERT(f.timers[0] != f.timers[1]);
+    timer_arm(&w, &t, 1000 + 2 * TURN + 5);
+    CU_ASSERT_EQUAL(fired_at(&w, 1000 + 2 * TURN + 5), 1);
+    timer_rest(&w, &t);
+    timer_disarm(&w, &t);
+    CU_ASSERT_EQUAL(t.slot, TIMER_IDLE);
+    f.count = 0;
+    timer_each(&w, note_any, &f);
+    CU_ASSERT_EQUAL(f.count, 1);
+}
+
+/* Each call of timer_each does something to a timer that it may meet next. */
+enum { WALKED = 200 };
+
+struct walk {
+    struct timer_wheel wheel;
+    struct timer *timers[WALKED]; /* NULL: freed */
+    unsigned calls[WALKED];
+    bool was_moved[WALKED];
+    unsigned random, freed;
+};
+
+static unsigned walk_random(struct walk *w)
+{
+    w->random = w->random * 1103515245 + 12345;
+    return w->random >> 16;
+}
+
+static void put_anywhere(struct walk *w, unsigned i)
+{
+    if (walk_random(w) % 4 == 0)
+        timer_rest(&w->wheel, w->timers[i]);
+    else
+        timer_arm(&w->wheel, w->timers[i], walk_random(w) % 4 ? 50 : walk_random(w));
+}
+
+static void meddle(struct timer *t, void *arg)
+{
+    struct walk *w = arg;
+    unsigned me = 0, i = walk_random(w) % WALKED;
+
+    while (w->timers[me] != t)
+        me++;
+    w->calls[me]++;
+    if (t->next && walk_random(w) % 2) /* the one that would be next */
+        for (i = 0; w->timers[i] != t->next;)
+            i++;
+    if (walk_random(w) % 4 == 0)
+        i = me;
+    if (!w->timers[i])
+        return;
+    if (walk_random(w) % 3 == 0) {
+        timer_disarm(&w->wheel, w->timers[i]);
+        free(w->timers[i]);
+        w->timers[i] = NULL;
+        w->freed++;
+    } else {
+        put_anywhere(w, i);
+        w->was_moved[i] = true;
+    }
+}
+
+static void all_are_walked_while_any_is_moved_or_freed(void)
+{
+    for (unsigned round = 0; round < 200; round++) {
+        struct walk w = {.random = round};
+
+        timer_wheel_init(&w.wheel, 0);
+        for (unsigned i = 0; i < WALKED; i++) {
+            w.timers[i] = malloc(sizeof *w.timers[i]);
+            timer_init(w.timers[i]);
+            put_anywhere(&w, i);
+        }
+        timer_each(&w.wheel, meddle, &w);
+        CU_ASSERT(w.freed > 0 && w.freed < WALKED);
+        for (unsigned i = 0; i < WALKED; i++) {
+            if (w.timers[i] && !w.was_moved[i])
+                CU_ASSERT_EQUAL(w.calls[i], 1);
+            free(w.timers[i]);
+        }
+    }
+}
+
 /* --- against a list --- */
 
 enum { TIMERS = 120 };
@@ -487,6 +595,8 @@ static const struct unit_case cases[] = {
     CASE(a_timer_armed_by_a_callback_inside_a_jump_fires_in_the_same_turn),
     CASE(a_callback_may_disarm_others_of_its_slot_and_of_later_ones),
     CASE(a_callback_may_free_its_timer),
+    CASE(a_resting_timer_never_fires_but_is_found),
+    CASE(all_are_walked_while_any_is_moved_or_freed),
     CASE(the_wheel_does_what_a_list_would_do),
 };
 

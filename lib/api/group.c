@@ -27,12 +27,22 @@ struct array {
 };
 
 /* struct member, in core/conn.h:
- *   group   (c) one reference, given back by who takes the member off the connection's list
- *   conn    (c) one reference, given back with the last of refs
+ *   group   under the member lock: one reference, given back by who takes the member off the connection's
+ *           list; NULL: it is on no list
  *   next    under the member lock: other groups of the connection
  *   index   under the group's lock: place in the current array
- *   refs    arrays that hold it; acq_rel at the end: MEMBER_LAST
- * The first membership of a connection stands in the connection; that place is free while refs is 0. */
+ *   refs    MEMBER_ONE for each array that holds it; acq_rel at the end: MEMBER_LAST. With the last one
+ *           goes a reference of the connection
+ * The first membership of a connection stands in the connection, which its address tells; that place is
+ * free while refs is 0. It heads the list of the others, also while it is itself on none. Those others are
+ * far members, and know their connection. */
+struct far_member {
+    struct member member;
+    struct weft_conn *conn; /* (c) */
+};
+
+#define MEMBER_IS_FAR 1u /* in refs, constant */
+#define MEMBER_ONE    2u
 
 struct weft_group {
     pthread_mutex_t lock;
@@ -78,14 +88,23 @@ weft_group *weft_group_ref(weft_group *g)
     return g;
 }
 
+/* Relaxed: the bit is constant while one has a reference. */
+static struct weft_conn *conn_of(struct member *m)
+{
+    if (atomic_load_explicit(&m->refs, memory_order_relaxed) & MEMBER_IS_FAR)
+        return ((struct far_member *)m)->conn;
+    return (struct weft_conn *)(void *)((char *)m - offsetof(struct weft_conn, first_member));
+}
+
 static void unref_member(struct member *m)
 {
-    struct weft_conn *c = m->conn;
-    bool is_first = m == &c->first_member; /* behind the last reference it may be in use again */
+    struct weft_conn *c = conn_of(m); /* behind the last reference its place may be in use again */
+    uint32_t before =
+        atomic_fetch_sub_explicit(&m->refs, MEMBER_ONE, ORDER(MEMBER_LAST, memory_order_acq_rel));
 
-    if (atomic_fetch_sub_explicit(&m->refs, 1, ORDER(MEMBER_LAST, memory_order_acq_rel)) != 1)
+    if (before / MEMBER_ONE != 1)
         return;
-    if (!is_first)
+    if (before & MEMBER_IS_FAR)
         mem_free(m);
     conn_unref(c);
 }
@@ -119,10 +138,9 @@ static struct array *own_array(weft_group *g, size_t room)
 
     if (is_ours && old->room >= room)
         return old;
-    if (old && room < old->count * 2)
-        room = old->count * 2;
-    if (room < 4)
-        room = 4;
+    /* Not doubled: it is part of what an idle member keeps. */
+    if (old && room < old->count + old->count / 4 + 4)
+        room = old->count + old->count / 4 + 4;
     a = is_ours ? mem_realloc(old, sizeof *a + room * sizeof a->members[0])
                 : mem_alloc(sizeof *a + room * sizeof a->members[0]);
     if (!a)
@@ -133,7 +151,7 @@ static struct array *own_array(weft_group *g, size_t room)
         a->count = old ? old->count : 0;
         for (size_t i = 0; i < a->count; i++) {
             a->members[i] = old->members[i];
-            atomic_fetch_add_explicit(&a->members[i]->refs, 1,
+            atomic_fetch_add_explicit(&a->members[i]->refs, MEMBER_ONE,
                                       memory_order_relaxed); /* under the lock old holds it */
         }
         unref_array(old);
@@ -142,9 +160,10 @@ static struct array *own_array(weft_group *g, size_t room)
     return a;
 }
 
+/* Under the member lock. */
 static struct member *find_member(struct weft_conn *c, const weft_group *g)
 {
-    for (struct member *m = c->memberships; m; m = m->next)
+    for (struct member *m = &c->first_member; m; m = m->next)
         if (m->group == g)
             return m;
     return NULL;
@@ -164,19 +183,48 @@ static int put_into_array(weft_group *g, struct member *m)
     return a ? WEFT_OK : WEFT_E_NOMEM;
 }
 
-/* Under the member lock, which makes it the only one that takes the first place. */
+/* Under the member lock, which makes it the only one that takes the first place. The group's lock hands it
+ * over. */
 static struct member *new_member(struct weft_conn *c)
 {
     struct member *m = &c->first_member;
+    struct far_member *far;
 
-    if (atomic_load_explicit(&m->refs, ORDER(MEMBER_LAST, memory_order_acquire)) != 0)
-        m = mem_calloc(1, sizeof *m);
-    if (!m)
-        return NULL;
-    m->conn = c;
+    if (atomic_load_explicit(&m->refs, ORDER(MEMBER_LAST, memory_order_acquire)) == 0) {
+        atomic_store_explicit(&m->refs, MEMBER_ONE, memory_order_relaxed);
+    } else {
+        far = mem_calloc(1, sizeof *far);
+        if (!far)
+            return NULL;
+        far->conn = c;
+        m = &far->member;
+        atomic_init(&m->refs, MEMBER_ONE | MEMBER_IS_FAR);
+    }
     conn_ref(c);
-    atomic_store_explicit(&m->refs, 1, memory_order_relaxed); /* the group's lock hands it over */
     return m;
+}
+
+/* Under the member lock: put it on the connection's list. */
+static void list_member(struct weft_conn *c, struct member *m, weft_group *g)
+{
+    m->group = weft_group_ref(g);
+    if (m == &c->first_member)
+        return;
+    m->next = c->first_member.next;
+    c->first_member.next = m;
+}
+
+/* Under the member lock: and off it. */
+static void unlist_member(struct weft_conn *c, struct member *m)
+{
+    struct member *before = &c->first_member;
+
+    m->group = NULL;
+    if (m == before)
+        return;
+    while (before->next != m)
+        before = before->next;
+    before->next = m->next;
 }
 
 /* Under the member lock. */
@@ -191,14 +239,11 @@ static int add_member(weft_group *g, struct weft_conn *c)
     m = new_member(c);
     if (!m)
         return WEFT_E_NOMEM;
-    m->group = g;
     if (put_into_array(g, m) != WEFT_OK) {
         unref_member(m);
         return WEFT_E_NOMEM;
     }
-    weft_group_ref(g);
-    m->next = c->memberships;
-    c->memberships = m;
+    list_member(c, m, g);
     return WEFT_OK;
 }
 
@@ -214,10 +259,9 @@ int weft_group_add(weft_group *g, weft_conn *c)
     return rc;
 }
 
-/* Take the member out of its array. False: a snapshot reads the array, and there is no memory for a copy. */
-static bool take_out(struct member *m)
+/* Take the member out of the array. False: a snapshot reads the array, and there is no memory for a copy. */
+static bool take_out(weft_group *g, struct member *m)
 {
-    weft_group *g = m->group;
     struct array *a;
 
     pthread_mutex_lock(&g->lock);
@@ -232,19 +276,18 @@ static bool take_out(struct member *m)
 
 int weft_group_remove(weft_group *g, weft_conn *c)
 {
-    struct member *m, **at;
+    struct member *m;
 
     if (!g || !c)
         return WEFT_E_INVAL;
     pthread_mutex_lock(member_lock(c));
-    for (at = &c->memberships; (m = *at) != NULL && m->group != g; at = &m->next) {
-    }
-    if (m && !take_out(m)) {
+    m = find_member(c, g);
+    if (m && !take_out(g, m)) {
         pthread_mutex_unlock(member_lock(c));
         return WEFT_E_NOMEM;
     }
     if (m)
-        *at = m->next;
+        unlist_member(c, m);
     pthread_mutex_unlock(member_lock(c));
     if (m) {
         unref_member(m);
@@ -253,14 +296,24 @@ int weft_group_remove(weft_group *g, weft_conn *c)
     return WEFT_OK;
 }
 
+/* A group of which it is a member, with a reference for the caller; NULL: none is left. */
+static weft_group *any_group(weft_conn *c)
+{
+    weft_group *g = NULL;
+
+    pthread_mutex_lock(member_lock(c));
+    for (struct member *m = &c->first_member; m && !g; m = m->next)
+        if (m->group)
+            g = weft_group_ref(m->group);
+    pthread_mutex_unlock(member_lock(c));
+    return g;
+}
+
 void group_leave_all(weft_conn *c)
 {
     for (;;) {
-        weft_group *g;
+        weft_group *g = any_group(c);
 
-        pthread_mutex_lock(member_lock(c));
-        g = c->memberships ? weft_group_ref(c->memberships->group) : NULL;
-        pthread_mutex_unlock(member_lock(c));
         if (!g)
             return;
         if (weft_group_remove(g, c) == WEFT_E_NOMEM)
@@ -301,7 +354,7 @@ int weft_group_each(weft_group *g, bool (*visit)(weft_conn *c, void *arg), void 
         return WEFT_E_INVAL;
     a = snapshot(g);
     for (size_t i = 0; a && i < a->count; i++)
-        if (!visit(a->members[i]->conn, arg))
+        if (!visit(conn_of(a->members[i]), arg))
             break;
     unref_array(a);
     return WEFT_OK;
@@ -338,7 +391,7 @@ static size_t receivers(const struct array *a, const weft_conn *except)
     size_t count = a->count;
 
     for (size_t i = 0; except && i < a->count; i++)
-        count -= a->members[i]->conn == except;
+        count -= conn_of(a->members[i]) == except;
     return count;
 }
 
@@ -346,9 +399,9 @@ static size_t receivers(const struct array *a, const weft_conn *except)
 static void prefetch(const struct array *a, size_t i)
 {
     if (i + 8 < a->count)
-        __builtin_prefetch(a->members[i + 8]);
+        __builtin_prefetch(&a->members[i + 8]->refs);
     if (i + 4 < a->count)
-        __builtin_prefetch(&a->members[i + 4]->conn->outbox);
+        __builtin_prefetch(&conn_of(a->members[i + 4])->outbox);
 }
 
 int weft_group_broadcast(weft_group *g, weft_msg *m, weft_conn *except)
@@ -370,10 +423,10 @@ int weft_group_broadcast(weft_group *g, weft_msg *m, weft_conn *except)
     for (size_t i = 0; links; i++) {
         struct node *next;
         prefetch(a, i);
-        if (a->members[i]->conn == except)
+        if (conn_of(a->members[i]) == except)
             continue;
         next = links->next;
-        outbox_broadcast(a->members[i]->conn, msg_link_of(links));
+        outbox_broadcast(conn_of(a->members[i]), msg_link_of(links));
         links = next;
     }
     unref_array(a);

@@ -463,8 +463,7 @@ uint64_t weft_proto_deadline_ms(const weft_proto *p)
 
 enum weft_proto_event_kind weft_proto_tick(weft_proto *p, uint64_t now_ms, weft_proto_event *ev)
 {
-    const void *payload;
-    size_t n;
+    uint8_t payload[SESSION_PING_BYTES];
 
     *ev = (weft_proto_event){0};
     if (now_ms < weft_proto_deadline_ms(p))
@@ -473,8 +472,8 @@ enum weft_proto_event_kind weft_proto_tick(weft_proto *p, uint64_t now_ms, weft_
         return failed(p, ev, WEFT_E_TIMEOUT, 408, "the opening handshake took too long");
     switch (session_tick(&p->session, now_ms)) {
     case SESSION_TICK_PING:
-        payload = session_ping_payload(&p->session, &n);
-        put_frame(p, FRAME_PING, payload, n); /* without memory the Pong's deadline decides */
+        session_ping_payload(&p->session, payload);
+        put_frame(p, FRAME_PING, payload, sizeof payload); /* without memory the Pong's deadline decides */
         return WEFT_PROTO_NONE;
     case SESSION_TICK_PING_TIMEOUT:
         put_close(p, WEFT_CLOSE_INTERNAL_ERROR, "no answer to a ping", now_ms);

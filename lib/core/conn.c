@@ -20,15 +20,12 @@
 /* How long the Close that answers a peer's fault waits for the handlers of what came before. */
 #define FAIL_WAIT_MS 250
 
-static void ready(struct loop_source *source, unsigned events);
-
 struct weft_conn *conn_new(struct io_thread *io, int fd, const struct sock_peer *peer)
 {
     struct weft_conn *c = mem_calloc(1, sizeof *c);
 
     if (!c)
         return NULL;
-    c->source.ready = ready;
     c->io = io;
     engine_ref(io->engine);
     c->link.fd = fd;
@@ -85,32 +82,13 @@ void conn_unref(struct weft_conn *c)
     engine_unref(e);
 }
 
-static void link_to_thread(struct weft_conn *c)
-{
-    c->all_next = c->io->conns;
-    if (c->all_next)
-        c->all_next->all_prev = c;
-    c->io->conns = c;
-}
-
-static void unlink_from_thread(struct weft_conn *c)
-{
-    if (c->all_prev)
-        c->all_prev->all_next = c->all_next;
-    else
-        c->io->conns = c->all_next;
-    if (c->all_next)
-        c->all_next->all_prev = c->all_prev;
-}
-
 void conn_register(struct weft_conn *c)
 {
     struct io_thread *io = c->io;
 
-    link_to_thread(c);
     c->state = CONN_HANDSHAKE;
     timer_arm(&io->loop.wheel, &c->timer, io->loop.now_ms + c->io->engine->settings.opts.open_timeout_ms);
-    if (io->is_closing || loop_add(&io->loop, c->link.fd, &c->source) != WEFT_OK)
+    if (io->is_closing || loop_add(&io->loop, c->link.fd, c) != WEFT_OK)
         conn_die(c, WEFT_E_NOMEM, false);
 }
 
@@ -118,7 +96,7 @@ void conn_notify(struct weft_conn *c, uint32_t events)
 {
     /* Release: the worker that takes the event sees what was prepared for it (label CONN_EVENT). */
     if (events)
-        atomic_fetch_or_explicit(&c->events, events, ORDER(CONN_EVENT, memory_order_release));
+        atomic_fetch_or_explicit(&c->events, (uint8_t)events, ORDER(CONN_EVENT, memory_order_release));
     if (inbox_notify(&c->inbox))
         io_thread_schedule(c->io, c);
 }
@@ -134,6 +112,7 @@ void conn_accepted(struct weft_conn *c)
     conn_notify(c, CONN_EVENT_OPEN);
 }
 
+/* Frames may have come with the request: conn_look, which found the answer in the outbox, goes on to read. */
 void conn_open(struct weft_conn *c)
 {
     struct io_thread *io = c->io;
@@ -149,14 +128,13 @@ void conn_open(struct weft_conn *c)
     io_thread_resume_accepting(io);
     if (io->is_closing)
         conn_begin_close(c, WEFT_CLOSE_GOING_AWAY, "");
-    io_thread_read_again(io, c); /* frames may have come with the request */
 }
 
 /* --- events of the loop --- */
 
-static void ready(struct loop_source *source, unsigned events)
+void conn_ready(void *conn, unsigned events)
 {
-    struct weft_conn *c = (struct weft_conn *)source;
+    struct weft_conn *c = conn;
 
     thr_assert_io();
     if (c->state == CONN_DEAD)
@@ -216,9 +194,15 @@ void conn_look(struct weft_conn *c)
     }
     transmit_collect(c);
     transmit_flush(c);
-    /* Reading may have been stopped for something that is over now. */
-    if (c->state == CONN_OPEN && (c->stash || c->is_readable || c->is_held))
+    if (c->is_again && !c->io->reads_again) {
+        io_thread_link_dirty(c->io, c); /* not yet */
+        return;
+    }
+    /* Reading may also have been stopped for something that is over now. */
+    if (c->is_again || (c->state == CONN_OPEN && (c->stash || c->is_readable || c->is_held))) {
+        c->is_again = false;
         conn_read(c);
+    }
 }
 
 /* --- time --- */
@@ -237,15 +221,19 @@ void conn_arm(struct weft_conn *c)
         if (stalled_ms < due_ms)
             due_ms = stalled_ms;
     }
-    timer_arm(&io->loop.wheel, &c->timer, due_ms);
+    if (due_ms == SESSION_NEVER)
+        timer_rest(&io->loop.wheel, &c->timer); /* C9 */
+    else
+        timer_arm(&io->loop.wheel, &c->timer, due_ms);
 }
 
 static void keepalive(struct weft_conn *c) ON_IO
 {
-    size_t n;
-    const void *payload = session_ping_payload(&c->session, &n);
+    uint8_t payload[SESSION_PING_BYTES];
 
-    transmit_control(c, OUT_PONG, FRAME_PING, payload, n); /* without memory the Pong's deadline decides */
+    session_ping_payload(&c->session, payload);
+    /* Without memory the Pong's deadline decides. */
+    transmit_control(c, OUT_PONG, FRAME_PING, payload, sizeof payload);
     transmit_flush(c);
 }
 
@@ -264,7 +252,7 @@ void conn_time(struct weft_conn *c, uint64_t now_ms)
         return;
     }
     if (c->session.failed) {
-        conn_fail(c, c->fail_code, c->fail_reason, c->end.error); /* the handlers took too long */
+        conn_fail(c, c->fail_code, c->session.fault, c->end.error); /* the handlers took too long */
         return;
     }
     if (transmit_is_stalled(c)) {
@@ -308,7 +296,7 @@ void conn_fail(struct weft_conn *c, uint16_t code, const char *reason, int error
         return;
     LOG(WEFT_LOG_INFO, c->id, "failed with %u: %s", code, reason);
     c->end.error = (int16_t)error;
-    c->session.failed = true;
+    session_give_up(&c->session);
     stack_close(&c->outbox);
     transmit_collect(c);
     n = frame_write_close_payload(payload, code, reason, strlen(reason));
@@ -342,16 +330,15 @@ void conn_linger(struct weft_conn *c)
     io_thread_read_again(c->io, c); /* the peer's end may be there already */
 }
 
-void conn_fail_behind_messages(struct weft_conn *c, uint16_t code, const char *reason, int error)
+void conn_fail_behind_messages(struct weft_conn *c, uint16_t code, int error)
 {
     /* Acquire would do: what the handlers sent is in the outbox when they are counted. */
     if (c->in_put == atomic_load_explicit(&c->handled, memory_order_seq_cst)) {
-        conn_fail(c, code, reason, error);
+        conn_fail(c, code, c->session.fault, error);
         return;
     }
     c->end.error = (int16_t)error;
     c->fail_code = code;
-    c->fail_reason = reason;
     timer_arm(&c->io->loop.wheel, &c->timer, c->io->loop.now_ms + FAIL_WAIT_MS);
     conn_notify(c, CONN_EVENT_FAILED);
 }
@@ -389,7 +376,6 @@ static void leave_thread(struct weft_conn *c) ON_IO
     struct io_thread *io = c->io;
 
     timer_disarm(&io->loop.wheel, &c->timer);
-    unlink_from_thread(c);
     loop_remove(&io->loop,
                 c->link.fd); /* closing it is not enough when a child process holds the socket too */
     link_close(&c->link, c->writing != NULL);
@@ -413,7 +399,7 @@ void conn_die(struct weft_conn *c, int error, bool by_peer)
     transmit_fini(c);
     mem_free(c->stash);
     c->stash = NULL;
-    session_fini(&c->session);
+    session_fini(&c->session); /* of one that was never begun: nothing */
     if (!c->was_open)
         STAT_ADD(c->io->stats.refused, 1);
     if (before == CONN_HANDSHAKE)

@@ -24,6 +24,10 @@
  *     DRAIN_LOOK).
  * C7  Reading stops when the inbox is above its mark: io sets read_paused, then looks at `handled`; the
  *     worker adds to handled, then looks at read_paused. All seq_cst (store-load race PAUSE_LOOK).
+ * C8  fail_code and session.fault are io's; it writes them before CONN_EVENT_FAILED, and they are constant
+ *     then.
+ * C9  From HANDSHAKE to DEAD the timer is in one of the lists of its io thread's wheel, armed or resting:
+ *     there io finds all its connections. Once DEAD it is idle, and its link is in the list of the dead.
  *
  * The life of the reference count: the creator's reference is the library's (dropped in C2, or by io when
  * the connection never got as far as a worker); one for a link in a dirty list; one for each request, group
@@ -33,6 +37,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/msg.h"
@@ -78,10 +83,10 @@ struct conn_end {
     bool clean, by_peer;
 };
 
-/* A place in a group, for the layer above. The first one of a connection needs no memory of its own. */
+/* A place in a group, for the layer above (group.c). The first one of a connection needs no memory of its
+ * own. */
 struct member {
     struct weft_group *group;
-    struct weft_conn *conn;
     struct member *next;
     uint32_t index;
     _Atomic uint32_t refs;
@@ -93,67 +98,82 @@ struct stash {
     uint8_t data[];
 };
 
+/* Grouped by who touches what for a message. An idle connection is as large as this: lines of the cache are
+ * counted, but not aligned to, for that would cost up to 60 bytes of each. */
 struct weft_conn {
-    struct loop_source source;             /* (c) first: the loop hands back its address */
-    struct io_thread *io;                  /* (c) its engine is held by one reference */
-    struct weft_conn *all_next, *all_prev; /* (io) */
-    struct weft_conn *again_next;          /* (io) */
-    struct weft_conn *ready_next;          /* (io) */
-    struct weft_request *request;          /* (io) until it is decided */
-    struct stash *stash;                   /* (io) */
-    struct node *writing, *writing_last;   /* (io) oldest first; the head may be half written */
-    struct timer timer;                    /* (io) */
-    struct session session;                /* (io) from OPEN on */
-    struct link link;                      /* (io) */
-    uint32_t writing_offset;               /* (io) bytes of the head that are gone */
-    uint32_t stall_ms;     /* (io) when the socket last took something, modulo 2^32; while is_blocked */
-    uint32_t stall_bytes;  /* (io) what the system held then */
-    uint32_t in_put;       /* (io) messages put into the inbox */
-    uint32_t handled_seen; /* (io) the last look at handled */
-    uint8_t state;         /* (io) enum conn_state */
-    uint8_t pongs;         /* (io) waiting in writing */
-    bool is_readable : 1;  /* (io) the last read did not find the socket empty */
-    bool has_end : 1;      /* (io) the end of the stream is behind what is readable */
-    bool is_blocked : 1;   /* (io) the socket took no more; EPOLLOUT will tell */
-    bool is_again : 1;     /* (io) in io->again */
-    bool is_held : 1;      /* (io) not reading, whatever the reason */
+    /* Reading: io alone. */
+    struct io_thread *io; /* (c) its engine is held by one reference */
+    struct link link;     /* (io) */
+    uint8_t state;        /* (io) enum conn_state */
+    uint8_t pongs;        /* (io) waiting in writing */
+    bool is_readable : 1; /* (io) the last read did not find the socket empty */
+    bool has_end : 1;     /* (io) the end of the stream is behind what is readable */
+    bool is_blocked : 1;  /* (io) the socket took no more; EPOLLOUT will tell */
+    bool is_again : 1;    /* (io) on the dirty list, for it has more to read and had its share */
+    bool is_held : 1;     /* (io) not reading, whatever the reason */
     bool close_queued : 1; /* (io) our Close frame is in writing or gone */
     bool finished : 1;     /* (io) our side of the socket is shut down */
     bool peer_is_done : 1; /* (io) the peer ended its side while something was to be written */
     bool was_open;         /* (io), constant once CLOSED; not among the bits, which io goes on writing */
-    uint32_t in_put_bytes; /* (io) payload bytes put, modulo 2^32 like the others */
+    union {
+        struct weft_request *request; /* (io) until it is decided, in the place of session.config */
+        struct session session;       /* (io) from OPEN on, all zero else before; its fault: C8 */
+    };
+    struct stash *stash;         /* (io) */
+    uint32_t in_put;             /* (io) messages put into the inbox */
+    uint32_t in_put_bytes;       /* (io) payload bytes put, modulo 2^32 like the others */
+    uint32_t handled_seen;       /* (io) the last look at handled */
     uint32_t handled_bytes_seen; /* (io) */
 
-    struct inbox inbox;             /* (q) io to worker */
+    /* Running: from io to the worker. Each crosses twice for a batch of messages: put and taken. */
+    struct inbox inbox;             /* (q) io to worker; its note: when it became ready, us modulo 2^32 */
+    struct weft_conn *ready_next;   /* (io) */
     struct node *run_list;          /* (wk) taken from the inbox, not handled yet */
-    const char *fail_reason;        /* io, handed over with CONN_EVENT_FAILED */
-    uint64_t ready_ns;              /* handed over with the ready queue */
-    uint32_t todo;                  /* (wk) events taken, not done yet */
-    _Atomic uint32_t events;        /* (a) io sets, worker takes */
     _Atomic uint32_t handled;       /* (a) messages; worker adds */
     _Atomic uint32_t handled_bytes; /* (a) */
+    atomic_bool read_paused;        /* (a) */
+    _Atomic uint8_t events;         /* (a) io sets, worker takes */
+    uint8_t todo;                   /* (wk) events taken, not done yet */
 
+    /* Sending: from any thread to io, which looks at all of it for each batch of messages. */
+    _Atomic uint8_t drain;         /* (a) enum conn_drain */
     _Atomic uint32_t refs;         /* (a) */
-    uint16_t fail_code;            /* as fail_reason */
-    atomic_bool read_paused;       /* (a) */
+    struct member first_member;    /* free while its refs is 0; its next is the list of the others */
     struct stack outbox;           /* (q) any thread to io */
+    _Atomic uint64_t outbox_bytes; /* (a) */
     struct node dirty_node;        /* (q) */
     atomic_bool on_dirty;          /* (a) */
     atomic_bool wants_abort;       /* (a) */
     atomic_bool over_bound;        /* (a) the slow-reader policy wants it closed */
     atomic_bool is_closed;         /* (a) close_info is complete: release CLOSE_INFO */
-    _Atomic uint32_t drain;        /* (a) enum conn_drain */
-    _Atomic uint32_t drain_turn;   /* (a) futex of blocked senders */
-    _Atomic uint32_t dropped;      /* (a) */
-    _Atomic uint64_t outbox_bytes; /* (a) */
-    struct conn_end end;           /* (io) until CLOSED, constant then */
-    char *subprotocol;             /* (c) from OPEN on */
-    uint64_t id;                   /* (c) */
-    struct sock_peer peer;         /* (c) */
+    uint32_t writing_offset;       /* (io) bytes of the head that are gone */
+    struct node *writing;          /* (io) T1: the newest of a ring, so its next is the oldest; NULL: none */
     void *_Atomic data;            /* (a) the program's */
-    struct member *memberships;    /* under the member lock, see group.c */
-    struct member first_member;    /* free while its refs is 0 */
+
+    /* Seldom. */
+    struct timer timer;          /* (io) C9 */
+    uint32_t stall_ms;           /* (io) when the socket last took something, modulo 2^32; while is_blocked */
+    uint32_t stall_bytes;        /* (io) what the system held then */
+    _Atomic uint32_t drain_turn; /* (a) futex of blocked senders */
+    _Atomic uint32_t dropped;    /* (a) */
+    struct conn_end end;         /* (io) until CLOSED, constant then */
+    char *subprotocol;           /* (c) from OPEN on */
+    uint64_t id;                 /* (c) */
+    struct sock_peer peer;       /* (c) */
+    uint16_t fail_code;          /* C8 */
 };
+_Static_assert(sizeof(struct weft_conn) <= 296, "a block of malloc of 304 bytes");
+
+static inline struct weft_conn *conn_of_timer(struct timer *t)
+{
+    return (struct weft_conn *)(void *)((char *)t - offsetof(struct weft_conn, timer));
+}
+
+/* It goes to the ready queue: written by who brings it there, read by who takes it from there. */
+static inline void conn_note_ready(struct weft_conn *c, uint64_t now_ns)
+{
+    c->inbox.note = (uint32_t)(now_ns / 1000);
+}
 
 /* --- life: conn.c --- */
 
@@ -163,6 +183,7 @@ void conn_ref(struct weft_conn *c);
 void conn_unref(struct weft_conn *c);
 void conn_register(struct weft_conn *c) ON_IO; /* NEW to HANDSHAKE, on its own thread */
 void conn_open(struct weft_conn *c) ON_IO;     /* accepted: OPEN */
+void conn_ready(void *conn, unsigned events);  /* the loop's hook: its socket can be read or written */
 void conn_look(struct weft_conn *c) ON_IO;     /* it was on the dirty list */
 void conn_time(struct weft_conn *c, uint64_t now_ms) ON_IO;
 void conn_read(struct weft_conn *c) ON_IO;
@@ -172,9 +193,9 @@ void conn_arm(struct weft_conn *c) ON_IO;      /* set the timer to what is due n
 void conn_begin_close(struct weft_conn *c, uint16_t code, const char *reason) ON_IO;
 /* It failed: send Close behind what is queued, and let the socket linger. */
 void conn_fail(struct weft_conn *c, uint16_t code, const char *reason, int error) ON_IO;
-/* The peer broke the protocol. What it sent before is handled and answered first, if that does not take
- * long. reason: static. */
-void conn_fail_behind_messages(struct weft_conn *c, uint16_t code, const char *reason, int error) ON_IO;
+/* The peer broke the protocol, and session.fault says how. What it sent before is handled and answered
+ * first, if that does not take long. */
+void conn_fail_behind_messages(struct weft_conn *c, uint16_t code, int error) ON_IO;
 /* No more is to be said: finish our side and wait for the peer's. */
 void conn_linger(struct weft_conn *c) ON_IO;
 void conn_die(struct weft_conn *c, int error, bool by_peer) ON_IO;

@@ -2,13 +2,14 @@
  *
  * The turn of the loop, as seen from here:
  *   events     sockets are read and parsed; connections with something to run are collected in `ready`
- *   again      those that have more to read, one share each
  *   publish    `ready` goes to the lane, all at once (or is run here in inline mode)
- *   dirty      what any thread has sent is gathered and written
+ *   dirty      what any thread has sent is gathered and written; those that have more to read get one share
+ *              more
  *   commands   what engine_stop asks for
  *   burial     connections that died in this turn get their last event
  *   help       while handlers are short the lane is run here, and what they sent is written
- * A turn that was cut short leaves again, commands and burial to the one that has called the rest of the events.
+ * A turn that was cut short leaves second shares, commands and burial to the one that has called the rest
+ * of the events.
  * Before the loop sleeps, it announces that (wake_prepare) and looks at the lists once more. */
 #include "core/io_thread.h"
 
@@ -57,7 +58,7 @@ void io_thread_link_dirty(struct io_thread *io, struct weft_conn *c)
 
 void io_thread_schedule(struct io_thread *io, struct weft_conn *c)
 {
-    c->ready_ns = io->loop.now_ns;
+    conn_note_ready(c, io->loop.now_ns);
     c->ready_next = NULL;
     if (io->ready)
         io->ready_last->ready_next = c;
@@ -117,8 +118,8 @@ void io_thread_publish(struct io_thread *io)
 
 void io_thread_bury(struct io_thread *io, struct weft_conn *c)
 {
-    c->all_next = io->dead;
-    io->dead = c;
+    c->timer.next = io->dead;
+    io->dead = &c->timer;
 }
 
 /* C2: io touches none of them afterwards. A worker that runs it already may find the event before the inbox is notified, and
@@ -126,8 +127,8 @@ void io_thread_bury(struct io_thread *io, struct weft_conn *c)
 static void bury_the_dead(struct io_thread *io) ON_IO
 {
     while (io->dead) {
-        struct weft_conn *c = io->dead;
-        io->dead = c->all_next;
+        struct weft_conn *c = conn_of_timer(io->dead);
+        io->dead = io->dead->next;
         conn_ref(c);
         conn_notify(c, CONN_EVENT_CLOSED);
         conn_unref(c);
@@ -136,26 +137,8 @@ static void bury_the_dead(struct io_thread *io) ON_IO
 
 void io_thread_read_again(struct io_thread *io, struct weft_conn *c)
 {
-    if (c->is_again)
-        return;
     c->is_again = true;
-    conn_ref(c);
-    c->again_next = io->again;
-    io->again = c;
-}
-
-static void read_again(struct io_thread *io) ON_IO
-{
-    struct weft_conn *c = io->again;
-
-    io->again = NULL;
-    while (c) {
-        struct weft_conn *next = c->again_next;
-        c->is_again = false;
-        conn_read(c);
-        conn_unref(c);
-        c = next;
-    }
+    io_thread_link_dirty(io, c);
 }
 
 /* The lines that conn_look will need; that of dirty_node was touched when the list was turned round. */
@@ -163,7 +146,6 @@ static void conn_prefetch(const struct weft_conn *c)
 {
     __builtin_prefetch(c);
     __builtin_prefetch(&c->writing);
-    __builtin_prefetch(&c->link);
 }
 
 static void look_at_dirty(struct io_thread *io) ON_IO
@@ -190,30 +172,30 @@ void io_thread_command(struct io_thread *io, enum io_command command)
     wake_up(&io->wake);
 }
 
-static void for_all(struct io_thread *io, void (*act)(struct weft_conn *c))
+/* Connections are found by their timers (C9); one timer is none's. */
+static bool is_of_conn(const struct io_thread *io, const struct timer *t)
 {
-    struct weft_conn *c = io->conns;
-
-    while (c) {
-        struct weft_conn *next = c->all_next;
-        act(c);
-        c = next;
-    }
+    return t != &io->accept_timer;
 }
 
-static void close_one(struct weft_conn *c)
+static void close_one(struct timer *t, void *arg)
 {
+    struct weft_conn *c = conn_of_timer(t);
+
     thr_assert_io();
+    if (!is_of_conn(arg, t))
+        return;
     if (c->state == CONN_OPEN)
         conn_begin_close(c, WEFT_CLOSE_GOING_AWAY, "");
     else if (c->state != CONN_LINGER)
         conn_die(c, WEFT_E_CLOSED, false);
 }
 
-static void abort_one(struct weft_conn *c)
+static void abort_one(struct timer *t, void *arg)
 {
     thr_assert_io();
-    conn_die(c, WEFT_E_CLOSED, false);
+    if (is_of_conn(arg, t))
+        conn_die(conn_of_timer(t), WEFT_E_CLOSED, false);
 }
 
 static void obey(struct io_thread *io) ON_IO
@@ -227,10 +209,10 @@ static void obey(struct io_thread *io) ON_IO
         io->is_closing = true;
         if (io->index == 0)
             listener_close_all(io->engine);
-        for_all(io, close_one);
+        timer_each(&io->loop.wheel, close_one, io);
     }
     if (commands & IO_ABORT_ALL)
-        for_all(io, abort_one);
+        timer_each(&io->loop.wheel, abort_one, io);
     if (commands & IO_STOP)
         loop_stop(&io->loop);
 }
@@ -277,10 +259,10 @@ static bool turn_end(void *arg)
     thr_assert_io();
     io->is_helping = p && pool_wants_help(p, io, io->loop.now_ns);
     io->unrun_bytes = 0;
-    if (is_whole)
-        read_again(io);
     io_thread_publish(io);
+    io->reads_again = is_whole;
     look_at_dirty(io);
+    io->reads_again = false;
     if (is_whole) {
         obey(io);
         bury_the_dead(io);
@@ -291,7 +273,7 @@ static bool turn_end(void *arg)
 
 static bool has_work(struct io_thread *io)
 {
-    return io->again || (io->ready && !io->engine->pool) || io->dead || !stack_is_empty(&io->dirty) ||
+    return (io->ready && !io->engine->pool) || io->dead || !stack_is_empty(&io->dirty) ||
            atomic_load_explicit(&io->commands, memory_order_seq_cst);
 }
 
@@ -329,13 +311,14 @@ static void after_wait(void *arg)
 static void timer_fired(struct timer *t, void *arg)
 {
     struct io_thread *io = arg;
-    struct weft_conn *c = (struct weft_conn *)(void *)((char *)t - offsetof(struct weft_conn, timer));
 
     thr_assert_io();
-    if (t == &io->accept_timer)
+    if (t == &io->accept_timer) {
         listener_retry(io->engine);
-    else
-        conn_time(c, io->loop.now_ms);
+        return;
+    }
+    timer_rest(&io->loop.wheel, t); /* until it is armed again: it has to be found in the wheel */
+    conn_time(conn_of_timer(t), io->loop.now_ms);
 }
 
 static void woken(struct loop_source *source, unsigned events)
@@ -382,7 +365,6 @@ static void leave_loop(struct io_thread *io) ON_IO
 {
     stack_close(&io->dirty);
     look_at_dirty(io);
-    read_again(io);
     io_here = NULL;
 }
 
@@ -443,7 +425,7 @@ int io_thread_new(struct io_thread **out, struct engine *e, unsigned index)
 {
     size_t bytes = (sizeof(struct io_thread) + THR_CACHE_LINE - 1) / THR_CACHE_LINE * THR_CACHE_LINE;
     struct io_thread *io = mem_aligned_calloc(THR_CACHE_LINE, bytes);
-    struct loop_hooks hooks = {turn_end, before_wait, after_wait, timer_fired, io};
+    struct loop_hooks hooks = {turn_end, before_wait, after_wait, timer_fired, conn_ready, io};
     int rc = WEFT_E_NOMEM;
 
     if (!io)

@@ -4,11 +4,13 @@
  * while it runs handlers, and may find that another one drives meanwhile (pool.h, W2). "The I/O thread" is then
  * whichever thread has the role; `lease` says who may take it, and hands over all (io) fields.
  *
- *   dirty     connections to look at: something was pushed to their outbox, or they may be read again. Any thread links
+ *   dirty     connections to look at: something was pushed to their outbox, they may be read again, or they
+ *             have more to read but have had their share of this turn (conn.is_again). Any thread links
  *             (stack, each at most once: conn.on_dirty), the I/O thread takes all at the end of its turn.
  *   ready     connections to be run by a worker, collected during the turn and published together.
- *   again     connections that have more to read but have had their share of this turn.
  *   commands  what engine_stop asks for.
+ *   wheel     of the loop: from its registration to its end each connection's timer is in one of its lists,
+ *             so the wheel is also where all of them are found.
  *
  *   is_vacant   store: watcher, release; exchange: who will drive, acquire      VACANT
  *
@@ -60,15 +62,14 @@ struct io_thread {
     unsigned index;                 /* (c) */
     pthread_t thread;               /* (setup) */
     struct loop_source wake_source; /* (c) */
-    struct weft_conn *conns;        /* (io) all of this thread */
-    struct weft_conn *again;        /* (io) */
     struct weft_conn *ready,
         *ready_last;        /* (io) each connection at most once: only the step from idle brings it here */
     unsigned ready_count;   /* (io) */
     uint32_t unrun_bytes;   /* (io) read and not published yet */
     bool was_driven;        /* (io) pool mode: there was a driver before */
     bool is_helping;        /* (io) handlers are short: no worker is woken */
-    struct weft_conn *dead; /* (io) died in this turn, linked by all_next */
+    bool reads_again;       /* (io) all had their share of this turn: whoever is_again gets the next */
+    struct timer *dead;     /* (io) of those that died in this turn, idle, linked by next */
     atomic_bool accepts_paused;                  /* (a) thread 0 writes */
     bool is_closing;                             /* (io) IO_CLOSE_ALL was seen */
     struct timer accept_timer;                   /* (io) thread 0 */

@@ -44,8 +44,9 @@ static void note_time(struct run *r)
 
 static void note_handover(struct run *r)
 {
-    uint64_t us = r->now_ns > r->c->ready_ns ? (r->now_ns - r->c->ready_ns) / 1000 : 0;
-    unsigned bucket = us ? 64 - (unsigned)__builtin_clzll(us) : 0;
+    /* Signed, for the clock that was noted may be ahead of ours. */
+    int32_t us = (int32_t)((uint32_t)(r->now_ns / 1000) - r->c->inbox.note);
+    unsigned bucket = us > 0 ? 32 - (unsigned)__builtin_clz((unsigned)us) : 0;
 
     if (bucket >= WEFT_HANDOVER_BUCKETS)
         bucket = WEFT_HANDOVER_BUCKETS - 1;
@@ -138,14 +139,14 @@ static void after_message(struct run *r)
 static void take_events(struct weft_conn *c)
 {
     if (atomic_load_explicit(&c->events, memory_order_relaxed))
-        c->todo |= atomic_exchange_explicit(&c->events, 0, ORDER(CONN_EVENT, memory_order_acquire));
+        c->todo |= (uint8_t)atomic_exchange_explicit(&c->events, 0, ORDER(CONN_EVENT, memory_order_acquire));
 }
 
 static bool todo(struct weft_conn *c, uint32_t event)
 {
     bool is_due = c->todo & event;
 
-    c->todo &= ~event;
+    c->todo &= (uint8_t)~event;
     return is_due;
 }
 
@@ -233,7 +234,7 @@ bool mailbox_run(struct weft_conn *c, struct run_stats *stats, uint64_t *now_ns)
         return false;
     }
     if (result == RUN_EMPTY && todo(c, CONN_EVENT_FAILED))
-        outbox_close(c, c->fail_code, c->fail_reason); /* without memory the I/O thread's timer does it */
+        outbox_close(c, c->fail_code, c->session.fault); /* without memory the I/O thread's timer does it */
     resume_reading(&r, few_left(c, r.opts->inbox_low));
     if (todo(c, CONN_EVENT_DRAIN) && r.opts->on_drain)
         r.opts->on_drain(c, r.opts->app);

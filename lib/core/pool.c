@@ -272,7 +272,7 @@ static void call_for_help(struct pool *p, struct lane *lane, uint64_t now_ns, ui
 static void run(struct worker *w, struct lane *lane, struct weft_conn *c, uint64_t *now_ns) ON_WORKER
 {
     while (mailbox_run(c, &w->stats, now_ns)) {
-        c->ready_ns = *now_ns;
+        conn_note_ready(c, *now_ns);
         if (ring_put(&lane->ready, c))
             break;
     }

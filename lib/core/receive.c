@@ -176,7 +176,7 @@ static bool handle_event(struct weft_conn *c, enum session_event_kind kind, stru
         return false;
     case SESSION_FAIL:
         put_batch(c, b);
-        conn_fail_behind_messages(c, ev->code, ev->reason, ev->error);
+        conn_fail_behind_messages(c, ev->code, ev->error);
         return false;
     case SESSION_PONG:
         conn_arm(c); /* the Pong's deadline has become the next Ping */

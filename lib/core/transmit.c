@@ -1,7 +1,8 @@
 /* The sending side of a connection on its I/O thread: from the outbox into `writing`, and from there to the
  * socket.
  *
- * T1  writing is in order. Its head may be half written (writing_offset); no frame ever stands before it.
+ * T1  writing is in order, and a ring: it names the newest, whose next is the oldest, the head. The head
+ *     may be half written (writing_offset); no frame ever stands before it.
  * T2  Control frames of our own go behind the head if that is half written, behind earlier control frames,
  *     and before everything else; the Close frame goes last.
  * T3  Small frames are gathered in the thread's write buffer and large ones are written from where they
@@ -20,36 +21,70 @@
 #define COPY_BYTES_MAX 2048u
 #define IOVEC_MAX      64
 
+static struct node *head_of(const struct weft_conn *c)
+{
+    return c->writing ? c->writing->next : NULL;
+}
+
+/* Behind `before`; NULL: as the head. */
+static void insert(struct weft_conn *c, struct node *before, struct node *n)
+{
+    struct node *newest = c->writing;
+
+    if (!newest) {
+        n->next = n;
+        c->writing = n;
+        return;
+    }
+    if (!before)
+        before = newest; /* the ring's end is before its head */
+    else if (before == newest)
+        c->writing = n;
+    n->next = before->next;
+    before->next = n;
+}
+
 static void append(struct weft_conn *c, struct node *n)
 {
-    n->next = NULL;
-    if (c->writing)
-        c->writing_last->next = n;
-    else
-        c->writing = n;
-    c->writing_last = n;
+    insert(c, c->writing, n);
+}
+
+/* The one behind `before`; NULL: the head. */
+static struct msg_link *take_out(struct weft_conn *c, struct node *before)
+{
+    struct node *n;
+
+    if (!before)
+        before = c->writing;
+    n = before->next;
+    before->next = n->next;
+    if (n == before)
+        c->writing = NULL;
+    else if (n == c->writing)
+        c->writing = before;
+    return msg_link_of(n);
+}
+
+/* The next one behind `before`, NULL when that was the newest. */
+static struct node *behind(const struct weft_conn *c, const struct node *before)
+{
+    return before == c->writing ? NULL : before->next;
 }
 
 /* T2 */
 static void insert_control(struct weft_conn *c, struct node *n)
 {
-    struct node *before = NULL, *next = c->writing;
+    struct node *before = NULL, *next = head_of(c);
 
     if (next && c->writing_offset) {
         before = next;
-        next = next->next;
+        next = behind(c, next);
     }
     while (next && msg_link_of(next)->kind == OUT_PONG) {
         before = next;
-        next = next->next;
+        next = behind(c, next);
     }
-    n->next = next;
-    if (before)
-        before->next = n;
-    else
-        c->writing = n;
-    if (!next)
-        c->writing_last = n;
+    insert(c, before, n);
 }
 
 /* --- bytes taken off --- */
@@ -104,32 +139,28 @@ static uint64_t release(struct weft_conn *c, struct msg_link *link)
 
 static struct msg_link *pop_head(struct weft_conn *c)
 {
-    struct node *head = c->writing;
+    struct node *newest = c->writing, *head = newest->next;
 
-    c->writing = head->next;
-    if (!c->writing)
-        c->writing_last = NULL;
+    if (head == newest)
+        c->writing = NULL;
+    else
+        newest->next = head->next;
     c->writing_offset = 0;
     return msg_link_of(head);
 }
 
 void transmit_drop(struct weft_conn *c)
 {
-    struct node *keep = c->writing_offset ? c->writing : NULL;
-    struct node *n = keep ? keep->next : c->writing;
+    struct node *keep = c->writing_offset ? head_of(c) : NULL;
     uint64_t cost = 0;
 
-    c->writing = c->writing_last = keep;
-    if (keep)
-        keep->next = NULL;
-    while (n) {
-        struct node *next = n->next;
-        if (is_message(msg_link_of(n)))
+    while (c->writing != keep) {
+        struct msg_link *link = take_out(c, keep);
+        if (is_message(link))
             STAT_ADD(c->io->stats.dropped_closed, 1);
-        if (msg_link_of(n)->kind == OUT_CLOSE)
+        if (link->kind == OUT_CLOSE)
             c->close_queued = false;
-        cost += release(c, msg_link_of(n));
-        n = next;
+        cost += release(c, link);
     }
     take_off(c, cost);
 }
@@ -147,26 +178,17 @@ static void drop_oldest(struct weft_conn *c) ON_IO
 {
     uint64_t bound = c->io->engine->settings.opts.outbox_bytes_max;
     uint64_t queued = atomic_load_explicit(&c->outbox_bytes, memory_order_relaxed), cost = 0;
-    struct node **at = &c->writing, *last = NULL;
+    struct node *before = c->writing_offset ? head_of(c) : NULL, *n;
 
-    if (c->writing_offset) {
-        last = c->writing;
-        at = &c->writing->next;
-    }
-    while (*at && queued - cost > bound) {
-        struct node *n = *at;
+    while ((n = before ? behind(c, before) : head_of(c)) != NULL && queued - cost > bound) {
         if (msg_link_of(n)->kind != OUT_BROADCAST) {
-            last = n;
-            at = &n->next;
+            before = n;
             continue;
         }
-        *at = n->next;
-        cost += release(c, msg_link_of(n));
+        cost += release(c, take_out(c, before));
         STAT_ADD(c->io->stats.dropped_oldest, 1);
         atomic_fetch_add_explicit(&c->dropped, 1, memory_order_relaxed);
     }
-    if (!*at)
-        c->writing_last = last;
     take_off(c, cost);
 }
 
@@ -266,7 +288,7 @@ static void gather(struct weft_conn *c, struct gather *g)
 
     g->count = 0;
     g->bytes = g->copied = 0;
-    for (struct node *n = c->writing; n; n = n->next) {
+    for (struct node *n = head_of(c); n; n = behind(c, n)) {
         struct msg_link *link = msg_link_of(n);
         if (g->count == IOVEC_MAX || g->copied + COPY_BYTES_MAX > IO_WRITE_BYTES)
             break;
@@ -281,7 +303,7 @@ static void written(struct weft_conn *c, size_t n) ON_IO
     uint64_t cost = 0, messages = 0;
 
     while (n) {
-        struct msg_link *head = msg_link_of(c->writing);
+        struct msg_link *head = msg_link_of(head_of(c));
         size_t left = head->wire_bytes - c->writing_offset;
         if (n < left) {
             c->writing_offset += (uint32_t)n;

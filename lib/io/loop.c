@@ -11,6 +11,8 @@
 #include "weft/error.h"
 
 #define EVENTS_MAX 512
+/* In what epoll gives back: this is a struct loop_source, not an owner for hooks.ready. */
+#define IS_SOURCE ((uintptr_t)1)
 
 static void read_clock(struct loop *l)
 {
@@ -43,20 +45,20 @@ void loop_fini(struct loop *l)
     l->events = NULL;
 }
 
-static int add(struct loop *l, int fd, struct loop_source *source, uint32_t events)
+static int add(struct loop *l, int fd, uintptr_t what, uint32_t events)
 {
-    struct epoll_event e = {.events = events, .data.ptr = source};
+    struct epoll_event e = {.events = events, .data.u64 = what};
     return epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, fd, &e) == 0 ? WEFT_OK : WEFT_E_SYSTEM;
 }
 
-int loop_add(struct loop *l, int fd, struct loop_source *source)
+int loop_add(struct loop *l, int fd, void *owner)
 {
-    return add(l, fd, source, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+    return add(l, fd, (uintptr_t)owner, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
 }
 
 int loop_add_level(struct loop *l, int fd, struct loop_source *source)
 {
-    return add(l, fd, source, EPOLLIN);
+    return add(l, fd, (uintptr_t)source | IS_SOURCE, EPOLLIN);
 }
 
 void loop_remove(struct loop *l, int fd)
@@ -124,13 +126,24 @@ static void wait_for_events(struct loop *l)
     l->count = n > 0 ? n : 0;
 }
 
+static void call(struct loop *l, uintptr_t what, unsigned events)
+{
+    struct loop_source *source;
+
+    if (!(what & IS_SOURCE)) {
+        l->hooks.ready((void *)what, events);
+        return;
+    }
+    source = (struct loop_source *)(what & ~IS_SOURCE);
+    source->ready(source, events);
+}
+
 static void call_sources(struct loop *l)
 {
     l->is_cut = false;
     while (l->next < l->count && !l->is_cut) {
         const struct epoll_event *e = &l->events[l->next++];
-        struct loop_source *source = e->data.ptr;
-        source->ready(source, translate(e->events));
+        call(l, (uintptr_t)e->data.u64, translate(e->events));
     }
 }
 

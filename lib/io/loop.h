@@ -8,7 +8,7 @@
  * I1  All of it belongs to one thread at a time, the one in loop_run; loop_init and loop_fini are setup.
  *     turn_end may have given the loop to another thread: then it answers false, and loop_run returns
  *     without touching anything.
- * I2  A source stays valid until the end of the first turn behind its removal that leaves no events
+ * I2  A source or owner stays valid until the end of the first turn behind its removal that leaves no events
  *     (loop_has_events): later events may still name it, so owners free their sources then or later, and
  *     ignore events for what they closed.
  * I3  Sources are edge-triggered: who is called reads until short or says so itself in before_wait. */
@@ -25,6 +25,8 @@
 #define LOOP_WRITE 2u
 #define LOOP_END   4u /* the peer ended its side: read on until the end comes */
 
+/* A descriptor with a handler of its own. The many descriptors of one kind have owners without a place for
+ * one, and are all called through hooks.ready. */
 struct loop_source;
 typedef void loop_ready_fn(struct loop_source *source, unsigned events);
 
@@ -39,6 +41,7 @@ struct loop_hooks {
     uint32_t (*before_wait)(void *arg);
     void (*after_wait)(void *arg);
     void (*timer)(struct timer *t, void *arg);
+    void (*ready)(void *owner, unsigned events); /* what loop_add brought in */
     void *arg;
 };
 
@@ -63,9 +66,9 @@ void loop_stop(struct loop *l);             /* io */
 void loop_cut(struct loop *l);              /* io: the turn ends behind the source that is being called */
 bool loop_has_events(const struct loop *l); /* io: some sources of this wait are still to be called */
 
-/* Edge-triggered for reading and writing; level-triggered for reading with loop_add_level (listening
- * sockets, eventfd). */
-int loop_add(struct loop *l, int fd, struct loop_source *source);
+/* Edge-triggered for reading and writing, told to hooks.ready. owner: aligned to two bytes at least. */
+int loop_add(struct loop *l, int fd, void *owner);
+/* Level-triggered for reading (listening sockets, eventfd), told to source->ready. */
 int loop_add_level(struct loop *l, int fd, struct loop_source *source);
 void loop_remove(struct loop *l, int fd);
 

@@ -22,9 +22,22 @@ static void unlink_timer(struct timer_wheel *w, struct timer *t)
         w->slots[t->slot] = t->next;
     if (t->next)
         t->next->prev = t->prev;
+    if (w->walk == t)
+        w->walk = t->next;
     if (!w->slots[t->slot])
         w->used[t->slot / TIMER_SLOTS] &= ~((uint64_t)1 << t->slot % TIMER_SLOTS);
     t->slot = TIMER_IDLE;
+}
+
+static void link_into(struct timer_wheel *w, struct timer *t, unsigned slot)
+{
+    t->slot = (uint16_t)slot;
+    t->prev = NULL;
+    t->next = w->slots[slot];
+    if (t->next)
+        t->next->prev = t;
+    w->slots[slot] = t;
+    w->used[slot / TIMER_SLOTS] |= (uint64_t)1 << slot % TIMER_SLOTS;
 }
 
 /* The lowest level on which the deadline and now differ by less than one round. */
@@ -40,13 +53,7 @@ static void link_timer(struct timer_wheel *w, struct timer *t)
     if ((at >> SLOT_BITS * level) - (w->now_ms >> SLOT_BITS * level) >= TIMER_SLOTS)
         at = w->now_ms + ((uint64_t)(TIMER_SLOTS - 1) << SLOT_BITS * level);
     index = (at >> SLOT_BITS * level) % TIMER_SLOTS;
-    t->slot = (uint16_t)(level * TIMER_SLOTS + index);
-    t->prev = NULL;
-    t->next = w->slots[t->slot];
-    if (t->next)
-        t->next->prev = t;
-    w->slots[t->slot] = t;
-    w->used[level] |= (uint64_t)1 << index;
+    link_into(w, t, level * TIMER_SLOTS + index);
 }
 
 void timer_arm(struct timer_wheel *w, struct timer *t, uint64_t deadline_ms)
@@ -62,6 +69,24 @@ void timer_disarm(struct timer_wheel *w, struct timer *t)
 {
     if (t->slot != TIMER_IDLE)
         unlink_timer(w, t);
+}
+
+void timer_rest(struct timer_wheel *w, struct timer *t)
+{
+    timer_disarm(w, t);
+    link_into(w, t, TIMER_RESTING);
+}
+
+void timer_each(struct timer_wheel *w, timer_fn *call, void *arg)
+{
+    for (unsigned slot = 0; slot <= TIMER_RESTING; slot++) {
+        w->walk = w->slots[slot];
+        while (w->walk) {
+            struct timer *t = w->walk;
+            w->walk = t->next;
+            call(t, arg);
+        }
+    }
 }
 
 /* The start of the first slot in use on a level, at or behind now. */

@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "base/mem.h"
 #include "proto/mask.h"
 
 /* A message gets its memory at once up to this size, and beyond it as its bytes arrive. */
@@ -19,34 +20,68 @@
 #define GUESS_BYTES_MAX (1024u * 1024u)
 /* Unmask and check so much at a time, that the second finds it in the first-level cache. */
 #define STRIDE_BYTES (16u * 1024u)
+/* In due_ms. */
+#define DUE_NEVER (((uint64_t)1 << 48) - 1)
 
 /* The same whether a frame comes whole or in pieces. */
 static const char text_is_wrong[] = "text that is not UTF-8";
 static const char text_is_cut[] = "text that ends inside a character";
+static const char no_memory[] = "no memory";
+
+static void set_due(struct session *s, uint64_t at_ms)
+{
+    s->due_ms = at_ms < DUE_NEVER ? at_ms : DUE_NEVER;
+}
 
 void session_init(struct session *s, const struct session_config *config, uint64_t now_ms)
 {
     memset(s, 0, sizeof *s);
     s->config = config;
-    s->held_since_ms = SESSION_NEVER;
-    s->due_ms = config->ping_interval_ms == UINT32_MAX ? SESSION_NEVER : now_ms + config->ping_interval_ms;
+    set_due(s, config->ping_interval_ms == UINT32_MAX ? SESSION_NEVER : now_ms + config->ping_interval_ms);
 }
 
-static void drop_messages(struct session *s)
+/* NULL: no memory. */
+static struct session_reading *begin_reading(struct session *s)
 {
-    if (s->msg)
-        msg_free(s->msg);
-    if (s->control)
-        msg_free(s->control);
-    s->msg = s->control = NULL;
+    if (!s->reading) {
+        s->reading = mem_block_alloc(sizeof *s->reading);
+        if (s->reading)
+            *s->reading = (struct session_reading){0};
+    }
+    return s->reading;
 }
 
-void session_fini(struct session *s) { drop_messages(s); }
-
-static enum session_event_kind fail(struct session *s, struct session_event *ev, int error, const char *reason)
+static void end_reading(struct session *s)
 {
+    struct session_reading *r = s->reading;
+
+    s->reading = NULL;
+    if (!r)
+        return;
+    if (r->msg)
+        msg_free(r->msg);
+    if (r->control)
+        msg_free(r->control);
+    mem_block_free(r);
+}
+
+void session_fini(struct session *s)
+{
+    if (!s->failed)
+        end_reading(s);
+}
+
+void session_give_up(struct session *s)
+{
+    session_fini(s);
     s->failed = true;
-    drop_messages(s);
+}
+
+static enum session_event_kind fail(struct session *s, struct session_event *ev, int error,
+                                    const char *reason)
+{
+    session_give_up(s);
+    s->fault = reason;
     ev->error = error;
     ev->code = error == WEFT_E_UTF8      ? WEFT_CLOSE_INVALID_DATA
                : error == WEFT_E_TOO_BIG ? WEFT_CLOSE_TOO_BIG
@@ -59,6 +94,17 @@ static enum session_event_kind fail(struct session *s, struct session_event *ev,
 /* --- headers --- */
 
 static bool is_control(unsigned opcode) { return opcode & 8; }
+
+static bool is_in_message(const struct session *s)
+{
+    return s->reading && s->reading->in_message;
+}
+
+/* Nothing of the next frame has come. */
+static bool is_between_frames(const struct session *s)
+{
+    return !s->reading || (!s->reading->in_frame && !s->reading->header_have);
+}
 
 /* What the first two bytes show. NULL: nothing wrong. */
 static const char *check_first_bytes(const struct session *s, uint8_t first, uint8_t second)
@@ -77,9 +123,9 @@ static const char *check_first_bytes(const struct session *s, uint8_t first, uin
             return "a fragmented control frame";
         if ((second & 0x7f) > FRAME_CONTROL_BYTES_MAX)
             return "a control frame that is too long";
-    } else if (opcode == FRAME_CONTINUATION && !s->in_message) {
+    } else if (opcode == FRAME_CONTINUATION && !is_in_message(s)) {
         return "a continuation without a message";
-    } else if (opcode != FRAME_CONTINUATION && s->in_message) {
+    } else if (opcode != FRAME_CONTINUATION && is_in_message(s)) {
         return "a new message inside a fragmented one";
     }
     return NULL;
@@ -87,67 +133,68 @@ static const char *check_first_bytes(const struct session *s, uint8_t first, uin
 
 static enum session_event_kind begin_data_frame(struct session *s, const struct frame_header *h, struct session_event *ev)
 {
+    struct session_reading *r = s->reading;
     uint64_t room;
 
     if (h->opcode != FRAME_CONTINUATION) {
-        s->message_type = h->opcode;
-        s->msg_bytes = 0;
-        s->fragments = 0;
-        s->utf8 = (struct utf8_state){0};
-        s->in_message = true;
+        r->message_type = h->opcode;
+        r->in_message = true;
     }
-    if (++s->fragments > s->config->fragments_max) {
+    if (++r->fragments > s->config->fragments_max) {
         enum session_event_kind k = fail(s, ev, WEFT_E_TOO_BIG, "too many fragments");
         ev->code = WEFT_CLOSE_POLICY_VIOLATION;
         return k;
     }
-    room = s->msg_bytes + h->bytes;
+    room = r->msg_bytes + h->bytes;
     if (room > s->config->message_bytes_max)
         return fail(s, ev, WEFT_E_TOO_BIG, "a message that is too long");
-    if (s->msg)
+    if (r->msg)
         return SESSION_NONE;
-    s->msg_room = room < FIRST_ROOM_BYTES ? (uint32_t)room : FIRST_ROOM_BYTES;
-    s->msg = msg_alloc(s->message_type, s->msg_room);
-    return s->msg ? SESSION_NONE : fail(s, ev, WEFT_E_NOMEM, "no memory");
+    r->msg_room = room < FIRST_ROOM_BYTES ? (uint32_t)room : FIRST_ROOM_BYTES;
+    r->msg = msg_alloc(r->message_type, r->msg_room);
+    return r->msg ? SESSION_NONE : fail(s, ev, WEFT_E_NOMEM, no_memory);
 }
 
 static enum session_event_kind begin_frame(struct session *s, const struct frame_header *h, struct session_event *ev)
 {
-    s->opcode = h->opcode;
-    s->is_final = h->is_final;
-    s->frame_left = h->bytes;
-    s->frame_offset = 0;
-    s->in_frame = true;
-    s->header_have = 0;
+    struct session_reading *r = s->reading;
+
+    r->opcode = h->opcode;
+    r->is_final = h->is_final;
+    r->frame_left = h->bytes;
+    r->frame_offset = 0;
+    r->in_frame = true;
+    r->header_have = 0;
     if (h->is_masked)
-        memcpy(s->key, h->key, 4);
+        memcpy(r->key, h->key, 4);
     else
-        memset(s->key, 0, 4);
+        memset(r->key, 0, 4);
     if (!is_control(h->opcode))
         return begin_data_frame(s, h, ev);
-    s->control = msg_alloc(h->opcode, h->bytes);
-    return s->control ? SESSION_NONE : fail(s, ev, WEFT_E_NOMEM, "no memory");
+    r->control = msg_alloc(h->opcode, h->bytes);
+    return r->control ? SESSION_NONE : fail(s, ev, WEFT_E_NOMEM, no_memory);
 }
 
 /* Collect header bytes; *used of them were taken. */
 static enum session_event_kind feed_header(struct session *s, const uint8_t *p, size_t n, size_t *used,
                                            struct session_event *ev)
 {
+    struct session_reading *r = s->reading;
     struct frame_header h;
     size_t taken = 0;
 
     while (taken < n) {
         const char *fault;
 
-        s->header[s->header_have++] = p[taken++];
-        if (s->header_have < 2)
+        r->header[r->header_have++] = p[taken++];
+        if (r->header_have < 2)
             continue;
-        if (s->header_have == 2 && (fault = check_first_bytes(s, s->header[0], s->header[1])) != NULL)
+        if (r->header_have == 2 && (fault = check_first_bytes(s, r->header[0], r->header[1])) != NULL)
             return fail(s, ev, WEFT_E_PROTOCOL, fault);
-        if (s->header_have < frame_header_bytes(s->header[1]))
+        if (r->header_have < frame_header_bytes(r->header[1]))
             continue;
         *used = taken;
-        if (!frame_read_header(s->header, &h))
+        if (!frame_read_header(r->header, &h))
             return fail(s, ev, WEFT_E_PROTOCOL, "a length that is not in its shortest form");
         return begin_frame(s, &h, ev);
     }
@@ -157,9 +204,12 @@ static enum session_event_kind feed_header(struct session *s, const uint8_t *p, 
 
 /* --- payload --- */
 
-static enum session_event_kind finish_close(struct session *s, const uint8_t *p, size_t n, struct session_event *ev)
+/* ev->payload is the frame's. */
+static enum session_event_kind finish_close(struct session *s, struct session_event *ev)
 {
     struct utf8_state utf8 = {0};
+    const uint8_t *p = (const uint8_t *)ev->payload;
+    unsigned n = ev->bytes;
 
     ev->code = WEFT_CLOSE_NO_STATUS;
     ev->bytes = 0;
@@ -172,31 +222,34 @@ static enum session_event_kind finish_close(struct session *s, const uint8_t *p,
         if (!utf8_feed(&utf8, p + 2, n - 2) || !utf8_is_complete(&utf8))
             return fail(s, ev, WEFT_E_UTF8, "a close reason that is not UTF-8");
         ev->bytes = (uint8_t)(n - 2);
-        memcpy(ev->payload, p + 2, n - 2);
+        memmove(ev->payload, p + 2, ev->bytes);
     }
     ev->payload[ev->bytes] = '\0';
     s->close_received = true;
-    drop_messages(s);
+    end_reading(s);
     return SESSION_CLOSE;
 }
 
 static void note_pong(struct session *s, const struct session_event *ev)
 {
-    if (!s->ping_waits || ev->bytes != sizeof s->ping_number ||
-        memcmp(ev->payload, &s->ping_number, sizeof s->ping_number) != 0)
+    uint8_t payload[SESSION_PING_BYTES];
+
+    session_ping_payload(s, payload);
+    if (!s->ping_waits || ev->bytes != sizeof payload || memcmp(ev->payload, payload, sizeof payload) != 0)
         return;
     s->ping_waits = false;
     if (!s->close_sent)
-        s->due_ms = s->due_ms - s->config->ping_timeout_ms + s->config->ping_interval_ms;
+        set_due(s, (uint64_t)s->due_ms - s->config->ping_timeout_ms + s->config->ping_interval_ms);
 }
 
-static enum session_event_kind finish_control(struct session *s, const uint8_t *p, size_t n, struct session_event *ev)
+/* n bytes in ev->payload are all of it. */
+static enum session_event_kind finish_control(struct session *s, unsigned opcode, size_t n,
+                                              struct session_event *ev)
 {
-    if (s->opcode == FRAME_CLOSE)
-        return finish_close(s, p, n, ev);
     ev->bytes = (uint8_t)n;
-    memcpy(ev->payload, p, n);
-    if (s->opcode == FRAME_PING)
+    if (opcode == FRAME_CLOSE)
+        return finish_close(s, ev);
+    if (opcode == FRAME_PING)
         return SESSION_PING;
     note_pong(s, ev);
     return SESSION_PONG;
@@ -205,141 +258,205 @@ static enum session_event_kind finish_control(struct session *s, const uint8_t *
 static enum session_event_kind feed_control(struct session *s, const uint8_t *p, size_t n, size_t *used,
                                             struct session_event *ev)
 {
-    weft_msg *control = s->control;
-    enum session_event_kind kind;
+    struct session_reading *r = s->reading;
+    unsigned opcode = r->opcode, bytes;
 
-    if (n > s->frame_left)
-        n = (size_t)s->frame_left;
+    if (n > r->frame_left)
+        n = (size_t)r->frame_left;
     if (n)
-        mask_copy(control->payload + s->frame_offset, p, n, s->key, s->frame_offset);
-    s->frame_offset += (uint8_t)n;
-    s->frame_left -= n;
+        mask_copy(r->control->payload + r->frame_offset, p, n, r->key, r->frame_offset);
+    r->frame_offset += (uint8_t)n;
+    r->frame_left -= n;
     *used = n;
-    if (s->frame_left)
+    if (r->frame_left)
         return SESSION_NONE;
-    s->in_frame = false;
-    s->control = NULL;
-    kind = finish_control(s, control->payload, s->frame_offset, ev);
-    msg_free(control);
-    return kind;
+    bytes = r->frame_offset;
+    memcpy(ev->payload, r->control->payload, bytes);
+    msg_free(r->control);
+    r->control = NULL;
+    r->in_frame = false;
+    if (!r->in_message)
+        end_reading(s);
+    return finish_control(s, opcode, bytes, ev);
 }
 
 /* Make room for n more bytes. The room doubles, but never beyond what is known to come. */
 static bool ensure_room(struct session *s, size_t n)
 {
-    uint64_t needed = (uint64_t)s->msg_bytes + n, room = (uint64_t)s->msg_room * 2;
-    uint64_t known = (uint64_t)s->msg_bytes + s->frame_left;
+    struct session_reading *r = s->reading;
+    uint64_t needed = (uint64_t)r->msg_bytes + n, room = (uint64_t)r->msg_room * 2;
+    uint64_t known = (uint64_t)r->msg_bytes + r->frame_left;
     uint64_t at_once = known < FIRST_ROOM_BYTES ? known : FIRST_ROOM_BYTES;
     weft_msg *bigger;
 
-    if (needed <= s->msg_room)
+    if (needed <= r->msg_room)
         return true;
     /* A large fragment behind a small one is begun like a large message. */
     if (room < at_once)
         room = at_once;
-    if (s->is_final && room > known)
+    if (r->is_final && room > known)
         room = known;
     if (room > s->config->message_bytes_max)
         room = s->config->message_bytes_max;
     if (room < needed)
         room = needed;
-    bigger = msg_grow(s->msg, s->msg_bytes, (size_t)room);
+    bigger = msg_grow(r->msg, r->msg_bytes, (size_t)room);
     if (!bigger)
         return false;
-    s->msg = bigger;
-    s->msg_room = (uint32_t)room;
+    r->msg = bigger;
+    r->msg_room = (uint32_t)room;
     return true;
 }
 
-/* n bytes of payload are in their place, unmasked: check them, and finish what they complete. */
-static enum session_event_kind payload_arrived(struct session *s, size_t n, struct session_event *ev)
+/* A whole message of one frame, or of several. */
+static enum session_event_kind message_arrived(struct session *s, weft_msg *m, size_t n, bool is_one_frame,
+                                               struct session_event *ev)
 {
-    if (s->message_type == FRAME_TEXT && !utf8_feed(&s->utf8, s->msg->payload + s->msg_bytes, n))
-        return fail(s, ev, WEFT_E_UTF8, text_is_wrong);
-    s->msg_bytes += (uint32_t)n;
-    s->frame_offset += (uint8_t)n;
-    s->frame_left -= n;
-    if (s->frame_left)
-        return SESSION_NONE;
-    s->in_frame = false;
-    if (!s->is_final)
-        return SESSION_NONE;
-    if (s->message_type == FRAME_TEXT && !utf8_is_complete(&s->utf8))
-        return fail(s, ev, WEFT_E_UTF8, text_is_cut);
-    msg_seal(s->msg, s->msg_bytes);
-    s->like_bytes = s->fragments == 1 ? s->msg_bytes : 0;
-    ev->msg = s->msg;
-    s->msg = NULL;
-    s->in_message = false;
+    msg_seal(m, n);
+    s->like_bytes = is_one_frame && n >= GUESS_BYTES_MIN && n <= GUESS_BYTES_MAX ? (uint32_t)n & 0xffffff : 0;
+    ev->msg = m;
     return SESSION_MESSAGE;
+}
+
+/* n bytes of payload are in their place, unmasked: check them, and finish what they complete. is_ascii: unmasking has
+ * shown that they are. */
+static enum session_event_kind payload_arrived(struct session *s, size_t n, bool is_ascii, struct session_event *ev)
+{
+    struct session_reading *r = s->reading;
+    weft_msg *m = r->msg;
+    uint32_t bytes, fragments = r->fragments;
+
+    if (r->message_type == FRAME_TEXT && !(is_ascii && utf8_is_complete(&r->utf8)) &&
+        !utf8_feed(&r->utf8, m->payload + r->msg_bytes, n))
+        return fail(s, ev, WEFT_E_UTF8, text_is_wrong);
+    bytes = r->msg_bytes += (uint32_t)n;
+    r->frame_offset += (uint8_t)n;
+    r->frame_left -= n;
+    if (r->frame_left)
+        return SESSION_NONE;
+    r->in_frame = false;
+    if (!r->is_final)
+        return SESSION_NONE;
+    if (r->message_type == FRAME_TEXT && !utf8_is_complete(&r->utf8))
+        return fail(s, ev, WEFT_E_UTF8, text_is_cut);
+    r->msg = NULL;
+    end_reading(s);
+    return message_arrived(s, m, bytes, fragments == 1, ev);
 }
 
 static enum session_event_kind feed_data(struct session *s, const uint8_t *p, size_t n, size_t *used,
                                          struct session_event *ev)
 {
-    if (n > s->frame_left)
-        n = (size_t)s->frame_left;
+    struct session_reading *r = s->reading;
+    bool is_ascii = false;
+
+    if (n > r->frame_left)
+        n = (size_t)r->frame_left;
     *used = n;
     if (!ensure_room(s, n))
-        return fail(s, ev, WEFT_E_NOMEM, "no memory");
+        return fail(s, ev, WEFT_E_NOMEM, no_memory);
     if (n)
-        mask_copy(s->msg->payload + s->msg_bytes, p, n, s->key, s->frame_offset);
-    return payload_arrived(s, n, ev);
+        is_ascii = mask_copy_ascii(r->msg->payload + r->msg_bytes, p, n, r->key, r->frame_offset);
+    return payload_arrived(s, n, is_ascii, ev);
 }
 
-/* The usual case, whole in the buffer: one unfragmented masked data frame of up to 125 bytes. False: take
- * the long way. */
+/* --- frames that are whole in the buffer --- */
+
+/* key NULL: it is not masked. True: it is ASCII; false says nothing. */
+static inline bool unmask(uint8_t *to, const uint8_t *p, size_t n, const uint8_t *key)
+{
+    if (key)
+        return mask_copy_ascii(to, p, n, key, 0);
+    memcpy(to, p, n);
+    return false;
+}
+
+/* Inlined, for feed_small_frame knows that n is small. */
+__attribute__((always_inline)) static inline enum session_event_kind
+take_message(struct session *s, unsigned opcode, const uint8_t *p, size_t n, const uint8_t *key,
+             struct session_event *ev)
+{
+    weft_msg *m = msg_alloc(opcode, n);
+    struct utf8_state utf8 = {0};
+    bool is_right = true, is_ascii;
+
+    if (!m)
+        return fail(s, ev, WEFT_E_NOMEM, no_memory);
+    is_ascii = unmask(m->payload, p, n, key);
+    if (opcode == FRAME_TEXT && !is_ascii)
+        is_right = utf8_feed(&utf8, m->payload, n);
+    if (is_right && utf8_is_complete(&utf8))
+        return message_arrived(s, m, n, true, ev);
+    msg_free(m);
+    return fail(s, ev, WEFT_E_UTF8, is_right ? text_is_cut : text_is_wrong);
+}
+
+/* The usual case: one unfragmented masked data frame of up to 125 bytes. False: take the long way. */
 static bool feed_small_frame(struct session *s, const uint8_t *p, size_t n, size_t *used, struct session_event *ev,
                              enum session_event_kind *kind)
 {
     unsigned opcode, bytes;
-    weft_msg *m;
 
-    if (n < 6 || s->in_message || s->config->is_client || (p[0] & 0xf0) != 0x80 || p[1] < 0x80 || p[1] > 0x80 + 125)
+    if (n < 6 || s->reading || s->config->is_client || (p[0] & 0xf0) != 0x80 || p[1] < 0x80 ||
+        p[1] > 0x80 + 125)
         return false;
     opcode = p[0] & 15;
     bytes = p[1] & 0x7f;
     if ((opcode != FRAME_TEXT && opcode != FRAME_BINARY) || n < 6 + bytes || bytes > s->config->message_bytes_max)
         return false;
-    m = msg_alloc(opcode, bytes);
     *used = 6 + bytes;
-    if (!m) {
-        *kind = fail(s, ev, WEFT_E_NOMEM, "no memory");
-        return true;
-    }
-    mask_copy(m->payload, p + 6, bytes, p + 2, 0);
-    if (opcode == FRAME_TEXT) {
-        struct utf8_state utf8 = {0};
-        bool is_right = utf8_feed(&utf8, m->payload, bytes);
-        if (!is_right || !utf8_is_complete(&utf8)) {
-            msg_free(m);
-            *kind = fail(s, ev, WEFT_E_UTF8, is_right ? text_is_cut : text_is_wrong);
-            return true;
-        }
-    }
-    msg_seal(m, bytes);
-    s->like_bytes = 0;
-    ev->msg = m;
-    *kind = SESSION_MESSAGE;
+    *kind = take_message(s, opcode, p + 6, bytes, p + 2, ev);
     return true;
 }
+
+/* Any other frame that is right, whole, and no fragment. False: take the long way, which finds out what is
+ * wrong. */
+static bool feed_whole_frame(struct session *s, const uint8_t *p, size_t n, size_t *used,
+                             struct session_event *ev, enum session_event_kind *kind)
+{
+    struct frame_header h;
+    const uint8_t *key;
+    unsigned header;
+
+    if (n < 2 || n < (header = frame_header_bytes(p[1])) || check_first_bytes(s, p[0], p[1]) ||
+        !frame_read_header(p, &h) || h.bytes > n - header)
+        return false;
+    key = h.is_masked ? h.key : NULL;
+    if (is_control(h.opcode)) {
+        unmask((uint8_t *)ev->payload, p + header, (size_t)h.bytes, key);
+        *kind = finish_control(s, h.opcode, (size_t)h.bytes, ev);
+    } else {
+        if (!h.is_final || h.opcode == FRAME_CONTINUATION || h.bytes > s->config->message_bytes_max)
+            return false;
+        *kind = take_message(s, h.opcode, p + header, (size_t)h.bytes, key, ev);
+    }
+    *used = header + (size_t)h.bytes;
+    return true;
+}
+
+/* --- feeding --- */
 
 static enum session_event_kind feed_once(struct session *s, const uint8_t *p, size_t n, size_t *used,
                                          struct session_event *ev)
 {
     enum session_event_kind kind;
+    struct session_reading *r;
 
-    if (!s->in_frame) {
-        if (s->header_have == 0 && feed_small_frame(s, p, n, used, ev, &kind))
-            return kind;
+    if (is_between_frames(s) &&
+        (feed_small_frame(s, p, n, used, ev, &kind) || feed_whole_frame(s, p, n, used, ev, &kind)))
+        return kind;
+    r = begin_reading(s);
+    if (!r)
+        return fail(s, ev, WEFT_E_NOMEM, no_memory);
+    if (!r->in_frame) {
         kind = feed_header(s, p, n, used, ev);
-        if (kind != SESSION_NONE || !s->in_frame || s->frame_left)
+        if (kind != SESSION_NONE || !r->in_frame || r->frame_left)
             return kind;
         /* A frame without payload is complete with its header. */
         p = NULL;
         n = 0;
     }
-    if (is_control(s->opcode)) {
+    if (is_control(r->opcode)) {
         size_t taken;
         kind = feed_control(s, p, n, &taken, ev);
         if (p)
@@ -347,7 +464,7 @@ static enum session_event_kind feed_once(struct session *s, const uint8_t *p, si
         return kind;
     }
     if (!p)
-        return payload_arrived(s, 0, ev);
+        return payload_arrived(s, 0, false, ev);
     return feed_data(s, p, n, used, ev);
 }
 
@@ -373,25 +490,31 @@ enum session_event_kind session_feed(struct session *s, const uint8_t *p, size_t
 
 size_t session_direct(struct session *s, uint8_t **where)
 {
-    if (!s->in_frame || is_control(s->opcode) || s->frame_left < DIRECT_BYTES_MIN || s->failed || s->close_received)
+    struct session_reading *r;
+
+    if (s->failed || s->close_received || !s->reading)
         return 0;
-    if (s->msg_room - s->msg_bytes < DIRECT_BYTES_MIN && !ensure_room(s, DIRECT_BYTES_MIN))
+    r = s->reading;
+    if (!r->in_frame || is_control(r->opcode) || r->frame_left < DIRECT_BYTES_MIN)
         return 0;
-    *where = s->msg->payload + s->msg_bytes;
-    if (s->frame_left < s->msg_room - s->msg_bytes)
-        return (size_t)s->frame_left;
-    return s->msg_room - s->msg_bytes;
+    if (r->msg_room - r->msg_bytes < DIRECT_BYTES_MIN && !ensure_room(s, DIRECT_BYTES_MIN))
+        return 0;
+    *where = r->msg->payload + r->msg_bytes;
+    if (r->frame_left < r->msg_room - r->msg_bytes)
+        return (size_t)r->frame_left;
+    return r->msg_room - r->msg_bytes;
 }
 
 enum session_event_kind session_feed_direct(struct session *s, size_t n, struct session_event *ev)
 {
+    struct session_reading *r = s->reading; /* while kind is NONE */
     enum session_event_kind kind;
 
     do {
         size_t step = n < STRIDE_BYTES ? n : STRIDE_BYTES;
-        if (!s->config->is_client)
-            mask_apply(s->msg->payload + s->msg_bytes, step, s->key, s->frame_offset);
-        kind = payload_arrived(s, step, ev);
+        uint8_t *p = r->msg->payload + r->msg_bytes;
+        bool is_ascii = !s->config->is_client && mask_copy_ascii(p, p, step, r->key, r->frame_offset);
+        kind = payload_arrived(s, step, is_ascii, ev);
         n -= step;
     } while (n && kind == SESSION_NONE);
     return kind;
@@ -401,8 +524,7 @@ enum session_event_kind session_feed_direct(struct session *s, size_t n, struct 
 
 bool session_guess(struct session *s, uint32_t bytes_max, struct session_guess *g)
 {
-    if (s->like_bytes < GUESS_BYTES_MIN || s->like_bytes > GUESS_BYTES_MAX || s->in_frame || s->in_message ||
-        s->header_have || s->failed || s->close_received)
+    if (!s->like_bytes || s->failed || s->close_received || s->reading)
         return false;
     g->msg = msg_alloc(FRAME_BINARY, s->like_bytes);
     g->header_bytes = (uint8_t)((s->like_bytes <= 0xffff ? 4 : 10) + (s->config->is_client ? 0 : 4));
@@ -424,12 +546,19 @@ bool session_guess_came_true(struct session *s, struct session_guess *g, size_t 
                              struct session_event *ev)
 {
     struct frame_header h;
+    struct session_reading *r;
 
     if (n < g->header_bytes || !is_as_guessed(s, g, n - g->header_bytes, &h))
         return false;
-    s->msg = g->msg;
-    s->msg->type = h.opcode;
-    s->msg_room = s->like_bytes;
+    r = begin_reading(s);
+    if (!r) {
+        msg_free(g->msg);
+        *kind = fail(s, ev, WEFT_E_NOMEM, no_memory);
+        return true;
+    }
+    r->msg = g->msg;
+    r->msg->type = h.opcode;
+    r->msg_room = s->like_bytes;
     *kind = begin_frame(s, &h, ev);
     if (*kind == SESSION_NONE)
         *kind = session_feed_direct(s, n - g->header_bytes, ev);
@@ -448,49 +577,51 @@ void session_close_sent(struct session *s, uint64_t now_ms)
     if (s->close_sent)
         return;
     s->close_sent = true;
-    s->due_ms = now_ms + s->config->close_timeout_ms;
+    set_due(s, now_ms + s->config->close_timeout_ms);
 }
 
 bool session_is_over(const struct session *s) { return s->failed || (s->close_sent && s->close_received); }
 
-static bool is_held(const struct session *s) { return s->held_since_ms != SESSION_NEVER; }
-
 enum session_tick session_tick(struct session *s, uint64_t now_ms)
 {
-    if (now_ms < s->due_ms)
+    if (now_ms < s->due_ms || s->due_ms == DUE_NEVER)
         return SESSION_TICK_NONE;
     if (s->close_sent)
         return SESSION_TICK_CLOSE_TIMEOUT;
     if (s->ping_waits)
-        return is_held(s) ? SESSION_TICK_NONE : SESSION_TICK_PING_TIMEOUT;
+        return s->is_held ? SESSION_TICK_NONE : SESSION_TICK_PING_TIMEOUT;
     s->ping_waits = true;
     s->ping_number++;
-    s->due_ms = now_ms + s->config->ping_timeout_ms;
-    if (is_held(s))
-        s->held_since_ms = now_ms;
+    set_due(s, now_ms + s->config->ping_timeout_ms);
+    s->held_since_ms = (uint32_t)now_ms; /* before it there was no Pong to wait for */
     return SESSION_TICK_PING;
 }
 
 uint64_t session_deadline_ms(const struct session *s)
 {
-    return !s->close_sent && s->ping_waits && is_held(s) ? SESSION_NEVER : s->due_ms;
+    bool stands_still = !s->close_sent && s->ping_waits && s->is_held;
+
+    return stands_still || s->due_ms == DUE_NEVER ? SESSION_NEVER : s->due_ms;
 }
 
-const void *session_ping_payload(const struct session *s, size_t *bytes)
+void session_ping_payload(const struct session *s, uint8_t payload[SESSION_PING_BYTES])
 {
-    *bytes = sizeof s->ping_number;
-    return &s->ping_number;
+    uint32_t number = s->ping_number;
+
+    memcpy(payload, &number, SESSION_PING_BYTES);
 }
 
 void session_hold(struct session *s, uint64_t now_ms)
 {
-    if (!is_held(s))
-        s->held_since_ms = now_ms;
+    if (s->is_held)
+        return;
+    s->is_held = true;
+    s->held_since_ms = (uint32_t)now_ms;
 }
 
 void session_resume(struct session *s, uint64_t now_ms)
 {
-    if (is_held(s) && s->ping_waits && !s->close_sent && now_ms > s->held_since_ms)
-        s->due_ms += now_ms - s->held_since_ms;
-    s->held_since_ms = SESSION_NEVER;
+    if (s->is_held && s->ping_waits && !s->close_sent)
+        set_due(s, (uint64_t)s->due_ms + ((uint32_t)now_ms - s->held_since_ms));
+    s->is_held = false;
 }

@@ -7,6 +7,8 @@
  *     untouched; beyond that memory comes as the bytes do.
  *   - The session decides what has to be sent (a Pong, a Close) and the caller sends it: events carry the
  * payload.
+ *   - A frame that lies whole in what is fed needs no memory but its message's; only what is cut or
+ *     fragmented is remembered in a struct session_reading until the message's end.
  *   - After a failure or the peer's Close all further input is thrown away.
  *   - It holds no clock: session_tick is told the time, session_deadline says when to call it next.
  *
@@ -60,34 +62,49 @@ enum session_tick {
     SESSION_TICK_CLOSE_TIMEOUT
 };
 
-struct session {
-    const struct session_config *config; /* borrowed */
-    weft_msg *msg;                       /* the data message under way */
-    weft_msg *control;                   /* the control frame under way, when it came in pieces */
-    uint64_t frame_left;                 /* payload bytes of the frame under way that are still to come */
-    uint32_t msg_bytes;                  /* of msg, all fragments so far */
+/* What is under way: a message of several frames, or a frame that did not lie whole in what was fed. */
+struct session_reading {
+    weft_msg *msg;       /* the data message */
+    weft_msg *control;   /* the control frame */
+    uint64_t frame_left; /* payload bytes of the frame that are still to come */
+    uint32_t msg_bytes;  /* of msg, all fragments so far */
     uint32_t msg_room;
-    uint32_t like_bytes; /* of the last data frame if it was a large whole message, else 0 */
     uint32_t fragments;
     struct utf8_state utf8;
     uint8_t key[4];
     uint8_t header[FRAME_HEADER_BYTES_MAX];
     uint8_t header_have;
-    uint8_t opcode;       /* of the frame under way */
+    uint8_t opcode;       /* of the frame */
     uint8_t frame_offset; /* payload bytes of the frame seen; modulo 256, which the mask does not mind */
+    uint8_t message_type;
     bool is_final;
     bool in_frame;
     bool in_message; /* between the first fragment and the last */
-    bool close_sent, close_received, failed;
-    uint8_t message_type;
-    bool ping_waits;      /* a Ping of ours is not answered */
-    uint32_t ping_number; /* its payload */
-    uint64_t due_ms;      /* next Ping; the deadline of its Pong while ping_waits; the end once close_sent */
-    uint64_t held_since_ms; /* SESSION_NEVER: not held */
 };
 
+#define SESSION_PING_BYTES 4
+
+/* Every connection has one, most of them idle: so it is small. Times are below 2^48 ms. */
+struct session {
+    const struct session_config *config; /* borrowed */
+    union {
+        struct session_reading *reading; /* NULL: between messages, and nothing of the next one is here */
+        const char *fault; /* once failed: what was wrong, static; NULL when the caller gave up */
+    };
+    uint64_t due_ms : 48; /* next Ping; the deadline of its Pong while ping_waits; the end once close_sent */
+    uint64_t ping_number : 16; /* its payload */
+    uint32_t held_since_ms;    /* modulo 2^32; while is_held */
+    uint32_t like_bytes : 24;  /* of the last data frame if it was a large whole message, else 0 */
+    bool close_sent : 1, close_received : 1, failed : 1;
+    bool ping_waits : 1; /* a Ping of ours is not answered */
+    bool is_held : 1;
+};
+_Static_assert(sizeof(struct session) == 32, "half a line of the cache");
+
 void session_init(struct session *s, const struct session_config *config, uint64_t now_ms);
-void session_fini(struct session *s);
+void session_fini(struct session *s); /* also of one that is all zero */
+/* The caller has its own reason to end it: as after a failure. Nothing when it has failed already. */
+void session_give_up(struct session *s);
 
 /* Take bytes, up to the first event.
  *
@@ -127,7 +144,7 @@ bool session_is_over(const struct session *s);
 /* What is due now. PING: send a Ping with the payload session_ping_payload, and call again. */
 enum session_tick session_tick(struct session *s, uint64_t now_ms);
 uint64_t session_deadline_ms(const struct session *s);
-const void *session_ping_payload(const struct session *s, size_t *bytes);
+void session_ping_payload(const struct session *s, uint8_t payload[SESSION_PING_BYTES]);
 
 /* The caller stops reading, and goes on: the Pong's deadline stands still, for the Pong may lie behind the
  * data. */

@@ -31,6 +31,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/node.h"
 #include "base/order.h"
@@ -39,6 +40,7 @@ struct inbox {
     _Atomic(struct node *) first;
     struct node *last; /* (producer) */
     _Atomic unsigned state;
+    uint32_t note; /* the user's: who may put it on the ready queue writes, who begins to run it reads */
 };
 
 enum { INBOX_IDLE, INBOX_NOTIFIED, INBOX_RUNNING };
@@ -48,6 +50,7 @@ static inline void inbox_init(struct inbox *in)
     atomic_init(&in->first, NULL);
     in->last = NULL;
     atomic_init(&in->state, INBOX_IDLE);
+    in->note = 0;
 }
 
 /* Producer: append the chain first .. last. */
