@@ -19,7 +19,8 @@
 
 struct conn_control {
     unsigned bytes, done;
-    uint8_t frame[FRAME_WHOLE_CONTROL_MAX];
+    unsigned begun; /* bytes of a first frame of which some are sent, so that it stays; another may follow */
+    uint8_t frames[2 * FRAME_WHOLE_CONTROL_MAX];
 };
 
 /* --- its end --- */
@@ -106,27 +107,39 @@ static void watch(struct conn *c, bool for_writing)
 
 void conn_control(struct conn *c, enum frame_opcode opcode, const void *payload, size_t bytes)
 {
-    struct conn_control *control = c->control ? c->control : mem_alloc(sizeof *control);
+    struct conn_control *control = c->control ? c->control : mem_calloc(1, sizeof *control);
 
-    if (!control || (c->control && control->done))
+    if (!control)
         return;
-    control->done = 0;
-    control->bytes =
-        frame_write_control(control->frame, opcode, payload, bytes, c->loader->run->payload->key);
+    control->bytes = control->begun + frame_write_control(control->frames + control->begun, opcode, payload,
+                                                          bytes, c->loader->run->payload->key);
     c->control = control;
+}
+
+static void note_sent(struct conn_control *control, unsigned sent)
+{
+    control->done += sent;
+    if (control->begun && control->done >= control->begun) {
+        memmove(control->frames, control->frames + control->begun, control->bytes - control->begun);
+        control->done -= control->begun;
+        control->bytes -= control->begun;
+        control->begun = 0;
+    }
+    if (control->done && !control->begun)
+        control->begun = control->bytes;
 }
 
 /* Returns what send did; *all is how much it was asked for. */
 static ssize_t send_control(struct conn *c, size_t *all)
 {
     struct conn_control *control = c->control;
-    struct iovec part = {control->frame + control->done, control->bytes - control->done};
+    struct iovec part = {control->frames + control->done, control->bytes - control->done};
     ssize_t sent = conn_send(c, &part, 1);
 
     *all = part.iov_len;
-    if (sent > 0)
-        control->done += (unsigned)sent;
-    if (control->done == control->bytes) {
+    if (sent > 0 && sent < (ssize_t)part.iov_len)
+        note_sent(control, (unsigned)sent);
+    if (sent == (ssize_t)part.iov_len) {
         mem_free(control);
         c->control = NULL;
     }
@@ -191,6 +204,7 @@ static ssize_t send_frames(struct conn *c, size_t *all)
         size_t done = c->tx_offset + (size_t)sent;
         c->tx_seq += (uint32_t)(done / p->frame_bytes);
         c->tx_offset = done % p->frame_bytes;
+        c->loader->progress_ns = c->loader->now_ns;
     }
     return sent;
 }
@@ -214,16 +228,23 @@ bool conn_flush(struct conn *c)
     return true;
 }
 
+static bool shakes_hands(const struct run *run)
+{
+    return !run->payload->is_raw || run->mode->shakes_hands_raw;
+}
+
 /* A frame that is half sent is finished before the Close frame. */
 void conn_close(struct conn *c, uint16_t code)
 {
+    const struct run *run = c->loader->run;
     uint8_t payload[FRAME_CONTROL_BYTES_MAX];
 
     c->state = CONN_CLOSING;
+    c->closing_ns = c->loader->now_ns;
     c->tx_due = c->tx_seq + (c->tx_offset != 0);
-    if (c->loader->run->payload->is_raw) {
+    if (!shakes_hands(run)) {
         conn_end(c);
-        c->loader->run->mode->ended(c, false);
+        run->mode->ended(c, false);
         return;
     }
     conn_control(c, FRAME_CLOSE, payload, frame_write_close_payload(payload, code, NULL, 0));
@@ -241,6 +262,7 @@ static void opened(struct conn *c)
     c->state = CONN_OPEN;
     l->opening--;
     l->open++;
+    l->progress_ns = l->now_ns;
     histogram_add(&l->tally.handshake, l->now_ns - c->started_ns);
     if (l->run->mode->opened)
         l->run->mode->opened(c);
@@ -326,11 +348,26 @@ static void connected(struct conn *c)
         return;
     }
     watch(c, false);
-    if (c->loader->run->options->raw) {
+    if (shakes_hands(c->loader->run))
+        send_request(c);
+    else
         opened(c);
-        return;
+}
+
+/* raw: False: the connection is gone. */
+static bool take_request_back(struct conn *c, const uint8_t *p, size_t n)
+{
+    char request[REQUEST_BYTES_MAX];
+    size_t left = write_request(c, request, sizeof request) - c->request_back;
+
+    if (n > left || memcmp(request + c->request_back, p, n) != 0) {
+        conn_fail(c, ERROR_CONTENT, "the bytes of the handshake came back changed");
+        return false;
     }
-    send_request(c);
+    c->request_back += (uint32_t)n;
+    if (n == left)
+        opened(c);
+    return c->fd >= 0;
 }
 
 /* False: the connection is gone. */
@@ -340,6 +377,8 @@ static bool feed_handshake(struct conn *c, const uint8_t *p, size_t n)
     size_t used = 0;
     char why[160];
 
+    if (c->loader->run->options->raw)
+        return take_request_back(c, p, n);
     switch (weft_proto_feed(c->handshake, p, n, &used, c->loader->now_ns / 1000000u, &event)) {
     case WEFT_PROTO_OPEN:
         opened(c);
@@ -357,14 +396,15 @@ bool conn_start(struct conn *c)
 {
     struct loader *l = c->loader;
     struct epoll_event e = {.events = EPOLLIN | EPOLLOUT, .data.ptr = c};
-    int fd = target_connect(l->run->target, l->starts * l->run->options->threads + l->index);
+    uint64_t started_ns = clock_now_ns();
+    int fd = target_connect(l->run->target, (uint32_t)(l->starts * l->run->options->threads + l->index));
 
     if (fd == -EAGAIN)
         return false;
     *c = (struct conn){.loader = l, .fd = fd < 0 ? -1 : fd, .number = c->number, .slot = c->slot};
     c->state = CONN_CONNECTING;
     c->waits_to_write = true;
-    c->started_ns = clock_now_ns();
+    c->started_ns = started_ns;
     l->starts++;
     l->opening++;
     if (fd < 0)

@@ -7,7 +7,9 @@
  * all frames that are due. A connection belongs to the thread of its loader.
  *
  * The handshake is weft_proto's; headers of the command line, which it does not know, are put in before
- * its last line. TLS, when it comes, lies behind conn_receive and conn_send. */
+ * its last line. raw: the server is to send the bytes of both handshakes back; modes that do not ask for
+ * that begin with the first frame and end with the last. TLS, when it comes, lies behind conn_receive and
+ * conn_send. */
 #ifndef WEFT_BENCH_CONN_H
 #define WEFT_BENCH_CONN_H
 
@@ -51,7 +53,9 @@ struct conn {
     uint32_t tx_seq, tx_due;
     size_t tx_offset; /* bytes of frame tx_seq that are sent */
     uint32_t expected, received;
+    uint32_t request_back; /* raw: bytes of the request that came back */
     uint64_t started_ns;
+    uint64_t closing_ns;    /* when the Close frame was queued */
     uint64_t slow_until_ns; /* mixed: messages due until then wait behind a slow one */
     weft_proto *handshake;
     struct conn_control *control; /* to be sent; NULL nearly always */
@@ -68,10 +72,10 @@ void conn_ready(struct conn *c, uint32_t events);
 /* Send what is due. False: the connection is gone. */
 bool conn_flush(struct conn *c);
 
-/* Queue a control frame; one that was not begun is replaced. */
+/* Queue a control frame; one that was not begun is replaced. Nothing may be queued behind a Close frame. */
 void conn_control(struct conn *c, enum frame_opcode opcode, const void *payload, size_t bytes);
 
-/* Begin the closing handshake; raw: just end. */
+/* Begin the closing handshake; raw: if the mode wants it, else just end. */
 void conn_close(struct conn *c, uint16_t code);
 
 /* It went wrong: count it, say why, forget the connection. */

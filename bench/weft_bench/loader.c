@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -16,7 +16,6 @@
 #define OPEN_STALL_NS   10000000000u /* no handshake came to its end for so long: give up */
 #define BACKLOG_FULL_NS 2000000u
 #define CLOSE_NS        1000000000u
-#define DRAIN_TIMES_MAX 10 /* the drain ends after so many drain_s even while answers come */
 
 /* --- making --- */
 
@@ -106,13 +105,18 @@ void loader_forget(struct conn *c, bool failed)
     c->tx_due = c->received; /* it may be told twice */
 }
 
-static double thread_cpu_s(void)
+bool loader_is_silent(const struct loader *l)
 {
-    struct rusage use;
+    return l->looked_ns >= l->progress_ns + loader_drain_ns(l);
+}
 
-    getrusage(RUSAGE_THREAD, &use);
-    return (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
-           (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1e6;
+/* What getrusage says of a running thread may be a tick behind. */
+static uint64_t thread_cpu_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 /* Loader 0 looks at the server for all. */
@@ -124,35 +128,62 @@ static void look_at_server(struct loader *l, bool with_memory, struct process_us
         process_look(o->pids, o->pid_count, with_memory, use);
 }
 
+/* Without a warm-up the other loaders may be at work already: then the look was before that. */
 static void begin_measuring(struct loader *l)
 {
-    look_at_server(l, false, &l->run->before);
+    if (l->run->options->warmup_s > 0)
+        look_at_server(l, false, &l->run->before);
     l->phase = PHASE_MEASURE;
-    l->cpu_at_begin_s = thread_cpu_s();
     l->now_ns = l->measured_from_ns = clock_now_ns();
+    l->cpu_at_begin_ns = thread_cpu_ns();
     l->end_ns = l->now_ns + (uint64_t)(l->run->options->seconds * 1e9);
 }
 
-/* Memory is looked at behind the CPU, whose time it takes. */
+/* The end by the clock is this moment, the one before it was the last answer. */
+static uint64_t measured_ns(const struct loader *l)
+{
+    bool is_early = l->now_ns < l->end_ns && l->last_answer_ns > l->measured_from_ns;
+
+    return (is_early ? l->last_answer_ns : l->now_ns) - l->measured_from_ns;
+}
+
+static void note_load(struct loader *l)
+{
+    uint64_t cpu_ns = thread_cpu_ns() - l->cpu_at_begin_ns;
+
+    l->tally.load_cpu = (double)cpu_ns / (double)(clock_now_ns() - l->measured_from_ns);
+}
+
+/* With a count the loaders end at different times, and the server's work for all of them is looked at.
+ * Memory is looked at behind the CPU, whose time it takes. */
 static void end_measuring(struct loader *l)
 {
+    bool is_by_clock = l->now_ns >= l->end_ns;
+
     if (l->phase == PHASE_MEASURE) {
-        l->tally.measured_s = (double)(l->now_ns - l->measured_from_ns) / 1e9;
-        l->tally.cpu_s = thread_cpu_s() - l->cpu_at_begin_s;
-        look_at_server(l, true, &l->run->after);
+        note_load(l);
+        l->tally.measured_s = (double)measured_ns(l) / 1e9;
     }
+    if (l->run->options->messages != OPTIONS_NO_LIMIT)
+        pthread_barrier_wait(&l->run->barrier);
+    if (l->phase == PHASE_MEASURE)
+        look_at_server(l, true, &l->run->after);
     l->phase = PHASE_DRAIN;
-    l->last_arrival_ns = l->now_ns = clock_now_ns();
+    l->now_ns = clock_now_ns();
+    if (is_by_clock)
+        l->progress_ns = l->now_ns;
 }
 
 /* --- turns --- */
 
 static int wait_for_events(struct loader *l, struct epoll_event *events, uint64_t until_ns)
 {
-    uint64_t now_ns = clock_now_ns();
-    uint64_t wait_ns = until_ns > now_ns ? until_ns - now_ns : 0;
-    struct timespec timeout = {.tv_nsec = (long)(wait_ns < TURN_NS_MAX ? wait_ns : TURN_NS_MAX)};
+    uint64_t wait_ns;
+    struct timespec timeout = {0};
 
+    l->looked_ns = clock_now_ns();
+    wait_ns = until_ns > l->looked_ns ? until_ns - l->looked_ns : 0;
+    timeout.tv_nsec = (long)(wait_ns < TURN_NS_MAX ? wait_ns : TURN_NS_MAX);
     return epoll_pwait2(l->epoll_fd, events, EVENTS_MAX, &timeout, NULL);
 }
 
@@ -169,9 +200,15 @@ void loader_turn(struct loader *l, uint64_t until_ns)
     atomic_store_explicit(&l->shown_open, l->open, memory_order_relaxed);
 }
 
-/* What does not come to its end counts as not connected. */
-static void give_up_opening(struct loader *l)
+/* What does not come to its end, or to a beginning, counts as not connected. */
+static void give_up_opening(struct loader *l, uint32_t count)
 {
+    if (l->next_to_open < count) {
+        fprintf(stderr, "weft-bench: %u connections were not begun: the server takes no more\n",
+                count - l->next_to_open);
+        l->tally.errors[ERROR_CONNECT] += count - l->next_to_open;
+        l->next_to_open = count;
+    }
     for (uint32_t i = 0; i < l->conn_count; i++) {
         struct conn *c = &l->conns[i];
         if (c->state == CONN_CONNECTING || c->state == CONN_HANDSHAKE)
@@ -201,19 +238,10 @@ void loader_open_until(struct loader *l, uint32_t count)
         if (count - l->next_to_open + l->opening != left)
             progress_ns = l->now_ns;
         left = count - l->next_to_open + l->opening;
-        if (l->now_ns > progress_ns + OPEN_STALL_NS) {
-            give_up_opening(l);
+        if (l->looked_ns > progress_ns + OPEN_STALL_NS) {
+            give_up_opening(l, count);
             return;
         }
-    }
-}
-
-void loader_flush_all(struct loader *l)
-{
-    for (uint32_t i = 0; i < l->conn_count; i++) {
-        struct conn *c = &l->conns[i];
-        if (c->state == CONN_OPEN && c->tx_seq != c->tx_due && !c->waits_to_write)
-            conn_flush(c);
     }
 }
 
@@ -239,6 +267,8 @@ static void agree_on_time(struct loader *l)
     struct run *run = l->run;
 
     pthread_barrier_wait(&run->barrier);
+    if (run->options->warmup_s <= 0)
+        look_at_server(l, false, &run->before);
     if (l->index == 0)
         run->begin_ns = clock_now_ns();
     pthread_barrier_wait(&run->barrier);
@@ -249,21 +279,32 @@ static bool has_work(const struct loader *l)
     return l->run->mode->opens_itself || l->open;
 }
 
+/* A counted run ends when the rest does not come; any other goes on until its time is up. */
+static bool is_done(const struct loader *l, uint64_t due_ns)
+{
+    bool is_counted = l->run->options->messages != OPTIONS_NO_LIMIT;
+
+    return due_ns == LOADER_NEVER && (l->outstanding == 0 || (is_counted && loader_is_silent(l)));
+}
+
 static void send_for_the_time(struct loader *l)
 {
     const struct mode *mode = l->run->mode;
     uint64_t measure_ns = l->run->begin_ns + (uint64_t)(l->run->options->warmup_s * 1e9);
 
     l->phase = PHASE_WARMUP;
+    l->progress_ns = l->now_ns;
     while (l->now_ns < l->end_ns && has_work(l)) {
-        uint64_t until_ns = l->phase == PHASE_WARMUP ? measure_ns : l->end_ns;
-        if (mode->tick)
-            mode->tick(l);
-        if (mode->due_ns && mode->due_ns(l) < until_ns)
-            until_ns = mode->due_ns(l);
-        loader_turn(l, until_ns);
+        uint64_t until_ns, due_ns;
         if (l->phase == PHASE_WARMUP && l->now_ns >= measure_ns)
             begin_measuring(l);
+        if (mode->tick)
+            mode->tick(l);
+        due_ns = mode->due_ns ? mode->due_ns(l) : LOADER_NEVER;
+        if (is_done(l, due_ns))
+            break;
+        until_ns = l->phase == PHASE_WARMUP ? measure_ns : l->end_ns;
+        loader_turn(l, due_ns < until_ns ? due_ns : until_ns);
     }
     end_measuring(l);
 }
@@ -271,13 +312,15 @@ static void send_for_the_time(struct loader *l)
 /* Whatever is still outstanding then is lost. */
 static void drain(struct loader *l)
 {
-    uint64_t quiet_ns = (uint64_t)(l->run->options->drain_s * 1e9);
-    uint64_t end_ns = l->now_ns + DRAIN_TIMES_MAX * quiet_ns;
+    uint64_t quiet_ns = loader_drain_ns(l);
+    uint64_t end_ns = l->now_ns + LOADER_DRAIN_TIMES * quiet_ns;
 
-    while (l->outstanding && (l->open || l->opening) && l->now_ns < end_ns &&
-           l->now_ns < l->last_arrival_ns + quiet_ns)
-        loader_turn(l, l->last_arrival_ns + quiet_ns);
-    l->tally.errors[ERROR_LOST] += l->outstanding;
+    while (l->outstanding && (l->open || l->opening) && l->now_ns < end_ns && !loader_is_silent(l))
+        loader_turn(l, l->progress_ns + quiet_ns);
+    if (l->run->mode->give_up)
+        l->run->mode->give_up(l);
+    else
+        l->tally.errors[ERROR_LOST] += l->outstanding;
 }
 
 void loader_run(struct loader *l)

@@ -3,8 +3,13 @@
  * PHASE_OPEN     opens all connections (the modes without fixed ones open none)
  * PHASE_WARMUP   load that is not counted
  * PHASE_MEASURE  load that is
- * PHASE_DRAIN    sends no more; takes in what is outstanding, until nothing came for drain_s
+ * PHASE_DRAIN    nothing new; takes in what is outstanding, until it is silent
  * PHASE_CLOSE    closing handshakes, for a second at most
+ *
+ * The measured time ends by the clock, or before, with the last answer, when there is nothing left to do:
+ * all messages of --messages are answered, or all connections are gone. Silent is what neither sent nor
+ * received a byte of a message for drain_s; a generator that got no CPU itself looks once more before it
+ * says so.
  *
  * Errors count in all phases but the last. Loaders share nothing but the run (barrier, times, payload);
  * a running one shows shown_answered and shown_open. */
@@ -30,6 +35,7 @@
 #define LOADER_SCRATCH_BYTES ((size_t)64 * 1024)
 #define LOADER_EXPLAINED_MAX 5 /* failures that are explained in words, of each loader */
 #define LOADER_CHURN_ERRORS  100
+#define LOADER_DRAIN_TIMES   10 /* the drain ends after so many drain_s even while answers come */
 
 enum phase { PHASE_OPEN, PHASE_WARMUP, PHASE_MEASURE, PHASE_DRAIN, PHASE_CLOSE };
 
@@ -64,7 +70,8 @@ struct tally {
     struct histogram slow;      /* mixed: may have slept */
     struct histogram others;    /* mixed: neither slept nor waited behind one that did */
     uint64_t victims;           /* mixed: waited behind one on their own connection */
-    double cpu_s, measured_s;
+    double measured_s;
+    double load_cpu; /* CPU time of the thread by time, between two looks at both */
 };
 
 struct loader {
@@ -74,19 +81,21 @@ struct loader {
     struct conn *conns;
     uint32_t conn_count;
     uint32_t next_to_open, opening, open; /* connections */
-    uint32_t starts;                      /* attempts, all in all */
+    uint64_t starts;                      /* attempts, all in all */
     enum phase phase;
-    uint64_t now_ns; /* when this turn, or the receipt under way, began */
-    uint64_t last_arrival_ns;
-    uint64_t outstanding; /* answers that are to come */
-    uint64_t answered;    /* since the beginning */
+    uint64_t now_ns;         /* when this turn, or the receipt under way, began */
+    uint64_t looked_ns;      /* when the last wait for events began */
+    uint64_t progress_ns;    /* when bytes of a message were last sent or received */
+    uint64_t last_answer_ns; /* 0: none came */
+    uint64_t outstanding;    /* answers that are to come */
+    uint64_t answered;       /* since the beginning */
     uint64_t random;
     struct order order;
     uint8_t *read_bytes, *scratch;
     void *mode_state;
     uint32_t explained;
     struct tally tally;
-    double cpu_at_begin_s;
+    uint64_t cpu_at_begin_ns;
     /* The measured time: its full length, though it begins late where the loader got no CPU. LOADER_NEVER
      * until it has begun. */
     uint64_t measured_from_ns, end_ns;
@@ -96,11 +105,12 @@ struct loader {
 
 /* A way to make load. All functions run on the loader's thread. */
 struct mode {
-    bool opens_itself; /* connections come and go */
-    const char *what;  /* "messages" */
+    bool opens_itself;     /* connections come and go */
+    bool shakes_hands_raw; /* raw: the bytes of both handshakes are exchanged too */
+    const char *what;      /* "messages" */
     /* Before the first turn; false: no memory. */
     bool (*begin)(struct loader *l);
-    /* When tick is to be called, besides once a turn; NULL: never. */
+    /* When tick is to be called, besides once a turn; LOADER_NEVER, or NULL: only answers make more to do. */
     uint64_t (*due_ns)(struct loader *l);
     void (*tick)(struct loader *l); /* NULL: nothing to do */
     void (*opened)(struct conn *c); /* NULL: nothing to do */
@@ -108,6 +118,8 @@ struct mode {
     void (*arrived)(struct conn *c, struct payload_name name, bool is_good);
     /* A connection failed, or, after conn_close, ended. */
     void (*ended)(struct conn *c, bool failed);
+    /* Count what is outstanding at the end of the drain; NULL: each is a lost message. */
+    void (*give_up)(struct loader *l);
     void (*free)(struct loader *l);
 };
 
@@ -133,11 +145,20 @@ static inline bool loader_is_sending(const struct loader *l)
     return l->phase == PHASE_WARMUP || l->phase == PHASE_MEASURE;
 }
 
+/* How many of so many messages may the connection still send? */
+static inline uint32_t loader_allows(const struct conn *c, uint32_t messages)
+{
+    uint32_t left = c->loader->run->options->messages - c->tx_due;
+
+    return messages < left ? messages : left;
+}
+
 /* Count an answer that was outstanding. */
 static inline void loader_answered(struct loader *l)
 {
     l->outstanding--;
     l->answered++;
+    l->last_answer_ns = l->now_ns;
 }
 
 /* The same, with its place in the measured time. */
@@ -156,8 +177,14 @@ bool loader_take(struct conn *c, uint32_t *sequence, bool is_good);
 /* For modes in which a connection only gets its own messages: what it still waits for is lost. */
 void loader_forget(struct conn *c, bool failed);
 
-/* Send on each open connection what is due. */
-void loader_flush_all(struct loader *l);
+/* Did nothing move for drain_s? */
+bool loader_is_silent(const struct loader *l);
+
+/* So long does a churn wait for the server's end of TCP, too. */
+static inline uint64_t loader_drain_ns(const struct loader *l)
+{
+    return (uint64_t)(l->run->options->drain_s * 1e9);
+}
 
 void *loader_alloc(struct loader *l, size_t count, size_t bytes); /* zeroed; kept as mode_state */
 

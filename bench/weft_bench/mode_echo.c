@@ -35,7 +35,7 @@ static void tick(struct loader *l)
         if (c->state != CONN_OPEN)
             continue;
         l->now_ns = clock_now_ns();
-        for (uint32_t n = 0; n < l->run->options->in_flight; n++)
+        for (uint32_t n = loader_allows(c, l->run->options->in_flight); n; n--)
             send_one(c);
         conn_flush(c);
     }
@@ -48,7 +48,7 @@ static void arrived(struct conn *c, struct payload_name name, bool is_good)
     if (!loader_take(c, &name.sequence, is_good && name.from == c->number))
         return;
     loader_measured(l, *sent_at(c, name.sequence));
-    if (loader_is_sending(l))
+    if (loader_is_sending(l) && loader_allows(c, 1))
         send_one(c);
 }
 

@@ -45,7 +45,7 @@ static void free_state(struct loader *l)
 
 static void publish(struct loader *l, struct conn *c, struct publisher *p)
 {
-    uint32_t burst = l->run->options->burst;
+    uint32_t burst = loader_allows(c, l->run->options->burst);
 
     p->missing = (uint64_t)burst * l->open;
     p->sent_ns = l->now_ns = clock_now_ns();
@@ -59,7 +59,7 @@ static void tick(struct loader *l)
     struct fanout *f = l->mode_state;
 
     for (uint32_t i = 0; i < f->count && loader_is_sending(l); i++)
-        if (f->publishers[i].missing == 0 && l->conns[i].state == CONN_OPEN)
+        if (f->publishers[i].missing == 0 && l->conns[i].state == CONN_OPEN && loader_allows(&l->conns[i], 1))
             publish(l, &l->conns[i], &f->publishers[i]);
 }
 

@@ -64,7 +64,7 @@ static void open_all(struct loader *l)
     l->run->step_bytes[o->step_count] = open_step(l, l->conn_count);
     look(l, &use);
     if (l->open)
-        l->run->handshake_us = (double)(use.cpu_ns - l->run->at_first.cpu_ns) / 1e3 / l->open;
+        l->run->handshake_us = (double)process_cpu_ns(&l->run->at_first, &use) / 1e3 / l->open;
 }
 
 static void hold(struct loader *l)
@@ -80,7 +80,7 @@ static void hold(struct loader *l)
 static void touch(struct loader *l)
 {
     uint64_t *sent_ns = l->mode_state, begin_ns = clock_now_ns();
-    uint64_t quiet_ns = (uint64_t)(l->run->options->drain_s * 1e9);
+    uint64_t quiet_ns = loader_drain_ns(l);
 
     for (uint32_t i = 0; i < l->conn_count; i++) {
         struct conn *c = &l->conns[i];
@@ -91,10 +91,11 @@ static void touch(struct loader *l)
         sent_ns[i] = clock_now_ns();
         conn_flush(c);
     }
-    l->last_arrival_ns = l->now_ns = clock_now_ns();
-    while (l->outstanding && l->now_ns < l->last_arrival_ns + quiet_ns)
-        loader_turn(l, l->last_arrival_ns + quiet_ns);
-    l->run->touch_ms = (double)(l->last_arrival_ns - begin_ns) / 1e6;
+    l->progress_ns = clock_now_ns();
+    while (l->outstanding && l->now_ns < begin_ns + LOADER_DRAIN_TIMES * quiet_ns && !loader_is_silent(l))
+        loader_turn(l, l->progress_ns + quiet_ns);
+    if (l->last_answer_ns)
+        l->run->touch_ms = (double)(l->last_answer_ns - begin_ns) / 1e6;
     l->tally.errors[ERROR_LOST] += l->outstanding;
 }
 

@@ -28,6 +28,8 @@
 
 #include <stddef.h>
 
+#define TICK_MESSAGES_MAX 65536 /* what a late generator has to catch up with must not keep it from reading */
+
 struct rate {
     double interval_ns;
     uint64_t begin_ns;
@@ -51,7 +53,10 @@ static uint64_t due_of(const struct rate *r, uint64_t message)
 
 static uint64_t next_due_ns(struct loader *l)
 {
-    return due_of(l->mode_state, ((struct rate *)l->mode_state)->next);
+    const struct rate *r = l->mode_state;
+    bool is_over = r->next >= (uint64_t)l->run->options->messages * l->conn_count;
+
+    return is_over ? LOADER_NEVER : due_of(r, r->next);
 }
 
 static bool is_in_measured_time(const struct loader *l, uint64_t ns)
@@ -70,15 +75,24 @@ static bool send_one(struct loader *l, struct conn *c, uint64_t due_ns)
     return c->tx_due++ == c->tx_seq;
 }
 
+/* The loaders take turns too. Without a warm-up all messages are due in the measured time. */
+static uint64_t first_due_ns(const struct loader *l, double interval_ns)
+{
+    uint64_t first_ns = l->run->begin_ns + (uint64_t)(interval_ns / l->run->options->threads * l->index);
+
+    return l->phase == PHASE_MEASURE && first_ns < l->measured_from_ns ? l->measured_from_ns : first_ns;
+}
+
 static void tick(struct loader *l)
 {
     struct rate *r = l->mode_state;
+    uint64_t end = r->next + TICK_MESSAGES_MAX;
     size_t touched = 0;
 
-    if (r->begin_ns == 0) /* the loaders take turns too */
-        r->begin_ns = l->run->begin_ns + (uint64_t)(r->interval_ns / l->run->options->threads * l->index);
+    if (r->begin_ns == 0)
+        r->begin_ns = first_due_ns(l, r->interval_ns);
     l->now_ns = clock_now_ns();
-    for (uint64_t due; (due = due_of(r, r->next)) <= l->now_ns && due < l->end_ns; r->next++) {
+    for (uint64_t due; (due = next_due_ns(l)) <= l->now_ns && due < l->end_ns && r->next < end; r->next++) {
         struct conn *c = &l->conns[r->next % l->conn_count];
         if (send_one(l, c, due))
             r->touched[touched++] = c;

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/utf8.h"
+
 const char *const mode_names[MODES] = {"echo", "rate", "fanout", "idle", "churn", "mixed", "deflate"};
 
 enum kind { FLAG, COUNT, SIZE, NUMBER, TEXT, PIDS, STEPS, HEADER, KIND };
@@ -15,9 +17,10 @@ struct row {
     const char *name;
     char letter; /* 0: none */
     enum kind kind;
-    size_t field;     /* offset in struct options */
-    double min, max;  /* of numbers; KIND: min is the value to set */
-    const char *help; /* "VALUE what it is" */
+    size_t field;      /* offset in struct options */
+    double min, max;   /* of numbers; KIND: min is the value to set */
+    const char *value; /* what stands for it in the help */
+    const char *help;
 };
 
 #define AT(field) offsetof(struct options, field)
@@ -25,35 +28,47 @@ struct row {
 #define MANY      16777216
 
 static const struct row rows[] = {
-    {"connections", 'c', COUNT, AT(connections), 1, MANY, "N  connections; fanout: subscribers (64)"},
-    {"bytes", 'm', SIZE, AT(bytes), 0, PAYLOAD_BYTES_MAX, "SIZE  bytes of a message, k and m allowed (64)"},
-    {"in-flight", 'p', COUNT, AT(in_flight), 1, 1048576, "N  echo: messages under way on a connection (1)"},
-    {"threads", 't', COUNT, AT(threads), 1, 256, "N  threads of the generator (1)"},
-    {"seconds", 'd', NUMBER, AT(seconds), 0.01, SECONDS, "S  measured (5)"},
-    {"warmup", 'w', NUMBER, AT(warmup_s), 0, SECONDS, "S  before that (1)"},
-    {"rate", 'r', NUMBER, AT(rate), 0.01, 1e9, "N  rate, mixed: messages/s of all connections together"},
-    {"publishers", 0, COUNT, AT(publishers), 1, 4096,
-     "N  fanout: connections that publish, and get copies (1)"},
-    {"burst", 0, COUNT, AT(burst), 1, 1048576, "N  fanout: messages that a publisher sends back to back (1)"},
-    {"text", 0, KIND, AT(kind), PAYLOAD_TEXT, 0, "messages are text in ASCII (the default)"},
-    {"utf8", 0, KIND, AT(kind), PAYLOAD_UTF8, 0, "messages are text with characters of up to 4 bytes"},
-    {"binary", 0, KIND, AT(kind), PAYLOAD_BINARY, 0, "messages are binary"},
-    {"raw", 0, FLAG, AT(raw), 0, 0, "no WebSocket: to a plain echo server, the same bytes as frames"},
-    {"pid", 0, PIDS, 0, 0, 0, "P[,P...]  the server's processes, whose CPU, switches and memory count"},
-    {"hold", 0, NUMBER, AT(hold_s), 0, SECONDS, "S  idle: time the connections are held (1)"},
-    {"touch", 0, FLAG, AT(touch), 0, 0, "idle: at the end each connection sends one message"},
-    {"step", 0, STEPS, 0, 1, MANY, "N[,N...]  idle: report the memory at these counts too"},
-    {"slow-ms", 0, NUMBER, AT(slow_ms), 0.001, 1e6, "N  mixed: from N ms on a handler may have slept (5)"},
-    {"slow-share", 0, NUMBER, AT(slow_share), 0, 1, "X  mixed: the share of handlers that sleep"},
-    {"drain", 0, NUMBER, AT(drain_s), 0.01, SECONDS, "S  silence after which missing answers are lost (3)"},
-    {"src", 0, COUNT, AT(sources), 0, 65536, "N  addresses 127.0.0.x to connect from (as many as needed)"},
-    {"handshakes", 0, COUNT, AT(handshakes), 1, 65536, "N  handshakes under way at once (128)"},
-    {"header", 0, HEADER, 0, 0, 0, "'Name: value'  one more header of the handshake; may be repeated"},
-    {"origin", 0, TEXT, AT(origin), 0, 0, "TEXT  Origin header"},
-    {"json", 0, FLAG, AT(json), 0, 0, "one line of JSON at the end instead of the table"},
-    {"quiet", 0, FLAG, AT(quiet), 0, 0, "no progress on standard error"},
-    {"label", 0, TEXT, AT(label), 0, 0, "TEXT  stands in the result"},
-    {"help", 'h', FLAG, 0, 0, 0, "this text"},
+    {"connections", 'c', COUNT, AT(connections), 1, MANY, "N", "connections; fanout: subscribers (64)"},
+    {"bytes", 'm', SIZE, AT(bytes), 0, PAYLOAD_BYTES_MAX, "SIZE", "of a message, up to 256m (64)"},
+    {"text", 0, KIND, AT(kind), PAYLOAD_TEXT, 0, "", "messages are text in ASCII (the default)"},
+    {"utf8", 0, KIND, AT(kind), PAYLOAD_UTF8, 0, "", "messages are text with characters of up to 4 bytes"},
+    {"binary", 0, KIND, AT(kind), PAYLOAD_BINARY, 0, "", "messages are binary"},
+    {"threads", 't', COUNT, AT(threads), 1, 256, "N", "of the generator; not fanout, idle (1)"},
+    {"seconds", 'd', NUMBER, AT(seconds), 0.01, SECONDS, "S",
+     "measured time (5; with -n as long as it takes)"},
+    {"warmup", 'w', NUMBER, AT(warmup_s), 0, SECONDS, "S", "load before that, not counted (1; with -n 0)"},
+    {"messages", 'n', COUNT, AT(messages), 1, OPTIONS_NO_LIMIT - 1, "N",
+     "end when each connection has sent N (churn: when each slot\nhas made N connections); not idle"},
+    {"drain", 0, NUMBER, AT(drain_s), 0.01, SECONDS, "S", "silence after which missing answers are lost (3)"},
+
+    {"in-flight", 'p', COUNT, AT(in_flight), 1, 1048576, "N",
+     "echo: messages under way on each connection (1)"},
+    {"rate", 'r', NUMBER, AT(rate), 0.01, 1e9, "N", "rate, mixed: messages/s of all connections together"},
+    {"slow-ms", 0, NUMBER, AT(slow_ms), 0.001, 1e6, "N", "mixed: from N ms on a handler may have slept (5)"},
+    {"slow-share", 0, NUMBER, AT(slow_share), 0, 1, "X",
+     "mixed: the share of the handlers that sleep, 0 to 1"},
+    {"publishers", 0, COUNT, AT(publishers), 1, 4096, "N",
+     "fanout: connections that publish, and get copies (1)"},
+    {"burst", 0, COUNT, AT(burst), 1, 1048576, "N", "fanout: messages a publisher sends back to back (1)"},
+    {"hold", 0, NUMBER, AT(hold_s), 0, SECONDS, "S", "idle: how long the connections are held (1)"},
+    {"touch", 0, FLAG, AT(touch), 0, 0, "", "idle: at the end each connection sends one message"},
+    {"step", 0, STEPS, 0, 1, MANY, "N[,N...]", "idle: tell the memory at these counts too"},
+
+    {"raw", 0, FLAG, AT(raw), 0, 0, "",
+     "to a plain echo server: the same bytes, which it is to send\nback as they are; not fanout"},
+    {"handshakes", 0, COUNT, AT(handshakes), 1, 65536, "N", "under way at once, of each thread (128)"},
+    {"src", 0, COUNT, AT(sources), 0, 65536, "N",
+     "addresses 127.0.0.x to connect from (0: as many as needed)"},
+    {"header", 0, HEADER, 0, 0, 0, "'NAME: VALUE'", "one more header of the handshake; may be repeated"},
+    {"origin", 0, TEXT, AT(origin), 0, 0, "TEXT", "Origin header of the handshake"},
+
+    {"pid", 0, PIDS, 0, 0, 0, "P[,P...]",
+     "the server's processes, whose CPU time, context switches\nand memory count, with those of their "
+     "children"},
+    {"json", 0, FLAG, AT(json), 0, 0, "", "the result is one line of JSON instead of a table"},
+    {"quiet", 0, FLAG, AT(quiet), 0, 0, "", "no progress on standard error"},
+    {"label", 0, TEXT, AT(label), 0, 0, "TEXT", "stands in the result"},
+    {"help", 'h', FLAG, 0, 0, 0, "", "this text"},
 };
 enum { ROWS = sizeof rows / sizeof rows[0], FIRST_CODE = 256 };
 
@@ -69,24 +84,66 @@ static int complain(FILE *err, const char *format, ...)
     return 2;
 }
 
+/* Before these options stands a line. */
+static const struct {
+    const char *option, *title;
+} titles[] = {
+    {"connections", "Load:"},
+    {"in-flight", "Of single modes:"},
+    {"raw", "Connections:"},
+    {"pid", "Results:"},
+};
+
+static void print_title(const char *option, FILE *out)
+{
+    for (size_t i = 0; i < sizeof titles / sizeof titles[0]; i++)
+        if (strcmp(titles[i].option, option) == 0)
+            fprintf(out, "\n%s\n", titles[i].title);
+}
+
+/* Further lines of a text stand below its first. */
+static void print_row(const struct row *row, FILE *out)
+{
+    char name[64], letter[5] = "    ";
+    const char *text = row->help;
+    size_t line = strcspn(text, "\n");
+
+    if (row->letter)
+        snprintf(letter, sizeof letter, "-%c, ", row->letter);
+    snprintf(name, sizeof name, "%s--%s %s", letter, row->name, row->value);
+    fprintf(out, "  %-27s %.*s\n", name, (int)line, text);
+    for (text += line; *text; text += line) {
+        line = strcspn(++text, "\n");
+        fprintf(out, "  %-27s %.*s\n", "", (int)line, text);
+    }
+}
+
 static int help(FILE *out)
 {
     fputs("usage: weft-bench MODE URL [option...]\n"
+          "\n"
+          "Loads a WebSocket server that echoes, and checks every byte that comes back.\n"
+          "\n"
           "  URL      ws://HOST[:PORT][/PATH] or ws+unix:SOCKET[:/PATH]\n"
-          "  echo     each connection keeps its messages in flight\n"
-          "  rate     messages at a fixed rate, whatever the answers do; latency from the intended time\n"
-          "  fanout   publishers send, every connection receives; counts deliveries\n"
-          "  idle     opens connections and holds them: memory each, CPU of a handshake\n"
-          "  churn    connect, one message, close, again\n"
+          "\n"
+          "  echo     closed loop: as a message comes back its connection sends the next one\n"
+          "  rate     open loop: messages at a fixed rate, whatever the answers do; latency is from\n"
+          "           the time when a message was due\n"
           "  mixed    rate, to a server some of whose handlers sleep: latency of all the others\n"
-          "  deflate  echo with compression\n",
+          "  fanout   publishers send, every connection receives; what counts is deliveries\n"
+          "  churn    connect, opening handshake, one echo, closing handshake, wait for the server to\n"
+          "           end TCP (at most --drain), again; what counts is connections, latency is of all that\n"
+          "  idle     opens connections and holds them: memory of each, CPU time of a handshake\n"
+          "  deflate  echo with compression: not in this build\n",
           out);
     for (size_t i = 0; i < ROWS; i++) {
-        char letter[5] = "    ";
-        if (rows[i].letter)
-            snprintf(letter, sizeof letter, "-%c, ", rows[i].letter);
-        fprintf(out, "  %s--%-12s %s\n", letter, rows[i].name, rows[i].help);
+        print_title(rows[i].name, out);
+        print_row(&rows[i], out);
     }
+    fputs("\n"
+          "S are seconds, also with a fraction; a SIZE is bytes, or with k or m KiB or MiB.\n"
+          "Exit status: 0; 1 when anything was wrong, lost or refused; 2 when it could not be tried.\n",
+          out);
     return 0;
 }
 
@@ -264,8 +321,51 @@ static int read_arguments(struct options *o, char **arguments, int count, FILE *
     return OPTIONS_RUN;
 }
 
+/* What would need more memory than it is worth, here or in the server. */
+static int check_size(const struct options *o, FILE *err)
+{
+    bool is_fanout = o->mode == MODE_FANOUT;
+    uint64_t flight_bytes = o->bytes * (is_fanout ? o->burst : o->in_flight);
+
+    if (flight_bytes > OPTIONS_FLIGHT_MAX)
+        return complain(err, "--bytes times --%s: %llu MiB under way on one connection, more than %llu",
+                        is_fanout ? "burst" : "in-flight", (unsigned long long)(flight_bytes >> 20),
+                        (unsigned long long)(OPTIONS_FLIGHT_MAX >> 20));
+    if ((double)o->connections * o->in_flight > 125e6)
+        return complain(err, "--connections times --in-flight is more than 125 million");
+    if (((double)o->connections + o->publishers) * o->publishers > 125e6)
+        return complain(err, "--connections times --publishers is more than 125 million");
+    return OPTIONS_RUN;
+}
+
+/* Both are sent, or printed, as they stand. */
+static int check_texts(const struct options *o, FILE *err)
+{
+    struct utf8_state state = {0};
+
+    if (o->origin && strpbrk(o->origin, "\r\n"))
+        return complain(err, "--origin: a header is one line");
+    if (o->label &&
+        !(utf8_feed(&state, (const uint8_t *)o->label, strlen(o->label)) && utf8_is_complete(&state)))
+        return complain(err, "--label: this is not UTF-8");
+    return OPTIONS_RUN;
+}
+
+/* What was not told. */
+static void complete(struct options *o)
+{
+    bool is_counted = o->messages != OPTIONS_NO_LIMIT;
+
+    if (o->seconds < 0)
+        o->seconds = is_counted ? SECONDS : 5;
+    if (o->warmup_s < 0)
+        o->warmup_s = is_counted ? 0 : 1;
+    if (o->threads > o->connections)
+        o->threads = o->connections;
+}
+
 /* What cannot be meant together. */
-static int check(struct options *o, FILE *err)
+static int check_mode(const struct options *o, FILE *err)
 {
     const char *mode = mode_names[o->mode];
     bool is_open_loop = o->mode == MODE_RATE || o->mode == MODE_MIXED;
@@ -280,6 +380,8 @@ static int check(struct options *o, FILE *err)
         return complain(err, "--in-flight is for echo%s", o->mode == MODE_FANOUT ? "; see --burst" : "");
     if (o->mode != MODE_FANOUT && (o->publishers > 1 || o->burst > 1))
         return complain(err, "--publishers and --burst are for fanout");
+    if (o->mode == MODE_IDLE && o->messages != OPTIONS_NO_LIMIT)
+        return complain(err, "--messages: idle sends none, or with --touch one");
     if (o->mode != MODE_IDLE && (o->touch || o->step_count))
         return complain(err, "--touch and --step are for idle");
     if ((o->mode == MODE_FANOUT || o->mode == MODE_IDLE) && o->threads > 1)
@@ -291,10 +393,6 @@ static int check(struct options *o, FILE *err)
                         PAYLOAD_IDENTIFYING);
     if (o->step_count && o->steps[o->step_count - 1] > o->connections)
         return complain(err, "--step: %u is more than --connections", o->steps[o->step_count - 1]);
-    if ((double)o->connections * o->in_flight * sizeof(uint64_t) > 1e9)
-        return complain(err, "--connections times --in-flight is more than 125 million");
-    if (o->threads > o->connections)
-        o->threads = o->connections;
     return OPTIONS_RUN;
 }
 
@@ -331,8 +429,9 @@ int options_read(struct options *o, int argc, char **argv, FILE *out, FILE *err)
                           .bytes = 64,
                           .in_flight = 1,
                           .threads = 1,
-                          .seconds = 5,
-                          .warmup_s = 1,
+                          .messages = OPTIONS_NO_LIMIT,
+                          .seconds = -1,
+                          .warmup_s = -1,
                           .hold_s = 1,
                           .drain_s = 3,
                           .publishers = 1,
@@ -341,5 +440,12 @@ int options_read(struct options *o, int argc, char **argv, FILE *out, FILE *err)
                           .slow_ms = 5,
                           .slow_share = -1};
     status = read_options(o, argc, argv, out, err);
-    return status == OPTIONS_RUN ? check(o, err) : status;
+    if (status == OPTIONS_RUN)
+        status = check_mode(o, err);
+    if (status == OPTIONS_RUN)
+        status = check_size(o, err);
+    if (status == OPTIONS_RUN)
+        status = check_texts(o, err);
+    complete(o);
+    return status;
 }

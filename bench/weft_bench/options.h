@@ -14,6 +14,8 @@
 #define OPTIONS_RUN         (-1)
 #define OPTIONS_STEPS_MAX   32
 #define OPTIONS_HEADERS_MAX 16
+#define OPTIONS_NO_LIMIT    UINT32_MAX          /* of messages */
+#define OPTIONS_FLIGHT_MAX  ((uint64_t)1 << 30) /* bytes that one connection may have under way */
 
 enum bench_mode { MODE_ECHO, MODE_RATE, MODE_FANOUT, MODE_IDLE, MODE_CHURN, MODE_MIXED, MODE_DEFLATE, MODES };
 
@@ -26,6 +28,7 @@ struct options {
     uint64_t bytes;     /* of a message */
     uint32_t in_flight; /* messages of one connection (echo) */
     uint32_t threads;
+    uint32_t messages; /* that a connection sends at most (churn: connections of a slot) */
     double seconds, warmup_s, hold_s, drain_s;
     double rate; /* messages/s, of all connections */
     uint32_t publishers, burst;

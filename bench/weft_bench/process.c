@@ -123,8 +123,8 @@ static void look_at(pid_t pid, bool with_memory, struct tree *t, struct process_
 
     if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &cpu) != 0)
         return;
-    use->processes++;
-    use->cpu_ns += (uint64_t)cpu.tv_sec * 1000000000u + (uint64_t)cpu.tv_nsec;
+    use->times[use->processes++] =
+        (struct process_time){pid, (uint64_t)cpu.tv_sec * 1000000000u + (uint64_t)cpu.tv_nsec};
     look_at_ticks(pid, use);
     look_at_threads(pid, t, use);
     if (with_memory)
@@ -143,12 +143,35 @@ bool process_look(const pid_t *pids, size_t count, bool with_memory, struct proc
     return out->processes > 0;
 }
 
+static uint64_t cpu_ns_of(const struct process_use *use, pid_t pid)
+{
+    for (uint32_t i = 0; i < use->processes; i++)
+        if (use->times[i].pid == pid)
+            return use->times[i].cpu_ns;
+    return 0;
+}
+
+static uint64_t more_than(uint64_t before, uint64_t after)
+{
+    return after > before ? after - before : 0;
+}
+
+/* One by one: with the sums, a process that ended would take off all that it ever used. */
+uint64_t process_cpu_ns(const struct process_use *before, const struct process_use *after)
+{
+    uint64_t ns = 0;
+
+    for (uint32_t i = 0; i < after->processes; i++)
+        ns += more_than(cpu_ns_of(before, after->times[i].pid), after->times[i].cpu_ns);
+    return ns;
+}
+
 void process_cpu(const struct process_use *before, const struct process_use *after, double *user_s,
                  double *system_s)
 {
-    double total_s = after->cpu_ns > before->cpu_ns ? (double)(after->cpu_ns - before->cpu_ns) / 1e9 : 0;
-    uint64_t user = after->user_ticks - before->user_ticks;
-    uint64_t system = after->system_ticks - before->system_ticks;
+    double total_s = (double)process_cpu_ns(before, after) / 1e9;
+    uint64_t user = more_than(before->user_ticks, after->user_ticks);
+    uint64_t system = more_than(before->system_ticks, after->system_ticks);
 
     *user_s = user + system ? total_s * (double)user / (double)(user + system) : 0;
     *system_s = total_s - *user_s;

@@ -2,8 +2,9 @@
  * with all their threads.
  *
  * CPU time comes from the processes' CPU clocks, which count nanoseconds where /proc/PID/stat counts
- * ticks of 10 ms; the ticks only tell how it divides into user and system. Context switches are summed
- * over the threads that live, so those of a thread that ended between two looks are missing. */
+ * ticks of 10 ms; the ticks only tell how it divides into user and system. What a process did between two
+ * looks is missing when it ended before the second. Context switches are summed over the threads that
+ * live, so those of a thread that ended are missing, and a difference may be less than nothing. */
 #ifndef WEFT_BENCH_PROCESS_H
 #define WEFT_BENCH_PROCESS_H
 
@@ -15,8 +16,13 @@
 #define PROCESS_NAMED_MAX 64
 #define PROCESS_TREE_MAX  512
 
-struct process_use {
+struct process_time {
+    pid_t pid;
     uint64_t cpu_ns;
+};
+
+struct process_use {
+    struct process_time times[PROCESS_TREE_MAX]; /* of each process */
     uint64_t user_ticks, system_ticks;
     uint64_t switches; /* voluntary and not */
     uint64_t rss_bytes;
@@ -28,7 +34,10 @@ struct process_use {
  * Returns  false when none of them is there */
 bool process_look(const pid_t *pids, size_t count, bool with_memory, struct process_use *out);
 
-/* Seconds of CPU time between two looks, divided by ticks. */
+/* CPU time between two looks, of the processes that the second one saw. */
+uint64_t process_cpu_ns(const struct process_use *before, const struct process_use *after);
+
+/* The same in seconds, divided by ticks. */
 void process_cpu(const struct process_use *before, const struct process_use *after, double *user_s,
                  double *system_s);
 

@@ -25,7 +25,7 @@ static bool arrived(struct conn *c, struct payload_name name, bool is_good)
 
     if (l->phase == PHASE_CLOSE)
         return true; /* its loss is counted already */
-    l->last_arrival_ns = l->now_ns;
+    l->progress_ns = l->now_ns;
     l->run->mode->arrived(c, name, is_good);
     return c->fd >= 0;
 }
@@ -56,6 +56,7 @@ static void check_data(struct conn *c, const uint8_t *p, size_t n)
     struct conn_incoming *in = &c->in;
     uint64_t at = in->message_at;
 
+    c->loader->progress_ns = c->loader->now_ns;
     in->message_at += n;
     if (at + n > payload->bytes) {
         in->is_wrong = true;
@@ -82,27 +83,53 @@ static bool message_ended(struct conn *c)
     return arrived(c, in->name, !in->is_wrong && in->message_at == c->loader->run->payload->bytes);
 }
 
+/* raw: the Close frame that was sent; the server does no more, so here it ends. */
+static bool got_close_back(struct conn *c, const uint8_t *payload, size_t n)
+{
+    uint8_t frame[FRAME_WHOLE_CONTROL_MAX], code[FRAME_CONTROL_BYTES_MAX];
+    unsigned code_bytes = frame_write_close_payload(code, WEFT_CLOSE_NORMAL, NULL, 0);
+    unsigned bytes = frame_write_control(frame, FRAME_CLOSE, code, code_bytes, c->loader->run->payload->key);
+
+    if (c->state != CONN_CLOSING || n != code_bytes || memcmp(frame + bytes - n, payload, n) != 0) {
+        conn_fail(c, ERROR_CONTENT, "a Close frame came that was not sent");
+        return false;
+    }
+    conn_end(c);
+    c->loader->run->mode->ended(c, false);
+    return false;
+}
+
 static bool got_close(struct conn *c, const uint8_t *payload, size_t n)
 {
     unsigned code = n >= 2 ? (unsigned)(payload[0] << 8 | payload[1]) : 1005;
+    uint32_t due = c->tx_due;
     char why[64];
 
+    if (n == 1 || (n && !frame_close_code_is_valid(code))) {
+        conn_fail(c, ERROR_PROTOCOL, "a wrong Close frame");
+        return false;
+    }
     if (c->state == CONN_CLOSING) {
         c->got_close = true;
         return true;
     }
     snprintf(why, sizeof why, "the server closed it with %u", code);
     conn_control(c, FRAME_CLOSE, payload, n >= 2 ? 2 : 0);
-    if (conn_flush(c))
+    c->tx_due = c->tx_seq + (c->tx_offset != 0); /* nothing follows a Close frame */
+    if (conn_flush(c)) {
+        c->tx_due = due; /* all of it is lost */
         conn_fail(c, ERROR_DROPPED, why);
+    }
     return false;
 }
 
 static bool control_ended(struct conn *c, const uint8_t *payload, size_t n)
 {
-    if (c->in.opcode == FRAME_PING)
+    if (c->in.opcode == FRAME_PING && c->state == CONN_OPEN) /* a Close frame is the last */
         conn_control(c, FRAME_PONG, payload, n);
-    return c->in.opcode == FRAME_CLOSE ? got_close(c, payload, n) : true;
+    if (c->in.opcode != FRAME_CLOSE)
+        return true;
+    return c->loader->run->payload->is_raw ? got_close_back(c, payload, n) : got_close(c, payload, n);
 }
 
 /* The last bytes of the frame are part bytes at p; of a control frame all are there. */
@@ -127,6 +154,8 @@ static const char *wrong_header(const struct conn *c, const struct frame_header 
         return "reserved bits are set";
     if (is_control && (h->opcode > FRAME_PONG || h->bytes > FRAME_CONTROL_BYTES_MAX || !h->is_final))
         return "a wrong control frame";
+    if (is_control && payload->is_raw && memcmp(h->key, payload->key, 4) != 0)
+        return "a control frame came back changed";
     if (!is_control && h->opcode > FRAME_BINARY)
         return "an unknown opcode";
     if (!is_control && (h->opcode == FRAME_CONTINUATION) != c->in.in_message)

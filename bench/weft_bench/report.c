@@ -26,7 +26,7 @@ void report_add(struct tally *sum, const struct tally *t)
 {
     sum->messages += t->messages;
     sum->victims += t->victims;
-    sum->cpu_s += t->cpu_s;
+    sum->load_cpu += t->load_cpu;
     for (int i = 0; i < ERRORS; i++)
         sum->errors[i] += t->errors[i];
     histogram_merge(&sum->latency, &t->latency);
@@ -69,7 +69,7 @@ static void put_speed(struct report *r)
     put(r, "bytes", (double)o->bytes, 0);
     put(r, "in_flight", o->in_flight, 0);
     put(r, "threads", o->threads, 0);
-    put(r, "seconds", r->sum->measured_s, 4);
+    put(r, "seconds", r->sum->measured_s, 6);
     put(r, "messages", messages, 0);
     put(r, "messages_per_s", per_s, 1);
     put(r, "mb_per_s", per_s * (double)o->bytes / 1e6, 2);
@@ -82,17 +82,16 @@ static void put_server(struct report *r)
     const struct process_use *last = r->run->touched.processes ? &r->run->touched : after;
     double user_s, system_s, none = after->processes ? 0 : NAN;
     double messages = r->run->options->mode == MODE_IDLE ? 0 : (double)r->sum->messages;
+    double switches = after->switches < before->switches ? NAN : (double)(after->switches - before->switches);
 
     process_cpu(before, after, &user_s, &system_s);
     put(r, "server_us_per_message", ratio((user_s + system_s) * 1e6, messages) + none, 4);
-    put(r, "server_user_s", user_s + none, 4);
-    put(r, "server_system_s", system_s + none, 4);
-    put(r, "server_context_switches_per_message",
-        ratio((double)(int64_t)(after->switches - before->switches), messages) + none, 4);
+    put(r, "server_user_s", user_s + none, 6);
+    put(r, "server_system_s", system_s + none, 6);
+    put(r, "server_context_switches_per_message", ratio(switches, messages) + none, 4);
     put(r, "server_threads", after->threads + none, 0);
     put(r, "server_rss_bytes", (double)last->rss_bytes + none, 0);
-    put(r, "load_cpu", r->run->options->mode == MODE_IDLE ? NAN : ratio(r->sum->cpu_s, r->sum->measured_s),
-        3);
+    put(r, "load_cpu", r->sum->load_cpu > 0 ? r->sum->load_cpu : NAN, 3);
 }
 
 static void put_idle(struct report *r)

@@ -31,7 +31,7 @@ static const char *read_path(struct target *t, const char *from)
         snprintf(t->path, sizeof t->path, "%s%.*s", *from == '/' ? "" : "/", (int)strcspn(from, "#"), from);
 
     for (const char *p = from; *p; p++)
-        if ((unsigned char)*p <= ' ' || *p == 0x7f)
+        if ((unsigned char)*p <= ' ' || (unsigned char)*p >= 0x7f)
             return "the path has a character that must be written as %XX";
     return length < (int)sizeof t->path ? NULL : "the path is too long";
 }
@@ -125,6 +125,7 @@ static const struct addrinfo *choose(const struct addrinfo *found)
 const char *target_resolve(struct target *t)
 {
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}, *found;
+    bool is_ipv6 = strchr(t->host, ':') != NULL; /* then it is no name that could be asked for */
     const struct addrinfo *chosen;
     struct sockaddr_un *unix_address = (struct sockaddr_un *)&t->address;
     char port[8];
@@ -137,6 +138,7 @@ const char *target_resolve(struct target *t)
         return NULL;
     }
     snprintf(port, sizeof port, "%u", t->port);
+    hints.ai_flags = is_ipv6 ? AI_NUMERICHOST : 0;
     rc = getaddrinfo(t->host, port, &hints, &found);
     if (rc != 0)
         return rc == EAI_SYSTEM ? strerror(errno) : gai_strerror(rc);

@@ -26,7 +26,7 @@
 #include "options.h"
 #include "report.h"
 
-#define DESCRIPTORS_BESIDE 64 /* that are no connections */
+#define DESCRIPTORS_BESIDE 64 /* that are no connections, besides one of each thread */
 #define SOURCES_OF_CHURN   64 /* ports rest for a minute after each connection */
 
 static int complain(const char *what, const char *why)
@@ -56,15 +56,16 @@ static int aim(struct target *t, const struct options *o, uint32_t conn_count)
 }
 
 /* As many descriptors as there are to be connections; a privileged process may go beyond its hard limit. */
-static int raise_descriptor_limit(uint32_t conn_count)
+static int raise_descriptor_limit(uint32_t conn_count, uint32_t threads)
 {
+    rlim_t needed = conn_count + threads + DESCRIPTORS_BESIDE;
     struct rlimit limit, more;
     char why[128];
 
     getrlimit(RLIMIT_NOFILE, &limit);
     more = limit;
-    if (more.rlim_max < conn_count + DESCRIPTORS_BESIDE)
-        more.rlim_max = conn_count + DESCRIPTORS_BESIDE;
+    if (more.rlim_max < needed)
+        more.rlim_max = needed;
     more.rlim_cur = more.rlim_max;
     if (setrlimit(RLIMIT_NOFILE, &more) == 0)
         return 0;
@@ -210,6 +211,10 @@ static int run_and_report(struct run *run, struct loader *loaders, struct tally 
         complain("cannot begin", wrong);
     else
         is_faultless = report_print(run, sum, stdout);
+    if (ferror(stdout)) {
+        wrong = "the result could not be written";
+        complain("standard output", wrong);
+    }
     for (uint32_t i = 0; i < run->options->threads; i++)
         if (loaders[i].run)
             loader_fini(&loaders[i]);
@@ -249,7 +254,7 @@ int main(int argc, char **argv)
     conn_count = o.connections + (o.mode == MODE_FANOUT ? o.publishers : 0);
     status = aim(&t, &o, conn_count);
     if (status == 0)
-        status = raise_descriptor_limit(conn_count);
+        status = raise_descriptor_limit(conn_count, o.threads);
     if (status == 0)
         status = check_processes(&o);
     return status ? status : run_with(&o, &t, conn_count);

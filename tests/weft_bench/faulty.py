@@ -2,13 +2,15 @@
 
 Faulty(fault) listens in a thread of its own until the end of the with statement. A fault is a function that
 gets the echoes of one read, as (opcode, payload) pairs, and the number of echoes sent before on this
-connection; it returns the bytes to send, or None to end the connection."""
+connection; it returns the bytes to send, or None to end the connection. Each connection has a thread, which
+has come to its end behind the with statement."""
 import base64
 import hashlib
 import socket
 import struct
 import threading
 
+JOIN_S = 60
 GUID = b'258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
 
 
@@ -54,19 +56,29 @@ def take_frames(data):
 
 
 class Faulty:
-    def __init__(self, fault, status=101):
+    def __init__(self, fault, status=101, host='127.0.0.1'):
         self.fault, self.status = fault, status
         self.requests, self.pongs, self.closes = [], 0, 0
-        self.listener = socket.create_server(('127.0.0.1', 0), backlog=128)
-        self.address = '127.0.0.1:%d' % self.listener.getsockname()[1]
+        self.lock = threading.Lock()
+        self.threads = [threading.Thread(target=self.accept, daemon=True)]
+        self.listener = socket.create_server((host, 0), backlog=128)
+        self.address = '%s:%d' % self.listener.getsockname()
 
     def __enter__(self):
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.threads[0].start()
         return self
 
     def __exit__(self, *_):
-        self.listener.shutdown(socket.SHUT_RDWR)
+        self.stop_listening()
+        for thread in self.threads:  # the first one adds no more when its own end has come
+            thread.join(JOIN_S)
         self.listener.close()
+
+    def stop_listening(self):
+        try:
+            self.listener.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it has stopped before
 
     def accept(self):
         while True:
@@ -74,7 +86,9 @@ class Faulty:
                 peer, _ = self.listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self.serve, args=(peer,), daemon=True).start()
+            thread = threading.Thread(target=self.serve, args=(peer,), daemon=True)
+            self.threads.append(thread)
+            thread.start()
 
     def serve(self, peer):
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -110,7 +124,8 @@ class Faulty:
         while True:
             frames, data = take_frames(data)
             echoes = [(opcode, payload) for opcode, payload in frames if opcode < 8]
-            self.pongs += sum(opcode == 10 for opcode, _ in frames)
+            with self.lock:
+                self.pongs += sum(opcode == 10 for opcode, _ in frames)
             if echoes:
                 answer = self.fault(echoes, sent)
                 if answer is None:
@@ -119,10 +134,15 @@ class Faulty:
                 peer.sendall(answer)
             for opcode, payload in frames:
                 if opcode == 8:
-                    self.closes += 1
-                    peer.sendall(frame(8, payload))
+                    with self.lock:
+                        self.closes += 1
+                    self.close(peer, payload)
                     return
             more = peer.recv(1 << 20)
             if not more:
                 return
             data += more
+
+    def close(self, peer, payload):
+        """The answer to a Close frame; behind it TCP ends."""
+        peer.sendall(frame(8, payload))

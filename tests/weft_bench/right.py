@@ -1,35 +1,59 @@
 """Each mode against servers that are right, some of them in an unusual way."""
 import os
 import pathlib
-import resource
+import socket
 import subprocess
+import sys
 import tempfile
+import threading
 import time
 
 from faulty import Faulty, echo, frame
-from harness import BENCH, ECHO, FEW, FLOOR, SHORT, Server, bench, case
-from harness import has_server_figures, is_plausible, load
+from harness import BENCH, ECHO, FEW, FLOOR, LOSSY, PATIENCE_S, SAFE, Server
+from harness import bench, case, has_server_figures, is_plausible, load, url_of
 
 
 @case
 def echo_of_every_size_and_kind():
     with Server(ECHO) as server:
-        for options in (['-c', '8'], ['-c', '4', '-p', '16'], ['-c', '3', '-t', '3', '-m', '1000'],
-                        ['-c', '5', '-t', '2', '-p', '3'], ['-c', '2', '-m', '64k', '-p', '8'],
-                        ['-c', '2', '-m', '0'],
-                        ['-c', '2', '-m', '1', '-p', '5'], ['-c', '2', '-m', '13', '--binary'],
-                        ['-c', '2', '-m', '5001', '--utf8', '-p', '3'], ['-c', '2', '-m', '1001', '--utf8']):
-            r = load('echo', server.address, *SHORT, *options, '--pid', server.pid, '--label', 'a "label"')
-            is_plausible(r)
+        for c, n, *options in ((8, 50), (4, 100, '-p', '16'), (3, 40, '-t', '3', '-m', '1000'),
+                               (5, 60, '-t', '2', '-p', '3'), (2, 30, '-m', '64k', '-p', '8'),
+                               (2, 100, '-m', '0'), (2, 100, '-m', '1', '-p', '5'),
+                               (2, 100, '-m', '13', '--binary'), (2, 60, '-m', '5001', '--utf8', '-p', '3'),
+                               (2, 60, '-m', '1001', '--utf8')):
+            r = load('echo', server.address, *SAFE, '-c', str(c), '-n', str(n), *options, '--pid', server.pid,
+                     '--label', 'a "label"')
+            is_plausible(r, c * n)
             has_server_figures(r)
             assert r['mode'] == 'echo' and r['label'] == 'a "label"', r
 
 
 @case
+def a_run_by_the_clock_takes_its_time():
+    """And what is under way at its end is waited for."""
+    with Server(ECHO) as server:
+        for mode, *options in (['echo'], ['rate', '-r', '500'], ['churn'], ['echo', '-t', '2']):
+            begin = time.monotonic()
+            r = load(mode, server.address, *SAFE, '-c', '3', '-w', '0.1', '-d', '0.3', *options)
+            assert 0.3 <= r['seconds'] <= time.monotonic() - begin - 0.1, r
+
+
+@case
+def the_servers_work_for_all_threads_counts():
+    """Also what it does when the first thread is through: connection 1, for which the server computes, is the
+    second thread's."""
+    script = pathlib.Path(__file__).with_name('computing.py')
+    with Server(sys.executable, '-B', str(script), port=False) as server:
+        r = load('echo', server.address, *SAFE, '-c', '2', '-t', '2', '-n', '1', '--pid', server.pid)
+    assert r['server_user_s'] + r['server_system_s'] >= 0.199, r
+    is_plausible(r, 2)
+
+
+@case
 def echo_without_pid_has_no_server_figures():
     with Server(ECHO) as server:
-        r = load('echo', server.address, *SHORT)
-        is_plausible(r)
+        r = load('echo', server.address, *FEW)
+        is_plausible(r, 40)
         assert r['server_us_per_message'] is None and r['server_rss_bytes'] is None, r
 
 
@@ -37,41 +61,51 @@ def echo_without_pid_has_no_server_figures():
 def echo_over_a_unix_socket():
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / 's'
-        process = subprocess.Popen([ECHO, '--unix', path], stdout=subprocess.PIPE, text=True)
-        assert process.stdout.readline().startswith('listening on ')
-        is_plausible(load('echo', f'ws+unix:{path}', *SHORT, '-c', '40'))
-        is_plausible(load('churn', f'ws+unix:{path}', *SHORT, '-c', '40'))
-        process.terminate()
-        assert process.wait(20) == 0
+        with Server(ECHO, '--unix', str(path), port=False):
+            is_plausible(load('echo', f'ws+unix:{path}', *SAFE, '-c', '40', '-n', '5'), 200)
+            is_plausible(load('churn', f'ws+unix:{path}', *SAFE, '-c', '40', '-n', '5'), 200)
 
 
 @case
 def raw_modes_drive_the_floor():
     with Server(FLOOR) as server:
-        for mode, *options in (['echo', '-p', '4'], ['echo', '-m', '100k', '-c', '3', '-p', '2'],
-                               ['rate', '-r', '3000'], ['churn', '-c', '4'], ['echo', '-m', '7']):
-            r = load(mode, server.address, *SHORT, *options, '--raw', '--pid', server.pid)
-            is_plausible(r)
+        for mode, c, n, *options in (('echo', 64, 10, '-p', '4'), ('echo', 3, 20, '-m', '100k', '-p', '2'),
+                                     ('rate', 5, 20, '-r', '3000'), ('echo', 2, 30, '-m', '7')):
+            r = load(mode, server.address, *SAFE, '-c', str(c), '-n', str(n), *options, '--raw',
+                     '--pid', server.pid)
+            is_plausible(r, c * n)
             has_server_figures(r)
+
+
+def has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(('::1', 0))
+        return True
+    except OSError:
+        return False
 
 
 @case
 def echo_over_ipv6_and_by_name():
-    with Server(ECHO, '--host', '::1') as server:
-        port = server.address.split(':')[-1]
-        is_plausible(load('echo', f'[::1]:{port}', *SHORT, '-c', '4'))
+    if has_ipv6():
+        with Server(ECHO, '--host', '::1') as server:
+            is_plausible(load('echo', '[::1]:' + server.address.split(':')[-1], *FEW), 40)
     with Server(ECHO) as server:
-        is_plausible(load('echo', 'localhost:' + server.address.split(':')[-1], *SHORT, '-c', '4'))
+        is_plausible(load('echo', 'localhost:' + server.address.split(':')[-1], *FEW), 40)
 
 
 @case
-def rate_keeps_its_rate():
+def rate_keeps_its_schedule():
+    """The last of 200 messages at 500/s is due 398 ms behind the first, and with its latency the run is over.
+    How late the generator sent is in the latencies."""
     with Server(ECHO) as server:
         for threads in '1', '2':
-            r = load('rate', server.address, '-r', '2000', '-c', '10', '-t', threads, '-d', '1', '-w', '0.1')
-            is_plausible(r)
-            assert 1800 < r['messages_per_s'] < 2200, r
-            assert r['late_p50_us'] <= r['p50_us'], r
+            r = load('rate', server.address, *SAFE, '-r', '500', '-c', '10', '-n', '20', '-t', threads)
+            assert 0.396 <= r['seconds'] <= 0.4 + r['max_us'] / 1e6 + 0.001, r
+            is_plausible(r, 200)
+            for q in 'p50_us', 'p90_us', 'p99_us', 'p999_us', 'max_us':
+                assert 0 <= r['late_' + q] <= r[q], (q, r)
 
 
 @case
@@ -86,45 +120,36 @@ def rate_counts_from_the_intended_time():
         return echo(echoes)
 
     with Faulty(rest_once) as server:
-        r = load('rate', server.address, '-r', '500', '-c', '1', '-d', '1', '-w', '0')
+        r = load('rate', server.address, *SAFE, '-r', '500', '-c', '1', '-n', '500')
     assert r['p99_us'] > 150000 and r['p90_us'] > 50000, r
 
 
 @case
 def fanout_counts_deliveries():
     with Server(ECHO, '--broadcast') as server:
-        for publishers, burst in ('1', '1'), ('3', '5'):
-            r = load('fanout', server.address, *SHORT, '-c', '20', '--publishers', publishers,
-                     '--burst', burst, '--pid', server.pid)
-            is_plausible(r)
+        for publishers, burst in (1, 1), (3, 5):
+            r = load('fanout', server.address, *SAFE, '-c', '20', '-n', '12', '--publishers', str(publishers),
+                     '--burst', str(burst), '--pid', server.pid)
+            is_plausible(r, publishers * 12 * (20 + publishers))
             has_server_figures(r)
 
 
 @case
 def fanout_to_a_server_that_only_echoes_is_lost():
     with Server(ECHO) as server:
-        r = load('fanout', server.address, *SHORT, '-c', '3', status=1)
-    assert r['errors']['lost'] == 3, r  # of the first message the publisher's own copy came
-
-
-@case
-def churn_counts_connections():
-    with Server(ECHO) as server:
-        for threads in '1', '2':
-            r = load('churn', server.address, *SHORT, '-c', '8', '-t', threads, '--pid', server.pid)
-            is_plausible(r)
-            has_server_figures(r)
+        r = load('fanout', server.address, *LOSSY, '-c', '3', '-n', '5', status=1)
+    assert r['found'] == {'lost': 3} and r['messages'] == 1, r  # the publisher's own copy came
 
 
 @case
 def idle_reports_memory_and_touch():
     with Server(ECHO) as server:
-        r = load('idle', server.address, '-c', '400', '--hold', '0.1', '--touch', '--step', '100,200',
+        r = load('idle', server.address, *SAFE, '-c', '400', '--hold', '0.1', '--touch', '--step', '100,200',
                  '--pid', server.pid)
     assert [s['connections'] for s in r['steps']] == [100, 200], r
-    assert 0 <= r['bytes_per_connection'] < 20000 and 0 <= r['steps'][1]['bytes'] < 20000, r
-    assert r['handshake_us'] > 1 and r['touch_ms'] > 0 and r['messages'] == 400, r
-    assert r['server_us_per_message'] is None, r
+    assert 0 <= r['bytes_per_connection'] < 100000 and 0 <= r['steps'][1]['bytes'] < 100000, r
+    assert r['handshake_us'] > 0 and r['touch_ms'] > 0 and r['messages'] == 400, r
+    assert r['server_us_per_message'] is None and r['seconds'] >= 0.1, r
 
 
 @case
@@ -135,28 +160,27 @@ def idle_without_touch_sends_nothing():
 
 
 @case
-def mixed_tells_sleepers_victims_and_others_apart():
-    # One connection, so that who waits behind a sleeper is known: with a message each 4 ms and every tenth
-    # asleep for 20 ms, about four wait behind each.
+def mixed_accounts_for_every_message():
+    """Who sleeps is slow or waits behind one who does, and the rest are the others. How quick those are is
+    the machine's affair; what is sorted where, test_bench_rate.c asks by a clock of its own."""
     with Server(ECHO, '--sleep-ms', '20', '--sleep-share', '0.1') as server:
-        r = load('mixed', server.address, '-r', '250', '-c', '1', '-d', '1', '-w', '0', '--slow-ms', '20',
-                 '--slow-share', '0.2')
-        assert r['victims'] >= 2 * r['slow_messages'] > 20, r
-        assert r['others_p50_us'] < 10000, r
-        spread = load('mixed', server.address, '-r', '250', '-c', '50', '-d', '1', '-w', '0',
-                      '--slow-ms', '20')
-        assert spread['victims'] == 0 or spread['victims'] < spread['slow_messages'] / 2, spread
-        assert 0.05 < spread['slow_share'] < 0.3 and spread['others_p99_us'] < 20000, spread
-        assert spread['p99_us'] >= 20000 and spread['slow_excess'] == 0, spread
+        r = load('mixed', server.address, *SAFE, '-r', '250', '-c', '1', '-n', '100', '--slow-ms', '20')
+        assert r['slow_messages'] + r['victims'] + r['others_messages'] == r['messages'] == 100, r
+        assert r['slow_messages'] + r['victims'] >= 10 and r['slow_messages'] >= 1, r
+        assert r['victims'] <= 5 * r['slow_messages'] and r['slow_excess'] == 0, r
+        # Each connection has a message in 200 ms: none was due within 20 ms behind another.
+        r = load('mixed', server.address, *SAFE, '-r', '250', '-c', '50', '-n', '2', '--slow-ms', '20')
+        assert r['victims'] == 0 and r['slow_messages'] >= 10 and r['max_us'] >= 20000, r
+        assert r['slow_messages'] + r['others_messages'] == 100, r
 
 
 @case
 def mixed_excuses_no_more_slow_ones_than_can_have_slept():
     # All sleep, and one in a hundred is excused.
     with Server(ECHO, '--sleep-ms', '10') as server:
-        r = load('mixed', server.address, '-r', '200', '-c', '50', '-d', '0.5', '-w', '0', '--slow-ms', '5',
+        r = load('mixed', server.address, *SAFE, '-r', '200', '-c', '50', '-n', '2', '--slow-ms', '5',
                  '--slow-share', '0.01')
-    assert r['others_p50_us'] >= 10000 and r['slow_excess'] > 0.9 * r['slow_messages'], r
+    assert r['others_p50_us'] >= 10000 and r['slow_messages'] == 100 and r['slow_excess'] == 99, r
 
 
 @case
@@ -172,12 +196,30 @@ def headers_and_origin_are_sent():
 
 @case
 def the_table_and_the_progress_are_for_people():
-    with Server(ECHO) as server:
-        done = bench('echo', f'ws://{server.address}/', '-c', '4', '-d', '1.3', '-w', '0',
-                     '--pid', server.pid)
-    assert done.returncode == 0 and 'server_us_per_message' in done.stdout and 'p99_us' in done.stdout, done
-    assert 'messages' in done.stderr and '/s' in done.stderr, done
-    assert 'ERRORS' not in done.stdout, done
+    shown = threading.Event()
+
+    def wait_for_progress(echoes, sent):
+        assert shown.wait(PATIENCE_S)
+        return echo(echoes)
+
+    with Faulty(wait_for_progress) as server:
+        process = subprocess.Popen([BENCH, 'echo', url_of(server.address), *FEW, '--pid', str(os.getpid())],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        line = process.stderr.readline()
+        shown.set()
+        out = process.communicate(timeout=PATIENCE_S)[0]
+    assert '2 open' in line and 'messages' in line and '/s' in line, line
+    assert process.returncode == 0 and 'server_us_per_message' in out and 'p99_us' in out, out
+    assert 'ERRORS' not in out, out
+
+
+@case
+def a_result_that_cannot_be_written_is_an_error():
+    with Server(ECHO) as server, open('/dev/full', 'w') as full:
+        for options in [], ['--json']:
+            done = subprocess.run([BENCH, 'echo', url_of(server.address), *FEW, '--quiet', *options],
+                                  stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S)
+            assert done.returncode == 2 and 'could not be written' in done.stderr, done
 
 
 def in_fragments(echoes, sent):
@@ -192,7 +234,7 @@ def in_fragments(echoes, sent):
 def fragments_and_pings_are_taken():
     with Faulty(in_fragments) as server:
         r = load('echo', server.address, *FEW, '-p', '3', '-m', '200')
-        assert r['messages'] > 20 and server.pongs > 20, (r, server.pongs)
+    assert r['messages'] == 40 and 2 <= server.pongs <= 40, (r, server.pongs)
 
 
 @case
@@ -212,7 +254,7 @@ def bytes_may_come_one_at_a_time():
 
     for size in '19', '300':
         with Slowly(in_fragments) as server:
-            assert load('echo', server.address, *FEW, '-m', size)['messages'] > 2
+            assert load('echo', server.address, *FEW, '-m', size, '-n', '5')['messages'] == 10
 
 
 @case
@@ -222,9 +264,10 @@ def bad_command_lines_end_with_2():
                        (['echo', 'http://h/'], 'ws://'), (['echo', 'wss://127.0.0.1:1/'], 'no TLS'),
                        (['deflate', 'ws://127.0.0.1:1/'], 'no compression'),
                        (['echo', 'ws://127.0.0.1:0/'], 'port'),
-                       (['echo', 'ws://no.such.host.invalid:1/'], 'no.such.host.invalid'),
+                       (['echo', 'ws://[::zz]:1/'], '[::zz]'),  # a name would be asked for, somewhere
                        (['echo', 'ws://127.0.0.1:1/', '--pid', '4194304'], 'no process 4194304'),
                        (['echo', 'ws://127.0.0.1:1/', '--nonsense'], '--nonsense'),
+                       (['echo', 'ws://127.0.0.1:1/', '-m', '64m', '-p', '64'], 'under way'),
                        (['rate', 'ws://127.0.0.1:1/'], '--rate'),
                        (['idle', 'ws://127.0.0.1:1/', '-p', '3'], '--in-flight')):
         done = bench(*line)
@@ -236,16 +279,17 @@ def bad_command_lines_end_with_2():
     assert help_text.returncode == 0 and '--in-flight' in help_text.stdout, help_text
 
 
+def limited(descriptors, *arguments, **user):
+    command = ['sh', '-c', f'ulimit -n {descriptors}; exec "$0" "$@"', BENCH, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, **user)
+
+
 @case
 def more_connections_than_descriptors_are_refused_clearly():
-    def lower():
-        resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
-        os.setuid(65534)
-    if os.geteuid() != 0:
+    user = {'user': 65534, 'group': 65534, 'extra_groups': []} if os.geteuid() == 0 else {}
+    done = limited(200, 'echo', 'ws://127.0.0.1:1/', '-c', '500', **user)
+    if done.returncode in (126, 127):  # the build is where nobody else may look
         return
-    try:
-        done = subprocess.run([BENCH, 'echo', 'ws://127.0.0.1:1/', '-c', '500'], capture_output=True,
-                              text=True, timeout=20, preexec_fn=lower)
-    except PermissionError:  # the build is where nobody else may look
-        return
+    assert done.returncode == 2 and 'ulimit -n' in done.stderr, done
+    done = limited(200, 'echo', 'ws://127.0.0.1:1/', '-c', '130', '-t', '130', **user)
     assert done.returncode == 2 and 'ulimit -n' in done.stderr, done

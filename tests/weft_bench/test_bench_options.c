@@ -58,8 +58,58 @@ static void defaults_are_what_help_says(void)
     CU_ASSERT_EQUAL(read_line("echo ws://h/"), OPTIONS_RUN);
     CU_ASSERT(o.connections == 64 && o.bytes == 64 && o.in_flight == 1 && o.threads == 1 && o.seconds == 5 &&
               o.warmup_s == 1 && o.kind == PAYLOAD_TEXT && o.handshakes == 128 && o.pid_count == 0);
+    CU_ASSERT(o.messages == OPTIONS_NO_LIMIT && o.drain_s == 3 && o.hold_s == 1);
     CU_ASSERT_EQUAL(read_line("--help"), 0);
     CU_ASSERT_EQUAL(read_line("-h"), 0);
+}
+
+/* Only what was told is then bounded by time. */
+static void a_counted_run_has_no_warmup_and_takes_as_long_as_it_takes(void)
+{
+    CU_ASSERT_EQUAL(read_line("echo ws://h/ -n 20"), OPTIONS_RUN);
+    CU_ASSERT(o.messages == 20 && o.seconds == 86400 && o.warmup_s == 0);
+    CU_ASSERT_EQUAL(read_line("echo ws://h/ --messages 20 -d 3 -w 0.5"), OPTIONS_RUN);
+    CU_ASSERT(o.messages == 20 && o.seconds == 3 && o.warmup_s == 0.5);
+}
+
+static void what_may_be_under_way_is_bounded(void)
+{
+    CU_ASSERT_EQUAL(read_line("echo ws://h/ -m 64m -p 16"), OPTIONS_RUN);
+    CU_ASSERT_EQUAL(read_line("echo ws://h/ -m 64m -p 64"), 2);
+    CU_ASSERT_PTR_NOT_NULL(strstr(complaint, "4096 MiB under way on one connection, more than 1024"));
+    CU_ASSERT_EQUAL(read_line("echo ws://h/ -m 256m -p 1048576"), 2);
+    CU_ASSERT_EQUAL(read_line("echo ws://h/ -m 0 -p 1048576"), OPTIONS_RUN);
+    CU_ASSERT_EQUAL(read_line("fanout ws://h/ -m 1m --burst 1024"), OPTIONS_RUN);
+    CU_ASSERT_EQUAL(read_line("fanout ws://h/ -m 1m --burst 1025"), 2);
+    CU_ASSERT_PTR_NOT_NULL(strstr(complaint, "--burst"));
+    CU_ASSERT_EQUAL(read_line("fanout ws://h/ -c 1000000 --publishers 4096"), 2);
+    CU_ASSERT_PTR_NOT_NULL(strstr(complaint, "--publishers"));
+}
+
+static char text[16384];
+
+/* Each option has its line in the help, and no line is too wide for a terminal. */
+static void the_help_is_complete_and_fits(void)
+{
+    static const char *const options[] = {
+        "connections", "bytes", "text",  "utf8",      "binary",     "threads",    "seconds", "warmup",
+        "messages",    "drain", "rate",  "in-flight", "slow-ms",    "slow-share", "burst",   "publishers",
+        "hold",        "touch", "step",  "raw",       "handshakes", "src",        "header",  "origin",
+        "pid",         "json",  "quiet", "label",     "help"};
+    char *argv[] = {"weft-bench", "--help", NULL};
+    FILE *out = fmemopen(text, sizeof text, "w");
+
+    CU_ASSERT_EQUAL(options_read(&o, 2, argv, out, out), 0);
+    fclose(out);
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
+        char wanted[32];
+        snprintf(wanted, sizeof wanted, " --%s ", options[i]);
+        CU_ASSERT_PTR_NOT_NULL(strstr(text, wanted));
+    }
+    for (int mode = 0; mode < MODES; mode++)
+        CU_ASSERT_PTR_NOT_NULL(strstr(text, mode_names[mode]));
+    for (char *line = text; *line; line += strcspn(line, "\n") + 1)
+        CU_ASSERT(strcspn(line, "\n") <= 100);
 }
 
 static void what_is_wrong_is_named(void)
@@ -89,6 +139,11 @@ static void what_is_wrong_is_named(void)
         {"echo ws://h/ --burst 5", "for fanout"},
         {"echo ws://h/ --touch", "for idle"},
         {"echo ws://h/ -c 1000000 -p 1000", "125 million"},
+        {"echo ws://h/ -n 0", "--messages: 0"},
+        {"echo ws://h/ -n 4294967295", "--messages: 4294967295"},
+        {"idle ws://h/ -n 1", "--messages: idle"},
+        {"echo ws://h/ --label \xff", "--label"},
+        {"echo ws://h/ --origin http://a\rb", "--origin"},
         {"rate ws://h/", "needs --rate"},
         {"mixed ws://h/", "needs --rate"},
         {"fanout ws://h/ -p 2", "see --burst"},
@@ -144,11 +199,22 @@ static void urls_are_taken_apart(void)
 
 static void urls_that_are_none_are_refused(void)
 {
-    static const char *const wrong[] = {"",           "h:80",        "http://h/",
-                                        "ws://",      "ws://:80/",   "ws://h:/",
-                                        "ws://h:0/",  "ws://h:x/",   "ws://h:65536",
-                                        "ws://[::1",  "ws://[::1]8", "ws+unix:",
-                                        "ws://h/a b", "wss://h/",    "ws://h:99999999999999999999/"};
+    static const char *const wrong[] = {"",
+                                        "h:80",
+                                        "http://h/",
+                                        "ws://",
+                                        "ws://:80/",
+                                        "ws://h:/",
+                                        "ws://h:0/",
+                                        "ws://h:x/",
+                                        "ws://h:65536",
+                                        "ws://[::1",
+                                        "ws://[::1]8",
+                                        "ws+unix:",
+                                        "ws://h/a b",
+                                        "wss://h/",
+                                        "ws://h/\xc3\xa9",
+                                        "ws://h:99999999999999999999/"};
     struct target t;
 
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
@@ -164,19 +230,26 @@ static double cpu_s(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+static void work(double seconds)
+{
+    double end_s = cpu_s() + seconds;
+
+    while (cpu_s() < end_s) {
+    }
+}
+
 static void a_process_is_seen_with_its_children_until_it_ends(void)
 {
     struct process_use alone, with_child, worked, none;
     pid_t self = getpid(), child;
-    double begin_s = cpu_s(), user_s, system_s;
+    double user_s, system_s;
 
     CU_ASSERT(process_look(&self, 1, true, &alone));
     CU_ASSERT(alone.rss_bytes > 100000 && alone.threads == 1 && alone.processes == 1);
-    while (cpu_s() < begin_s + 0.05) {
-    }
+    work(0.05);
     CU_ASSERT(process_look(&self, 1, false, &worked));
     process_cpu(&alone, &worked, &user_s, &system_s);
-    CU_ASSERT(user_s + system_s >= 0.045 && user_s + system_s < 5);
+    CU_ASSERT(user_s + system_s >= 0.049 && user_s + system_s < 5);
     child = fork();
     if (child == 0) {
         pause();
@@ -189,14 +262,50 @@ static void a_process_is_seen_with_its_children_until_it_ends(void)
     CU_ASSERT_FALSE(process_look(&child, 1, false, &none));
 }
 
+/* It worked before the first look, which is none of the time between the two. */
+static void a_child_that_ended_takes_nothing_off(void)
+{
+    struct process_use before, after;
+    pid_t self = getpid(), child;
+    int told[2];
+    char done;
+    double user_s, system_s;
+
+    CU_ASSERT_EQUAL_FATAL(pipe(told), 0);
+    child = fork();
+    if (child == 0) {
+        work(0.2);
+        if (write(told[1], "x", 1) == 1)
+            pause();
+        _exit(0);
+    }
+    CU_ASSERT_EQUAL(read(told[0], &done, 1), 1);
+    CU_ASSERT(process_look(&self, 1, false, &before));
+    CU_ASSERT_EQUAL(before.processes, 2);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    work(0.05);
+    CU_ASSERT(process_look(&self, 1, false, &after));
+    CU_ASSERT_EQUAL(after.processes, 1);
+    CU_ASSERT(process_cpu_ns(&before, &after) >= 50000000);
+    process_cpu(&before, &after, &user_s, &system_s);
+    CU_ASSERT(user_s >= 0 && system_s >= 0 && user_s + system_s >= 0.05 && user_s + system_s < 5);
+    close(told[0]);
+    close(told[1]);
+}
+
 static const struct unit_case cases[] = {
     CASE(all_options_are_read),
     CASE(defaults_are_what_help_says),
+    CASE(a_counted_run_has_no_warmup_and_takes_as_long_as_it_takes),
+    CASE(what_may_be_under_way_is_bounded),
+    CASE(the_help_is_complete_and_fits),
     CASE(what_is_wrong_is_named),
     CASE(a_header_cannot_end_the_request),
     CASE(urls_are_taken_apart),
     CASE(urls_that_are_none_are_refused),
     CASE(a_process_is_seen_with_its_children_until_it_ends),
+    CASE(a_child_that_ended_takes_nothing_off),
 };
 
 int main(int argc, char **argv)
