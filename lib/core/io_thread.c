@@ -122,8 +122,8 @@ void io_thread_bury(struct io_thread *io, struct weft_conn *c)
     io->dead = &c->timer;
 }
 
-/* C2: io touches none of them afterwards. A worker that runs it already may find the event before the inbox is notified, and
- * drop the library's reference: hence one more. */
+/* C2: io touches none of them afterwards. A worker that runs it already may find the event before the inbox
+ * is notified, and drop the library's reference: hence one more. */
 static void bury_the_dead(struct io_thread *io) ON_IO
 {
     while (io->dead) {

@@ -1,8 +1,9 @@
 /* An I/O thread: a loop, and the lists by which other threads and its own connections reach it.
  *
- * In inline mode it is one thread for good. In pool mode it is a role: the thread that drives the loop may lend it
- * while it runs handlers, and may find that another one drives meanwhile (pool.h, W2). "The I/O thread" is then
- * whichever thread has the role; `lease` says who may take it, and hands over all (io) fields.
+ * In inline mode it is one thread for good. In pool mode it is a role: the thread that drives the loop may
+ * lend it while it runs handlers, and may find that another one drives meanwhile (pool.h, W2). "The I/O
+ * thread" is then whichever thread has the role; `lease` says who may take it, and hands over all (io)
+ * fields.
  *
  *   dirty     connections to look at: something was pushed to their outbox, they may be read again, or they
  *             have more to read but have had their share of this turn (conn.is_again). Any thread links
@@ -37,7 +38,8 @@ struct weft_conn;
 #define IO_WRITE_BYTES (64u * 1024u)
 /* So many are published without waiting for the end of the turn. */
 #define IO_READY_MAX 64
-/* With so many bytes unread by handlers the turn ends: they are handled and answered while they are in the cache. */
+/* With so many bytes unread by handlers the turn ends: they are handled and answered while they are in the
+ * cache. */
 #define IO_UNRUN_BYTES_MAX (48u * 1024u)
 
 enum io_command {

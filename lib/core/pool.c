@@ -1,7 +1,7 @@
 /* The threads of a server; see pool.h for W1 to W5.
  *
- * Slots are fixed places for threads, as many as W4 asks for. A slot's state is under start_lock; threads that ended by themselves are joined when
- * their slot is used again, or at the stop. */
+ * Slots are fixed places for threads, as many as W4 asks for. A slot's state is under start_lock; threads
+ * that ended by themselves are joined when their slot is used again, or at the stop. */
 #include "core/pool.h"
 
 #include <errno.h>
@@ -211,8 +211,8 @@ static struct io_thread *take_vacant(struct pool *p)
 
 /* --- a thread --- */
 
-/* Look for work without sleeping. What pays is done longer the next time, what does not, shorter. True: there is
- * some. */
+/* Look for work without sleeping. What pays is done longer the next time, what does not, shorter. True:
+ * there is some. */
 static bool spin(struct worker *w)
 {
     struct pool *p = w->pool;

@@ -1,26 +1,27 @@
 /* The threads of a server: some drive the I/O loops, the others are workers, which take connections from the
  * ready queues and run their mailboxes. Any of them may come to do either.
  *
- * W1  Each I/O loop has a lane: the ready queue of its connections, each of which stands in it at most once. A put
- *     fails when the queue is full; then its I/O thread keeps the connection, or its worker runs it again. A worker
- *     looks into the lane of its home loop first, then into the others'.
- * W2  Helping. While handlers are short, the thread that drives a loop runs them itself, because a hand-over to
- *     another core costs more than they do. It lends its role meanwhile (lease.h, watch.h); when it is stuck in a
- *     handler, the loop gets another driver within two ticks, and this one goes on as a worker. A loop whose
- *     driver got stuck, or whose handlers are long, hands over for a while (pool_wants_help).
- * W3  Waking. Who hands over wakes one parked worker, unless a woken one has not looked yet (`waking`). A worker
- *     that has been at work for a while with a backlog behind it wakes the next. An I/O thread that goes to
- *     sleep over a backlog comes back after a millisecond, and when nothing was taken meanwhile wakes or
- *     starts one more. `waking` is set before a worker is woken and cleared by it before it looks at the lanes. Who
- *     fails to wake one clears it and looks at the lanes again, for somebody may have relied on it. All seq_cst
- *     (store-load race PARK_LOOK).
- *     A worker that spins counts as one that looks: `spinning` falls before it announces that it parks, and its
- *     last look comes behind that (store-load race SPIN_LOOK).
- * W4  Always a driver. Threads are counted in `in_handlers` while they take connections from lanes, or when their loop
- *     was taken from them; a worker begins only below workers_max, and a driver helps only below it. So at most
- *     workers_max + loops threads are in handlers (one for each loop may be counted late), and there are places
- *     for as many threads more as there are loops. A vacant loop is told of at every tick until a thread has
- *     taken it.
+ * W1  Each I/O loop has a lane: the ready queue of its connections, each of which stands in it at most
+ *     once. A put fails when the queue is full; then its I/O thread keeps the connection, or its worker
+ *     runs it again. A worker looks into the lane of its home loop first, then into the others'.
+ * W2  Helping. While handlers are short, the thread that drives a loop runs them itself, because a
+ *     hand-over to another core costs more than they do. It lends its role meanwhile (lease.h, watch.h);
+ *     when it is stuck in a handler, the loop gets another driver within two ticks, and this one goes on as
+ *     a worker. A loop whose driver got stuck, or whose handlers are long, hands over for a while
+ *     (pool_wants_help).
+ * W3  Waking. Who hands over wakes one parked worker, unless a woken one has not looked yet (`waking`). A
+ *     worker that has been at work for a while with a backlog behind it wakes the next. An I/O thread that
+ *     goes to sleep over a backlog comes back after a millisecond, and when nothing was taken meanwhile
+ *     wakes or starts one more. `waking` is set before a worker is woken and cleared by it before it looks
+ *     at the lanes. Who fails to wake one clears it and looks at the lanes again, for somebody may have
+ *     relied on it. All seq_cst (store-load race PARK_LOOK).
+ *     A worker that spins counts as one that looks: `spinning` falls before it announces that it parks, and
+ *     its last look comes behind that (store-load race SPIN_LOOK).
+ * W4  Always a driver. Threads are counted in `in_handlers` while they take connections from lanes, or when
+ *     their loop was taken from them; a worker begins only below workers_max, and a driver helps only below
+ *     it. So at most workers_max + loops threads are in handlers (one for each loop may be counted late),
+ *     and there are places for as many threads more as there are loops. A vacant loop is told of at every
+ *     tick until a thread has taken it.
  * W5  There are as many threads as loops, and `workers` beside them; further ones are started when handlers
  *     block, and leave when they were idle for a while. */
 #ifndef WEFT_CORE_POOL_H

@@ -20,7 +20,8 @@ static bool look(struct watch *w, unsigned i)
     uint64_t now = lease_look(&io->lease), before = w->seen[i];
 
     w->seen[i] = now;
-    /* Relaxed: only this thread sets it; when it was cleared a moment ago, one thread is woken for nothing. */
+    /* Relaxed: only this thread sets it; when it was cleared a moment ago, one thread is woken for nothing.
+     * */
     if (atomic_load_explicit(&io->is_vacant, memory_order_relaxed)) {
         w->vacant(io, false, w->arg);
         return true;

@@ -1,11 +1,12 @@
 /* The watcher: a thread that sees to it that every I/O loop is driven.
  *
- * A thread that drives a loop may run handlers itself, and lends the role meanwhile (sync/lease.h). The watcher looks
- * at the loans every WATCH_TICK_US; one that it meets twice belongs to a thread that is stuck in a handler,
- * so it takes the role and has it given to another thread. A loop is so without a driver for two ticks at most.
+ * A thread that drives a loop may run handlers itself, and lends the role meanwhile (sync/lease.h). The
+ * watcher looks at the loans every WATCH_TICK_US; one that it meets twice belongs to a thread that is stuck
+ * in a handler, so it takes the role and has it given to another thread. A loop is so without a driver for
+ * two ticks at most.
  *
- * It sleeps without end when no loop is vacant and no loans were made for a few ticks; the next one who lends wakes
- * it.
+ * It sleeps without end when no loop is vacant and no loans were made for a few ticks; the next one who
+ * lends wakes it.
  *
  *   operation | by      | on    | order
  *   sleep     | watcher | awake | store, seq_cst, then it looks at all loans      LEASE_LOOK

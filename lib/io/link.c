@@ -16,8 +16,8 @@ static ptrdiff_t result_of_errno(void)
                                                                                           : WEFT_E_CLOSED;
 }
 
-/* The C library's recv and send are cancellation points, which costs two atomic operations for each call; no thread
- * that comes here is ever cancelled. Sanitizers only see those of the C library. */
+/* The C library's recv and send are cancellation points, which costs two atomic operations for each call;
+ * no thread that comes here is ever cancelled. Sanitizers only see those of the C library. */
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 #define SEES_SANITIZER 1
 #elif defined(__has_feature)

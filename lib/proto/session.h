@@ -130,8 +130,8 @@ struct session_guess {
 /* False: nothing to guess, or no memory. The guess is used up by session_guess_came_true or
  * session_guess_drop. bytes_max: at most so much payload in one read. */
 bool session_guess(struct session *s, uint32_t bytes_max, struct session_guess *g);
-/* n bytes were received, first into header, then into msg's payload. True: they are a frame as guessed, and kind and
- * ev tell what session_feed would. False: nothing was done; feed them, and drop the guess. */
+/* n bytes were received, first into header, then into msg's payload. True: they are a frame as guessed, and
+ * kind and ev tell what session_feed would. False: nothing was done; feed them, and drop the guess. */
 bool session_guess_came_true(struct session *s, struct session_guess *g, size_t n,
                              enum session_event_kind *kind, struct session_event *ev);
 void session_guess_drop(struct session_guess *g);

@@ -4,11 +4,14 @@
  * block, and wants it back behind them. A watcher looks now and then; who finds the same loan twice takes
  * the role for a thread that will drive, and the former holder learns that when it asks for it back.
  *
- * I1  The word is the number of the loan, with bit 0 set while the role is lent. Each loan has another number.
- * I2  Who holds the role: the one whose take succeeded last, or else the first holder; while it is lent, nobody.
+ * I1  The word is the number of the loan, with bit 0 set while the role is lent. Each loan has another
+ *     number.
+ * I2  Who holds the role: the one whose take succeeded last, or else the first holder; while it is lent,
+ *     nobody.
  * I3  Of lease_back and lease_take with the same loan exactly one succeeds.
- * I4  No forgotten loan. Holder: lends; then looks whether the watcher sleeps. Watcher: says that it sleeps; then
- *     looks for loans. All four are seq_cst, so one of them sees the other (the store-load race LEASE_LOOK).
+ * I4  No forgotten loan. Holder: lends; then looks whether the watcher sleeps. Watcher: says that it
+ *     sleeps; then looks for loans. All four are seq_cst, so one of them sees the other (the store-load
+ *     race LEASE_LOOK).
  *
  *   operation | by      | on   | order                          label
  *   lend      | holder  | word | store, seq_cst                 LEASE_LOOK, and it releases what the holder did (LEASE_LEND)
