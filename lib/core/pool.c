@@ -30,12 +30,12 @@
 /* A lane has room for so many connections. */
 #define LANE_MAX 8192u
 
-/* So long a driver runs handlers before it looks at its sockets again. Less than WATCH_TICK_US. */
-#define HELP_NS_MAX 250000
+/* So long a driver runs handlers before it looks at its sockets again. Less than WATCH_AGAIN_US. */
+#define HELP_NS_MAX 100000
 /* Runs are long when so many ns each were needed, over at least so many in all, and that several times in a
  * row, for a thread that was kept off its core sees the same once: then another core is worth waking. */
 #define LONG_RUN_NS 20000
-#define LONG_ALL_NS 100000
+#define LONG_ALL_NS 80000
 #define LONG_ROW    3
 /* How long a loop hands over behind long runs or a stuck driver: first, and at most. */
 #define HAND_OVER_NS     10000000ull

@@ -26,8 +26,10 @@ static bool look(struct watch *w, unsigned i)
         w->vacant(io, false, w->arg);
         return true;
     }
-    if (now != before || !lease_is_lent(now))
+    if (now != before || !lease_is_lent(now)) {
+        w->has_met |= lease_is_lent(now);
         return now != before;
+    }
     if (lease_take(&io->lease, now)) {
         atomic_fetch_add_explicit(&w->takeovers, 1, memory_order_relaxed);
         w->vacant(io, true, w->arg);
@@ -39,6 +41,7 @@ static bool look_at_all(struct watch *w)
 {
     bool is_busy = false;
 
+    w->has_met = false;
     for (unsigned i = 0; i < w->engine->io_thread_count; i++)
         is_busy |= look(w, i);
     return is_busy;
@@ -65,7 +68,8 @@ static void sleep_until_lent(struct watch *w)
 
 static void *watch_main(void *arg)
 {
-    struct timespec tick = {.tv_nsec = WATCH_TICK_US * 1000};
+    static const struct timespec tick = {.tv_nsec = WATCH_TICK_US * 1000};
+    static const struct timespec again = {.tv_nsec = WATCH_AGAIN_US * 1000};
     struct watch *w = arg;
     unsigned idle = 0;
 
@@ -75,7 +79,7 @@ static void *watch_main(void *arg)
         if (idle > IDLE_TICKS)
             sleep_until_lent(w);
         else
-            clock_nanosleep(CLOCK_MONOTONIC, 0, &tick, NULL);
+            clock_nanosleep(CLOCK_MONOTONIC, 0, w->has_met ? &again : &tick, NULL);
     }
     return NULL;
 }

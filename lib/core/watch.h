@@ -1,9 +1,9 @@
 /* The watcher: a thread that sees to it that every I/O loop is driven.
  *
  * A thread that drives a loop may run handlers itself, and lends the role meanwhile (sync/lease.h). The
- * watcher looks at the loans every WATCH_TICK_US; one that it meets twice belongs to a thread that is stuck
- * in a handler, so it takes the role and has it given to another thread. A loop is so without a driver for
- * two ticks at most.
+ * watcher looks at the loans every WATCH_TICK_US, and where it met one, again behind WATCH_AGAIN_US; one that
+ * it meets twice belongs to a thread that is stuck in a handler, so it takes the role and has it given to
+ * another thread. Looks are rare because each costs a timer and two context switches.
  *
  * It sleeps without end when no loop is vacant and no loans were made for a few ticks; the next one who
  * lends wakes it.
@@ -25,7 +25,9 @@
 
 struct io_thread;
 
-#define WATCH_TICK_US 450
+/* Between two looks, and behind one that met a loan. Together less than a millisecond. */
+#define WATCH_TICK_US  800
+#define WATCH_AGAIN_US 150
 
 struct watch {
     struct engine *engine;                               /* (c) borrowed */
@@ -33,6 +35,7 @@ struct watch {
     void *arg;                                           /* (c) */
     pthread_t thread;                                    /* (setup) */
     bool is_running;                                     /* (setup) */
+    bool has_met;                                        /* (watcher) the last look met a loan */
     uint64_t *seen;                                      /* (watcher) the last look, by I/O thread */
     _Alignas(THR_CACHE_LINE) _Atomic uint32_t awake;     /* (a) a futex */
     atomic_bool stopping;                                /* (a) */
