@@ -1,11 +1,11 @@
 /* Masking is compared with the loop that RFC 6455 section 5.3 describes, by each kernel this processor can
  * run. */
+#include "fence.h"
 #include "unit.h"
 #include "proto/mask.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 enum { LENGTH_MAX = 300, LONG_BYTES = 70000 };
@@ -38,27 +38,6 @@ static void mask_naively(uint8_t *dst, const uint8_t *src, size_t n, size_t offs
 {
     for (size_t i = 0; i < n; i++)
         dst[i] = src[i] ^ key[(offset + i) % 4];
-}
-
-/* One or more writable pages between two that may not be touched. */
-struct fenced {
-    uint8_t *start, *end, *map;
-    size_t map_bytes;
-};
-
-static struct fenced fence(size_t pages)
-{
-    size_t page = (size_t)sysconf(_SC_PAGESIZE), bytes = (pages + 2) * page;
-    uint8_t *map = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    if (map == MAP_FAILED || mprotect(map + page, pages * page, PROT_READ | PROT_WRITE) != 0)
-        abort();
-    return (struct fenced){map + page, map + page + pages * page, map, bytes};
-}
-
-static void unfence(struct fenced f)
-{
-    munmap(f.map, f.map_bytes);
 }
 
 static void fill(uint8_t *p, size_t n)

@@ -1,10 +1,10 @@
 /* The UTF-8 check is compared with a judge that knows no table: it puts the bits together and asks whether
  * any code point that RFC 3629 allows can begin like that. Each kernel this processor can run is tried. */
+#include "fence.h"
 #include "unit.h"
 #include "proto/utf8.h"
 
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 enum { LENGTH_MAX = 300, LONG_BYTES = 5000 };
@@ -490,27 +490,6 @@ static bool drawn_text_agrees(const uint8_t *p, size_t n)
         good = good && drawn_pieces_agree(way, p, n) && octets_agree(way, p, n);
     }
     return good;
-}
-
-/* One or more writable pages between two that may not be touched. */
-struct fenced {
-    uint8_t *start, *end, *map;
-    size_t map_bytes;
-};
-
-static struct fenced fence(size_t pages)
-{
-    size_t page = (size_t)sysconf(_SC_PAGESIZE), bytes = (pages + 2) * page;
-    uint8_t *map = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    if (map == MAP_FAILED || mprotect(map + page, pages * page, PROT_READ | PROT_WRITE) != 0)
-        abort();
-    return (struct fenced){map + page, map + page + pages * page, map, bytes};
-}
-
-static void unfence(struct fenced f)
-{
-    munmap(f.map, f.map_bytes);
 }
 
 static void random_text_of_each_length_is_judged_right_and_nothing_beyond_it_is_read(void)

@@ -4,7 +4,6 @@
  * that ended by themselves are joined when their slot is used again, or at the stop. */
 #include "core/pool.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 
