@@ -155,7 +155,7 @@ static void arrives(struct weft_conn *c, const void *p, size_t bytes) ON_IO
 {
     transport.p = p;
     transport.bytes = bytes;
-    c->io->loop.hooks.ready(c, LOOP_READ);
+    c->home->io->loop.hooks.ready(c, LOOP_READ);
 }
 
 static void open_up_to(struct io_thread *io, unsigned count) ON_IO
@@ -163,7 +163,7 @@ static void open_up_to(struct io_thread *io, unsigned count) ON_IO
     struct sock_peer peer = {0};
 
     for (unsigned i = opened_count; i < count; i++) {
-        struct weft_conn *c = conn_new(io, -1, &peer);
+        struct weft_conn *c = conn_new(&io->engine->own.homes[0], -1, &peer);
         if (!c)
             abort();
         conn_register(c);

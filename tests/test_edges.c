@@ -42,7 +42,7 @@ static struct engine *new_engine(void)
 static struct weft_conn *new_conn(struct engine *e, int fd)
 {
     struct sock_peer peer = {0};
-    struct weft_conn *c = conn_new(e->io_threads[0], fd, &peer);
+    struct weft_conn *c = conn_new(&e->own.homes[0], fd, &peer);
 
     if (!c)
         abort();
@@ -833,7 +833,7 @@ static void *worker_in_race(void *arg)
 /* As if two messages had been put since, and the dirty list had been looked at. */
 static void begin_again(struct weft_conn *c)
 {
-    struct node *n = stack_take_all(&c->io->dirty);
+    struct node *n = stack_take_all(&c->home->io->dirty);
 
     if (n) {
         atomic_store(&c->on_dirty, false);

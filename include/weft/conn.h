@@ -19,6 +19,9 @@ extern "C" {
 
 typedef struct weft_conn weft_conn;
 
+/* As a timeout: wait without end. */
+#define WEFT_FOREVER UINT32_MAX
+
 /* One more reference; returns c. And one given back; NULL is allowed. Thread: any. Since: 0.1 */
 WEFT_API weft_conn *weft_conn_ref(weft_conn *c);
 WEFT_API void weft_conn_unref(weft_conn *c);
@@ -30,6 +33,7 @@ WEFT_API void weft_conn_unref(weft_conn *c);
  * Returns  WEFT_OK        accepted; delivery is not implied
  *          WEFT_E_CLOSED  the closing handshake has begun; no later call can succeed
  *          WEFT_E_AGAIN   only on an I/O thread, which never waits: the outbox is at its hard bound
+ *          WEFT_E_CANCELED  the calling task was canceled while it waited for room (weft/task.h)
  *          WEFT_E_NOMEM
  * Thread   any; messages of one thread keep their order, and a send that happened before another leaves before it.
  *          Blocks while the outbox is above its high-water mark, until it is below the low one or the
@@ -51,6 +55,21 @@ WEFT_API int weft_conn_try_send(weft_conn *c, weft_msg *m);
  * Since    0.1 */
 WEFT_API int weft_conn_send_text(weft_conn *c, const char *text);
 
+/* Receive the next message, in straight-line programs: in a handler, or on a client connection without callbacks.
+ *
+ * out         set to the message, one reference, on WEFT_OK
+ * timeout_ms  0: do not wait; WEFT_FOREVER
+ * Returns     WEFT_OK
+ *             WEFT_E_CLOSED    closed, and everything that arrived before was received; see weft_conn_close_info
+ *             WEFT_E_TIMEOUT, WEFT_E_CANCELED   nothing was taken: the message will be the next call's
+ *             WEFT_E_TOO_BIG   with receive_parts only: larger than message_bytes_max; the connection closes with 1009
+ *             WEFT_E_STATE     another thread is receiving and handler_concurrency is 1, the connection has
+ *                              callbacks instead, or this is an I/O thread
+ * Thread      any that may block; up to handler_concurrency at once
+ * Source      RFC 6455 section 6.2
+ * Since       0.1 */
+WEFT_API int weft_conn_recv(weft_conn *c, weft_msg **out, uint32_t timeout_ms);
+
 /* Send a Ping. The library sends its own at every ping interval; this one is the program's.
  *
  * data     borrowed, at most 125 bytes
@@ -60,6 +79,16 @@ WEFT_API int weft_conn_send_text(weft_conn *c, const char *text);
  * Source   RFC 6455 section 5.5.2
  * Since    0.1 */
 WEFT_API int weft_conn_ping(weft_conn *c, const void *data, size_t bytes);
+
+/* Send a Ping and wait for its Pong.
+ *
+ * latency_us  set on WEFT_OK, microseconds; may be NULL
+ * Returns     WEFT_OK, WEFT_E_TIMEOUT, WEFT_E_CLOSED, WEFT_E_CANCELED, WEFT_E_AGAIN, WEFT_E_NOMEM,
+ *             WEFT_E_STATE (on an I/O thread)
+ * Thread      any that may block; any number at once
+ * Source      RFC 6455 sections 5.5.2, 5.5.3
+ * Since       0.1 */
+WEFT_API int weft_conn_ping_wait(weft_conn *c, uint32_t timeout_ms, uint32_t *latency_us);
 
 /* Begin the closing handshake. What was sent before leaves before the Close frame; later sends answer
  * WEFT_E_CLOSED.
@@ -87,7 +116,15 @@ typedef struct weft_close_info {
     const char *reason;     /* of the peer's Close frame, UTF-8, "" for none; lives as long as the connection */
 } weft_close_info;
 
-/* Thread: any, from on_close on. Returns WEFT_OK or WEFT_E_STATE (not closed yet). Since: 0.1 */
+/* Wait until the connection has ended and weft_conn_close_info can tell how.
+ *
+ * Returns  WEFT_OK, WEFT_E_TIMEOUT, WEFT_E_CANCELED, WEFT_E_STATE (on an I/O thread)
+ * Thread   any that may block
+ * Since    0.1 */
+WEFT_API int weft_conn_wait_closed(weft_conn *c, uint32_t timeout_ms);
+
+/* Thread: any, from on_close on, or once weft_conn_wait_closed or weft_conn_recv said so. Returns WEFT_OK or
+ * WEFT_E_STATE (not closed yet). Since: 0.1 */
 WEFT_API int weft_conn_close_info(const weft_conn *c, weft_close_info *out);
 
 /* A number of its own for each connection of the process, also found on each of its log lines. Since: 0.1 */

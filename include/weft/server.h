@@ -47,6 +47,18 @@ typedef struct weft_server_opts {
     void (*on_drain)(weft_conn *c, void *app); /* the outbox fell from above its high-water mark to the low one */
     void (*on_close)(weft_conn *c, const weft_close_info *info, void *app);
 
+    /* Straight-line programs, instead of on_message and on_drain: handler runs on a thread of its own for each
+     * connection, from on_open until it returns, receives with weft_conn_recv, and may block. The connection closes
+     * when it returns: with 1000 on WEFT_OK and WEFT_E_CLOSED, with 1011 on any other result, which is logged. */
+    int (*handler)(weft_conn *c, void *app);
+    uint32_t handlers_max;        /* running at once; default 1024. Handshakes above it wait their turn within the
+                                     open timeout, and are answered with 503 then */
+    uint32_t handler_stack_bytes; /* of the threads of handlers and tasks; default 256 KiB, at least 32 KiB */
+    uint32_t handler_concurrency; /* messages of one connection that are handled at once; default 1. Above that
+                                     on_message runs on several threads, weft_conn_recv may be called by several,
+                                     and the order is given up */
+    bool receive_parts;           /* with a handler: see weft_conn_recv_part */
+
     const char *const *origins; /* allowed values of Origin; NULL allows all; requests without one are allowed */
     size_t origin_count;
 

@@ -63,7 +63,7 @@ void weft_conn_abort(weft_conn *c)
         return;
     /* Relaxed: the link to the dirty list carries it over. */
     atomic_store_explicit(&c->wants_abort, true, memory_order_relaxed);
-    io_thread_link_dirty(c->io, c);
+    io_thread_link_dirty(c->home->io, c);
 }
 
 int weft_conn_close_info(const weft_conn *c, weft_close_info *out)
@@ -93,7 +93,9 @@ uint64_t weft_conn_dropped(const weft_conn *c)
 
 const char *weft_conn_subprotocol(const weft_conn *c)
 {
-    return c->subprotocol ? c->subprotocol : "";
+    const struct conn_more *more = conn_more(c);
+
+    return more && more->subprotocol ? more->subprotocol : "";
 }
 
 const char *weft_conn_peer(const weft_conn *c, char *out, size_t room)

@@ -20,14 +20,15 @@
 /* How long the Close that answers a peer's fault waits for the handlers of what came before. */
 #define FAIL_WAIT_MS 250
 
-struct weft_conn *conn_new(struct io_thread *io, int fd, const struct sock_peer *peer)
+struct weft_conn *conn_new(const struct home *home, int fd, const struct sock_peer *peer)
 {
+    struct io_thread *io = home->io;
     struct weft_conn *c = mem_calloc(1, sizeof *c);
 
     if (!c)
         return NULL;
-    c->io = io;
-    engine_ref(io->engine);
+    c->home = home;
+    endpoint_ref(home->endpoint);
     c->link.fd = fd;
     c->peer = *peer;
     c->id = engine_next_conn_id();
@@ -67,9 +68,34 @@ static void free_sent(struct node *n)
     outbox_free_link(msg_link_of(n));
 }
 
+static void free_more(struct conn_more *more)
+{
+    if (!more)
+        return;
+    mem_free(more->subprotocol);
+    mem_free(more);
+}
+
+struct conn_more *conn_make_more(struct weft_conn *c)
+{
+    struct conn_more *more = conn_more(c), *made;
+
+    if (more)
+        return more;
+    made = mem_calloc(1, sizeof *made);
+    if (!made)
+        return NULL;
+    /* Acquire on failure as well: another thread's was first. */
+    if (atomic_compare_exchange_strong_explicit(&c->more, &more, made, ORDER(CONN_MORE, memory_order_acq_rel),
+                                                memory_order_acquire))
+        return made;
+    mem_free(made);
+    return more;
+}
+
 void conn_unref(struct weft_conn *c)
 {
-    struct engine *e = c->io->engine;
+    struct endpoint *ep = c->home->endpoint;
 
     if (atomic_fetch_sub_explicit(&c->refs, 1, ORDER(CONN_LAST, memory_order_acq_rel)) != 1)
         return;
@@ -77,17 +103,17 @@ void conn_unref(struct weft_conn *c)
     free_chain(inbox_take_all(&c->inbox), free_received);
     free_chain(stack_take_all(&c->outbox), free_sent);
     mem_free(c->end.reason);
-    mem_free(c->subprotocol);
+    free_more(atomic_load_explicit(&c->more, memory_order_relaxed));
     mem_free(c);
-    engine_unref(e);
+    endpoint_unref(ep);
 }
 
 void conn_register(struct weft_conn *c)
 {
-    struct io_thread *io = c->io;
+    struct io_thread *io = c->home->io;
 
     c->state = CONN_HANDSHAKE;
-    timer_arm(&io->loop.wheel, &c->timer, io->loop.now_ms + c->io->engine->settings.opts.open_timeout_ms);
+    timer_arm(&io->loop.wheel, &c->timer, io->loop.now_ms + c->home->settings->opts.open_timeout_ms);
     if (io->is_closing || loop_add(&io->loop, c->link.fd, c) != WEFT_OK)
         conn_die(c, WEFT_E_NOMEM, false);
 }
@@ -98,32 +124,32 @@ void conn_notify(struct weft_conn *c, uint32_t events)
     if (events)
         atomic_fetch_or_explicit(&c->events, (uint8_t)events, ORDER(CONN_EVENT, memory_order_release));
     if (inbox_notify(&c->inbox))
-        io_thread_schedule(c->io, c);
+        io_thread_schedule(c->home->io, c);
 }
 
 void conn_accepted(struct weft_conn *c)
 {
-    struct engine *e = c->io->engine;
+    struct engine *e = c->home->io->engine;
 
     c->was_open = true;
     atomic_fetch_sub_explicit(&e->handshaking, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&e->open, 1, memory_order_relaxed);
-    STAT_ADD(c->io->stats.opened, 1);
+    STAT_ADD(c->home->io->stats.opened, 1);
     conn_notify(c, CONN_EVENT_OPEN);
 }
 
 /* Frames may have come with the request: conn_look, which found the answer in the outbox, goes on to read. */
 void conn_open(struct weft_conn *c)
 {
-    struct io_thread *io = c->io;
+    struct io_thread *io = c->home->io;
 
     if (c->state != CONN_DECIDING)
         return;
     c->state = CONN_OPEN;
-    session_init(&c->session, &io->engine->settings.session, io->loop.now_ms);
+    session_init(&c->session, &c->home->settings->session, io->loop.now_ms);
     conn_arm(c);
-    if (io->engine->hooks.opened)
-        io->engine->hooks.opened(c, io->engine->hooks.arg);
+    if (c->home->endpoint->hooks.opened)
+        c->home->endpoint->hooks.opened(c, c->home->endpoint->hooks.arg);
     conn_accepted(c);
     io_thread_resume_accepting(io);
     if (io->is_closing)
@@ -163,13 +189,13 @@ void conn_read(struct weft_conn *c)
         transmit_flush(c);
     /* What stopped the reading (Pongs, in inline mode the outbox) may have left with that. */
     if (c->state == CONN_OPEN && c->is_held && !receive_is_paused(c))
-        io_thread_read_again(c->io, c);
+        io_thread_read_again(c->home->io, c);
 }
 
 /* The slow-reader policy asked for it: what is queued does not leave any more. */
 static void close_slow(struct weft_conn *c) ON_IO
 {
-    STAT_ADD(c->io->stats.closed_slow, 1);
+    STAT_ADD(c->home->io->stats.closed_slow, 1);
     LOG(WEFT_LOG_INFO, c->id, "it reads too slowly");
     transmit_collect(c);
     transmit_drop(c);
@@ -194,8 +220,8 @@ void conn_look(struct weft_conn *c)
     }
     transmit_collect(c);
     transmit_flush(c);
-    if (c->is_again && !c->io->reads_again) {
-        io_thread_link_dirty(c->io, c); /* not yet */
+    if (c->is_again && !c->home->io->reads_again) {
+        io_thread_link_dirty(c->home->io, c); /* not yet */
         return;
     }
     /* Reading may also have been stopped for something that is over now. */
@@ -209,14 +235,14 @@ void conn_look(struct weft_conn *c)
 
 void conn_arm(struct weft_conn *c)
 {
-    struct io_thread *io = c->io;
+    struct io_thread *io = c->home->io;
     uint64_t due_ms = session_deadline_ms(&c->session);
 
     if (c->session.failed)
         return; /* the end of FAIL_WAIT_MS is due */
     if (c->is_blocked) {
         uint32_t since = (uint32_t)io->loop.now_ms - c->stall_ms;
-        uint32_t timeout = io->engine->settings.opts.write_timeout_ms;
+        uint32_t timeout = c->home->settings->opts.write_timeout_ms;
         uint64_t stalled_ms = io->loop.now_ms + (since < timeout ? timeout - since : 0);
         if (stalled_ms < due_ms)
             due_ms = stalled_ms;
@@ -312,8 +338,8 @@ void conn_linger(struct weft_conn *c)
         return;
     if (c->state != CONN_LINGER) {
         c->state = CONN_LINGER;
-        timer_arm(&c->io->loop.wheel, &c->timer,
-                  c->io->loop.now_ms + c->io->engine->settings.opts.close_timeout_ms);
+        timer_arm(&c->home->io->loop.wheel, &c->timer,
+                  c->home->io->loop.now_ms + c->home->settings->opts.close_timeout_ms);
         if (c->writing) {
             transmit_flush(c);
             return;
@@ -327,7 +353,7 @@ void conn_linger(struct weft_conn *c)
     }
     c->finished = true;
     link_finish(&c->link);
-    io_thread_read_again(c->io, c); /* the peer's end may be there already */
+    io_thread_read_again(c->home->io, c); /* the peer's end may be there already */
 }
 
 void conn_fail_behind_messages(struct weft_conn *c, uint16_t code, int error)
@@ -339,7 +365,7 @@ void conn_fail_behind_messages(struct weft_conn *c, uint16_t code, int error)
     }
     c->end.error = (int16_t)error;
     c->fail_code = code;
-    timer_arm(&c->io->loop.wheel, &c->timer, c->io->loop.now_ms + FAIL_WAIT_MS);
+    timer_arm(&c->home->io->loop.wheel, &c->timer, c->home->io->loop.now_ms + FAIL_WAIT_MS);
     conn_notify(c, CONN_EVENT_FAILED);
 }
 
@@ -373,13 +399,13 @@ void conn_tell_end(const struct weft_conn *c, weft_close_info *out)
 
 static void leave_thread(struct weft_conn *c) ON_IO
 {
-    struct io_thread *io = c->io;
+    struct io_thread *io = c->home->io;
 
     timer_disarm(&io->loop.wheel, &c->timer);
     loop_remove(&io->loop,
                 c->link.fd); /* closing it is not enough when a child process holds the socket too */
     link_close(&c->link, c->writing != NULL);
-    atomic_fetch_sub_explicit(c->was_open ? &c->io->engine->open : &c->io->engine->handshaking, 1,
+    atomic_fetch_sub_explicit(c->was_open ? &c->home->io->engine->open : &c->home->io->engine->handshaking, 1,
                               memory_order_relaxed);
     atomic_fetch_sub_explicit(&io->conn_count, 1, memory_order_relaxed);
     io_thread_resume_accepting(io);
@@ -401,9 +427,9 @@ void conn_die(struct weft_conn *c, int error, bool by_peer)
     c->stash = NULL;
     session_fini(&c->session); /* of one that was never begun: nothing */
     if (!c->was_open)
-        STAT_ADD(c->io->stats.refused, 1);
+        STAT_ADD(c->home->io->stats.refused, 1);
     if (before == CONN_HANDSHAKE)
         request_abandon(c);
     transmit_release_waiters(c);
-    io_thread_bury(c->io, c);
+    io_thread_bury(c->home->io, c);
 }

@@ -41,7 +41,9 @@
 #include <stdint.h>
 
 #include "base/msg.h"
+#include "base/order.h"
 #include "base/thr.h"
+#include "core/endpoint.h"
 #include "core/engine.h"
 #include "io/link.h"
 #include "io/sock.h"
@@ -98,11 +100,16 @@ struct stash {
     uint8_t data[];
 };
 
+/* What few connections have. Made by the first thread that needs it, freed with the connection. */
+struct conn_more {
+    char *subprotocol; /* (c) from OPEN on */
+};
+
 /* Grouped by who touches what for a message. An idle connection is as large as this: lines of the cache are
  * counted, but not aligned to, for that would cost up to 60 bytes of each. */
 struct weft_conn {
     /* Reading: io alone. */
-    struct io_thread *io; /* (c) its engine is held by one reference */
+    const struct home *home; /* (c) its I/O thread and settings; the endpoint is held by one reference */
     struct link link;     /* (io) */
     uint8_t state;        /* (io) enum conn_state */
     uint8_t pongs;        /* (io) waiting in writing */
@@ -157,7 +164,7 @@ struct weft_conn {
     _Atomic uint32_t drain_turn; /* (a) futex of blocked senders */
     _Atomic uint32_t dropped;    /* (a) */
     struct conn_end end;         /* (io) until CLOSED, constant then */
-    char *subprotocol;           /* (c) from OPEN on */
+    struct conn_more *_Atomic more; /* (a) what few connections have; NULL: none of it. CONN_MORE */
     uint64_t id;                 /* (c) */
     struct sock_peer peer;       /* (c) */
     uint16_t fail_code;          /* C8 */
@@ -175,10 +182,18 @@ static inline void conn_note_ready(struct weft_conn *c, uint64_t now_ns)
     c->inbox.note = (uint32_t)(now_ns / 1000);
 }
 
+static inline struct conn_more *conn_more(const struct weft_conn *c)
+{
+    return atomic_load_explicit(&c->more, ORDER(CONN_MORE, memory_order_acquire));
+}
+
 /* --- life: conn.c --- */
 
-/* A connection for an accepted socket, for that I/O thread; fd is given on success. NULL: no memory. */
-struct weft_conn *conn_new(struct io_thread *io, int fd, const struct sock_peer *peer);
+/* What few connections have, made if there is none. Any thread. NULL: no memory. */
+struct conn_more *conn_make_more(struct weft_conn *c);
+
+/* A connection for an accepted socket, for that home; fd is given on success. NULL: no memory. */
+struct weft_conn *conn_new(const struct home *home, int fd, const struct sock_peer *peer);
 void conn_ref(struct weft_conn *c);
 void conn_unref(struct weft_conn *c);
 void conn_register(struct weft_conn *c) ON_IO; /* NEW to HANDSHAKE, on its own thread */

@@ -71,6 +71,7 @@ static void free_engine(struct engine *e)
         e->listeners = next;
     }
     pool_free(e->pool);
+    endpoint_fini(&e->own);
     for (unsigned i = 0; i < e->io_thread_count; i++)
         io_thread_free(e->io_threads[i]);
     mem_free(e->io_threads);
@@ -88,19 +89,31 @@ int engine_new(struct engine **out, const weft_server_opts *opts, const struct e
         return WEFT_E_NOMEM;
     atomic_init(&e->refs, 1);
     pthread_mutex_init(&e->stop_lock, NULL);
-    e->hooks = *hooks;
     cpu_mask_here(&e->processors);
     rc = settings_init(&e->settings, opts);
     if (rc == WEFT_OK) {
         e->connections_max = choose_connections_max(&e->settings.opts);
         rc = make_threads(e);
     }
+    if (rc == WEFT_OK)
+        rc = endpoint_init(&e->own, e, &e->settings, hooks);
     if (rc != WEFT_OK) {
         free_engine(e);
         return rc;
     }
     *out = e;
     return WEFT_OK;
+}
+
+struct io_thread *engine_least_loaded(struct engine *e)
+{
+    struct io_thread *best = e->io_threads[0];
+
+    for (unsigned i = 1; i < e->io_thread_count; i++)
+        if (atomic_load_explicit(&e->io_threads[i]->conn_count, memory_order_relaxed) <
+            atomic_load_explicit(&best->conn_count, memory_order_relaxed))
+            best = e->io_threads[i];
+    return best;
 }
 
 /* Relaxed: who takes a reference has one. */

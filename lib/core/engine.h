@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "base/cpu.h"
+#include "core/endpoint.h"
 #include "core/settings.h"
 
 struct io_thread;
@@ -25,17 +26,9 @@ struct pool;
 struct listener;
 struct weft_conn;
 
-/* Told to the layer above, which keeps the groups. opened: io, before the 101 leaves, so that who has seen
- * the 101 is in the group; closed: worker, before on_close. */
-struct engine_hooks {
-    void (*opened)(struct weft_conn *c, void *arg);
-    void (*closed)(struct weft_conn *c, void *arg);
-    void *arg;
-};
-
 struct engine {
     struct settings settings;      /* (c) */
-    struct engine_hooks hooks;     /* (c) */
+    struct endpoint own;           /* (c) of what the listeners accept */
     struct io_thread **io_threads; /* (c) */
     unsigned io_thread_count;      /* (c) */
     struct pool *pool;             /* (c) NULL in inline mode */
@@ -65,6 +58,9 @@ void engine_stats(struct engine *e, weft_stats *out);
 
 /* A connection's last callback has returned. Any thread. */
 void engine_one_less(struct engine *e);
+
+/* Where the next connection goes: the I/O thread with the fewest of them. Any thread. */
+struct io_thread *engine_least_loaded(struct engine *e);
 
 uint64_t engine_next_conn_id(void);
 

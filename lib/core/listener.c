@@ -111,21 +111,10 @@ void listener_retry(struct engine *e)
         pause_all(e);
 }
 
-static struct io_thread *least_loaded(struct engine *e)
-{
-    struct io_thread *best = e->io_threads[0];
-
-    for (unsigned i = 1; i < e->io_thread_count; i++)
-        if (atomic_load_explicit(&e->io_threads[i]->conn_count, memory_order_relaxed) <
-            atomic_load_explicit(&best->conn_count, memory_order_relaxed))
-            best = e->io_threads[i];
-    return best;
-}
-
 static void place(struct engine *e, int fd, const struct sock_peer *peer) ON_IO
 {
-    struct io_thread *io = least_loaded(e);
-    struct weft_conn *c = conn_new(io, fd, peer);
+    struct io_thread *io = engine_least_loaded(e);
+    struct weft_conn *c = conn_new(&e->own.homes[io->index], fd, peer);
 
     if (!c) {
         close(fd);

@@ -74,7 +74,7 @@ static void resume_reading(struct run *r, bool is_empty)
     if (!atomic_load_explicit(&c->read_paused, ORDER(PAUSE_LOOK, memory_order_seq_cst)) || !is_empty)
         return;
     if (atomic_exchange_explicit(&c->read_paused, false, memory_order_seq_cst))
-        io_thread_link_dirty(c->io, c);
+        io_thread_link_dirty(c->home->io, c);
 }
 
 /* Messages left that this run knows of. */
@@ -192,11 +192,11 @@ static enum run_result handle_messages(struct run *r) ON_WORKER
 static void finish(struct run *r)
 {
     struct weft_conn *c = r->c;
-    struct engine *e = c->io->engine;
+    struct engine *e = c->home->io->engine;
 
     if (c->was_open) {
-        if (e->hooks.closed)
-            e->hooks.closed(c, e->hooks.arg);
+        if (c->home->endpoint->hooks.closed)
+            c->home->endpoint->hooks.closed(c, c->home->endpoint->hooks.arg);
         if (r->opts->on_close) {
             weft_close_info info;
             conn_tell_end(c, &info);
@@ -214,7 +214,7 @@ static void finish(struct run *r)
 bool mailbox_run(struct weft_conn *c, struct run_stats *stats, uint64_t *now_ns)
 {
     struct run r = {.c = c,
-                    .opts = &c->io->engine->settings.opts,
+                    .opts = &c->home->settings->opts,
                     .stats = stats,
                     .start_ns = *now_ns,
                     .now_ns = *now_ns};

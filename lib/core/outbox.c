@@ -123,12 +123,12 @@ weft_msg *outbox_new_raw(const void *bytes, size_t n)
 int outbox_push(struct weft_conn *c, struct msg_link *link, bool is_last)
 {
     uint64_t cost = (uint64_t)link->wire_bytes + MSG_COST;
-    uint64_t high = c->io->engine->settings.opts.outbox_high_bytes;
+    uint64_t high = c->home->settings->opts.outbox_high_bytes;
     /* Relaxed: a count, checked again under DRAIN_LOOK by whoever waits on it. */
     uint64_t before = atomic_fetch_add_explicit(&c->outbox_bytes, cost, memory_order_relaxed);
     enum stack_result result;
 
-    if (before <= high && before + cost > high && c->io->engine->settings.opts.on_drain &&
+    if (before <= high && before + cost > high && c->home->settings->opts.on_drain &&
         link->kind <= OUT_BROADCAST)
         atomic_fetch_or_explicit(&c->drain, CONN_DRAIN_CALLBACK, memory_order_seq_cst);
     result = is_last ? stack_push_last(&c->outbox, &link->node) : stack_push(&c->outbox, &link->node);
@@ -137,14 +137,14 @@ int outbox_push(struct weft_conn *c, struct msg_link *link, bool is_last)
         return WEFT_E_CLOSED;
     }
     if (result == STACK_FIRST || is_last)
-        io_thread_link_dirty(c->io, c);
+        io_thread_link_dirty(c->home->io, c);
     return WEFT_OK;
 }
 
 /* Sleep until the outbox is at its low mark or closed. C6 says why no wake-up is lost. */
 static void wait_for_room(struct weft_conn *c)
 {
-    uint64_t low = c->io->engine->settings.opts.outbox_low_bytes;
+    uint64_t low = c->home->settings->opts.outbox_low_bytes;
 
     for (;;) {
         uint32_t turn = atomic_load_explicit(&c->drain_turn, ORDER(DRAIN_TURN, memory_order_acquire));
@@ -159,7 +159,7 @@ static void wait_for_room(struct weft_conn *c)
 /* Ask for on_drain, then look once more (C6): so it comes behind every WEFT_E_AGAIN. */
 static bool is_still_full(struct weft_conn *c)
 {
-    const weft_server_opts *opts = &c->io->engine->settings.opts;
+    const weft_server_opts *opts = &c->home->settings->opts;
 
     if (opts->on_drain)
         atomic_fetch_or_explicit(&c->drain, CONN_DRAIN_CALLBACK, memory_order_seq_cst);
@@ -169,7 +169,7 @@ static bool is_still_full(struct weft_conn *c)
 /* The I/O role never waits: for it the mark is the hard bound. */
 static int make_room(struct weft_conn *c, enum outbox_wait wait)
 {
-    const weft_server_opts *opts = &c->io->engine->settings.opts;
+    const weft_server_opts *opts = &c->home->settings->opts;
 
     while (queued_bytes(c) > opts->outbox_high_bytes) {
         if (stack_is_closed(&c->outbox))
@@ -208,12 +208,12 @@ int outbox_send(struct weft_conn *c, weft_msg *m, enum outbox_wait wait)
 static void note_dropped(struct weft_conn *c)
 {
     atomic_fetch_add_explicit(&c->dropped, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&c->io->engine->dropped_newest, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&c->home->io->engine->dropped_newest, 1, memory_order_relaxed);
 }
 
 int outbox_broadcast(struct weft_conn *c, struct msg_link *link)
 {
-    const weft_server_opts *opts = &c->io->engine->settings.opts;
+    const weft_server_opts *opts = &c->home->settings->opts;
     uint64_t queued = queued_bytes(c);
     bool is_over = queued && queued + link->wire_bytes + MSG_COST > opts->outbox_bytes_max;
     int rc;
@@ -222,7 +222,7 @@ int outbox_broadcast(struct weft_conn *c, struct msg_link *link)
         /* The first one to find it so tells the I/O thread, which closes it. */
         if (!atomic_exchange_explicit(&c->over_bound, true, memory_order_relaxed)) {
             stack_close(&c->outbox); /* nothing leaves behind what it missed */
-            io_thread_link_dirty(c->io, c);
+            io_thread_link_dirty(c->home->io, c);
         }
     }
     /* Dropping the oldest is the I/O thread's work; twice the bound is where it was too slow for that. */

@@ -47,8 +47,8 @@ static void add_message(struct weft_conn *c, struct batch *b, weft_msg *m) ON_IO
     b->last = n;
     c->in_put++;
     c->in_put_bytes += m->bytes;
-    io_thread_note_unrun(c->io, m->bytes);
-    STAT_ADD(c->io->stats.messages_in, 1);
+    io_thread_note_unrun(c->home->io, m->bytes);
+    STAT_ADD(c->home->io->stats.messages_in, 1);
 }
 
 static void look_at_handled(struct weft_conn *c)
@@ -66,7 +66,7 @@ static bool inbox_holds(const struct weft_conn *c, uint32_t messages, uint32_t b
 /* Looking costs a line shared with the worker: only when the last look would not do. */
 static bool inbox_is_high(struct weft_conn *c)
 {
-    const weft_server_opts *opts = &c->io->engine->settings.opts;
+    const weft_server_opts *opts = &c->home->settings->opts;
 
     if (!inbox_holds(c, opts->inbox_high, opts->inbox_bytes_high))
         return false;
@@ -77,7 +77,7 @@ static bool inbox_is_high(struct weft_conn *c)
 /* C7. True: reading stops, and the worker will say when it may go on. */
 static bool pause_for_inbox(struct weft_conn *c)
 {
-    const weft_server_opts *opts = &c->io->engine->settings.opts;
+    const weft_server_opts *opts = &c->home->settings->opts;
 
     if (!inbox_is_high(c))
         return false;
@@ -88,7 +88,7 @@ static bool pause_for_inbox(struct weft_conn *c)
         atomic_store_explicit(&c->read_paused, false, memory_order_relaxed);
         return false;
     }
-    STAT_ADD(c->io->stats.read_pauses, 1);
+    STAT_ADD(c->home->io->stats.read_pauses, 1);
     return true;
 }
 
@@ -99,8 +99,8 @@ static bool must_wait(struct weft_conn *c)
     /* Relaxed: our own store, or the worker's, whose link to the dirty list brings us here again. */
     if (atomic_load_explicit(&c->read_paused, memory_order_relaxed))
         return true;
-    if (!c->io->engine->pool && atomic_load_explicit(&c->outbox_bytes, memory_order_relaxed) >
-                                    c->io->engine->settings.opts.outbox_high_bytes)
+    if (!c->home->io->engine->pool && atomic_load_explicit(&c->outbox_bytes, memory_order_relaxed) >
+                                    c->home->settings->opts.outbox_high_bytes)
         return true;
     return c->state == CONN_OPEN && !c->session.failed && pause_for_inbox(c);
 }
@@ -111,9 +111,9 @@ bool receive_is_paused(struct weft_conn *c)
 
     if (c->state == CONN_OPEN && !c->session.failed && wait != c->is_held) {
         if (wait)
-            session_hold(&c->session, c->io->loop.now_ms);
+            session_hold(&c->session, c->home->io->loop.now_ms);
         else
-            session_resume(&c->session, c->io->loop.now_ms);
+            session_resume(&c->session, c->home->io->loop.now_ms);
         conn_arm(c);
         c->is_held = wait;
     }
@@ -152,7 +152,7 @@ static void peer_closes(struct weft_conn *c, const struct session_event *ev) ON_
             return;
         }
     }
-    session_close_sent(&c->session, c->io->loop.now_ms);
+    session_close_sent(&c->session, c->home->io->loop.now_ms);
     conn_arm(c);
     transmit_release_waiters(c);
     transmit_flush(c);
@@ -262,9 +262,9 @@ static size_t read_into(struct weft_conn *c, struct iovec *iov, int count) ON_IO
     for (int i = 0; i < count; i++)
         room += iov[i].iov_len;
     n = link_read(&c->link, iov, count);
-    STAT_ADD(c->io->stats.reads, 1);
+    STAT_ADD(c->home->io->stats.reads, 1);
     if (n > 0) {
-        STAT_ADD(c->io->stats.bytes_in, n);
+        STAT_ADD(c->home->io->stats.bytes_in, n);
         /* Edge-triggered: a short read found the socket empty, and what comes later is a new edge. The end
          * is not. */
         if ((size_t)n < room && !c->has_end)
@@ -284,7 +284,7 @@ static size_t read_into(struct weft_conn *c, struct iovec *iov, int count) ON_IO
  * until they are unmasked. */
 static void read_direct(struct weft_conn *c, uint8_t *where, size_t bytes) ON_IO
 {
-    uint8_t *buffer = c->io->read_buffer;
+    uint8_t *buffer = c->home->io->read_buffer;
     struct iovec iov[2] = {{where, bytes < IO_READ_BYTES ? bytes : IO_READ_BYTES}, {buffer, TAIL_BYTES}};
     size_t n = read_into(c, iov, bytes < IO_READ_BYTES ? 2 : 1);
 
@@ -298,7 +298,7 @@ static void read_direct(struct weft_conn *c, uint8_t *where, size_t bytes) ON_IO
 /* The read behind a guess that was wrong, as if there had been none. */
 static void parse_wrong_guess(struct weft_conn *c, struct session_guess *g, size_t n) ON_IO
 {
-    uint8_t *buffer = c->io->read_buffer;
+    uint8_t *buffer = c->home->io->read_buffer;
     size_t head = n < g->header_bytes ? n : g->header_bytes;
     size_t payload = n - head < g->bytes ? n - head : g->bytes;
 
@@ -313,7 +313,7 @@ static void parse_wrong_guess(struct weft_conn *c, struct session_guess *g, size
 /* Behind a large message, one more like it is read into memory of its own. */
 static void read_guessed(struct weft_conn *c, struct session_guess *g) ON_IO
 {
-    uint8_t *tail = c->io->read_buffer + g->header_bytes + g->bytes;
+    uint8_t *tail = c->home->io->read_buffer + g->header_bytes + g->bytes;
     struct iovec iov[3] = {{g->header, g->header_bytes}, {g->msg->payload, g->bytes}, {tail, TAIL_BYTES}};
     size_t n = read_into(c, iov, 3), guessed = (size_t)g->header_bytes + g->bytes;
     enum session_event_kind kind;
@@ -332,13 +332,13 @@ static void read_guessed(struct weft_conn *c, struct session_guess *g) ON_IO
 
 static void read_plain(struct weft_conn *c) ON_IO
 {
-    struct iovec iov = {c->io->read_buffer, IO_READ_BYTES};
+    struct iovec iov = {c->home->io->read_buffer, IO_READ_BYTES};
     size_t n = read_into(c, &iov, 1);
 
     if (n && c->state == CONN_HANDSHAKE)
-        request_feed(c, c->io->read_buffer, n);
+        request_feed(c, c->home->io->read_buffer, n);
     else if (n && c->state == CONN_OPEN)
-        parse(c, c->io->read_buffer, n);
+        parse(c, c->home->io->read_buffer, n);
 }
 
 /* False: nothing more for now. */
@@ -371,7 +371,7 @@ void receive_ready(struct weft_conn *c)
         if (!c->is_readable)
             return;
         if (reads >= READS_MAX) {
-            io_thread_read_again(c->io, c);
+            io_thread_read_again(c->home->io, c);
             return;
         }
         if (!read_once(c))
@@ -383,7 +383,7 @@ void receive_ready(struct weft_conn *c)
 
 void receive_drop(struct weft_conn *c)
 {
-    struct iovec iov = {c->io->read_buffer, IO_READ_BYTES};
+    struct iovec iov = {c->home->io->read_buffer, IO_READ_BYTES};
 
     for (int reads = 0; reads < READS_MAX; reads++) {
         ptrdiff_t n = link_read(&c->link, &iov, 1);
@@ -400,5 +400,5 @@ void receive_drop(struct weft_conn *c)
             return;
         }
     }
-    io_thread_read_again(c->io, c);
+    io_thread_read_again(c->home->io, c);
 }

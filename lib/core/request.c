@@ -13,7 +13,7 @@
 
 static struct weft_request *new_request(struct weft_conn *c)
 {
-    const weft_server_opts *opts = &c->io->engine->settings.opts;
+    const weft_server_opts *opts = &c->home->settings->opts;
     struct http_limits limits = {.head_bytes_max = opts->head_bytes_max, .headers_max = opts->headers_max};
     struct weft_request *r = mem_calloc(1, sizeof *r);
 
@@ -97,41 +97,56 @@ int request_answer(struct weft_request *r, const struct weft_header *headers, si
     return link ? decide(r, link) : WEFT_E_NOMEM;
 }
 
+/* The chosen subprotocol, as the connection keeps it. */
+static int keep_subprotocol(struct weft_conn *c, const char *subprotocol)
+{
+    struct conn_more *more = conn_make_more(c);
+
+    if (more)
+        more->subprotocol = mem_strdup(subprotocol); /* the push hands it over */
+    return more && more->subprotocol ? WEFT_OK : WEFT_E_NOMEM;
+}
+
+/* Compose the 101. */
+static int link_of_accept(struct weft_request *r, const weft_accept *a, struct msg_link **link)
+{
+    struct http_accept accept = {
+        .subprotocol = a->subprotocol, .headers = a->headers, .header_count = a->header_count};
+    uint8_t *out;
+    size_t out_bytes;
+    int rc = http_compose_accept(r->head, &accept, &out, &out_bytes);
+
+    if (rc != WEFT_OK)
+        return rc;
+    *link = link_of_answer(out, out_bytes, OUT_ACCEPT);
+    return *link ? WEFT_OK : WEFT_E_NOMEM;
+}
+
 int request_accept(struct weft_request *r, const weft_accept *how)
 {
     static const weft_accept plain;
     const weft_accept *a = how ? how : &plain;
-    struct http_accept accept = {
-        .subprotocol = a->subprotocol, .headers = a->headers, .header_count = a->header_count};
-    char *subprotocol = NULL;
     struct msg_link *link;
-    uint8_t *out;
-    size_t out_bytes;
     int rc;
 
     if (r->kind != HTTP_UPGRADE || atomic_load_explicit(&r->decided, memory_order_relaxed))
         return WEFT_E_STATE;
     if (a->subprotocol && !http_offers_subprotocol(r->head, a->subprotocol))
         return WEFT_E_INVAL;
-    rc = http_compose_accept(r->head, &accept, &out, &out_bytes);
+    rc = link_of_accept(r, a, &link);
     if (rc != WEFT_OK)
         return rc;
-    link = link_of_answer(out, out_bytes, OUT_ACCEPT);
-    if (link && a->subprotocol)
-        subprotocol = mem_strdup(a->subprotocol);
-    if (!link || (a->subprotocol && !subprotocol)) {
-        if (link)
-            outbox_free_link(link);
-        return WEFT_E_NOMEM;
-    }
     if (atomic_exchange_explicit(&r->decided, true, memory_order_relaxed)) {
         outbox_free_link(link);
-        mem_free(subprotocol);
         return WEFT_E_STATE;
     }
-    r->conn->subprotocol = subprotocol; /* the push hands it over */
+    if (a->subprotocol)
+        rc = keep_subprotocol(r->conn, a->subprotocol);
     atomic_store_explicit(&r->conn->data, a->data, memory_order_relaxed);
-    rc = outbox_push(r->conn, link, false);
+    if (rc == WEFT_OK)
+        rc = outbox_push(r->conn, link, false);
+    else
+        atomic_store_explicit(&r->decided, false, memory_order_relaxed); /* it may be tried again */
     if (rc != WEFT_OK)
         outbox_free_link(link);
     return rc;
@@ -206,7 +221,7 @@ static void decide_by_default(struct weft_conn *c) ON_IO
 static void hand_over(struct weft_conn *c) ON_IO
 {
     c->state = CONN_DECIDING;
-    if (c->io->engine->settings.opts.on_request)
+    if (c->home->settings->opts.on_request)
         conn_notify(c, CONN_EVENT_REQUEST);
     else
         decide_by_default(c);
@@ -214,7 +229,7 @@ static void hand_over(struct weft_conn *c) ON_IO
 
 static void head_is_done(struct weft_conn *c, const uint8_t *rest, size_t n) ON_IO
 {
-    const weft_server_opts *opts = &c->io->engine->settings.opts;
+    const weft_server_opts *opts = &c->home->settings->opts;
     struct weft_request *r = c->request;
 
     r->kind = http_check_upgrade(r->head);
@@ -255,7 +270,7 @@ void request_feed(struct weft_conn *c, const uint8_t *p, size_t n)
 
 void request_run(struct weft_conn *c, bool is_gone)
 {
-    const weft_server_opts *opts = &c->io->engine->settings.opts;
+    const weft_server_opts *opts = &c->home->settings->opts;
     struct weft_request *r = c->request;
 
     c->request = NULL;

@@ -116,7 +116,7 @@ static void take_off(struct weft_conn *c, uint64_t bytes) ON_IO
     if (!bytes)
         return;
     left = atomic_fetch_sub_explicit(&c->outbox_bytes, bytes, memory_order_seq_cst) - bytes; /* DRAIN_LOOK */
-    if (left <= c->io->engine->settings.opts.outbox_low_bytes &&
+    if (left <= c->home->settings->opts.outbox_low_bytes &&
         atomic_load_explicit(&c->drain, ORDER(DRAIN_LOOK, memory_order_seq_cst)))
         tell_waiters(c);
 }
@@ -157,7 +157,7 @@ void transmit_drop(struct weft_conn *c)
     while (c->writing != keep) {
         struct msg_link *link = take_out(c, keep);
         if (is_message(link))
-            STAT_ADD(c->io->stats.dropped_closed, 1);
+            STAT_ADD(c->home->io->stats.dropped_closed, 1);
         if (link->kind == OUT_CLOSE)
             c->close_queued = false;
         cost += release(c, link);
@@ -176,7 +176,7 @@ void transmit_fini(struct weft_conn *c)
 /* Drop the oldest broadcasts until the rest is within the bound; the half-written head stays. */
 static void drop_oldest(struct weft_conn *c) ON_IO
 {
-    uint64_t bound = c->io->engine->settings.opts.outbox_bytes_max;
+    uint64_t bound = c->home->settings->opts.outbox_bytes_max;
     uint64_t queued = atomic_load_explicit(&c->outbox_bytes, memory_order_relaxed), cost = 0;
     struct node *before = c->writing_offset ? head_of(c) : NULL, *n;
 
@@ -186,7 +186,7 @@ static void drop_oldest(struct weft_conn *c) ON_IO
             continue;
         }
         cost += release(c, take_out(c, before));
-        STAT_ADD(c->io->stats.dropped_oldest, 1);
+        STAT_ADD(c->home->io->stats.dropped_oldest, 1);
         atomic_fetch_add_explicit(&c->dropped, 1, memory_order_relaxed);
     }
     take_off(c, cost);
@@ -208,7 +208,7 @@ static void collect_one(struct weft_conn *c, struct msg_link *link) ON_IO
     if (link->kind == OUT_CLOSE) {
         c->close_queued = true;
         note_close_code(c, link->msg->payload + 2, link->msg->bytes - 2);
-        session_close_sent(&c->session, c->io->loop.now_ms);
+        session_close_sent(&c->session, c->home->io->loop.now_ms);
         conn_arm(c);
         transmit_release_waiters(c);
     } else if (link->kind == OUT_ACCEPT) {
@@ -227,9 +227,9 @@ void transmit_collect(struct weft_conn *c)
         collect_one(c, msg_link_of(n));
         n = next;
     }
-    if (c->io->engine->settings.opts.slow_policy == WEFT_SLOW_DROP_OLDEST &&
+    if (c->home->settings->opts.slow_policy == WEFT_SLOW_DROP_OLDEST &&
         atomic_load_explicit(&c->outbox_bytes, memory_order_relaxed) >
-            c->io->engine->settings.opts.outbox_bytes_max)
+            c->home->settings->opts.outbox_bytes_max)
         drop_oldest(c);
 }
 
@@ -292,7 +292,7 @@ static void gather(struct weft_conn *c, struct gather *g)
         struct msg_link *link = msg_link_of(n);
         if (g->count == IOVEC_MAX || g->copied + COPY_BYTES_MAX > IO_WRITE_BYTES)
             break;
-        gather_bytes(c->io, g, msg_frame(link->msg) + skip, link->wire_bytes - skip);
+        gather_bytes(c->home->io, g, msg_frame(link->msg) + skip, link->wire_bytes - skip);
         skip = 0;
     }
 }
@@ -313,7 +313,7 @@ static void written(struct weft_conn *c, size_t n) ON_IO
         messages += is_message(head);
         cost += release(c, pop_head(c));
     }
-    STAT_ADD(c->io->stats.messages_out, messages);
+    STAT_ADD(c->home->io->stats.messages_out, messages);
     take_off(c, cost);
 }
 
@@ -322,7 +322,7 @@ static void note_blocked(struct weft_conn *c, bool took_some) ON_IO
 {
     if (!took_some && c->stall_bytes)
         return;
-    c->stall_ms = (uint32_t)c->io->loop.now_ms;
+    c->stall_ms = (uint32_t)c->home->io->loop.now_ms;
     c->stall_bytes = link_held_bytes(&c->link) + 1;
     if (c->state == CONN_OPEN)
         conn_arm(c);
@@ -333,7 +333,7 @@ bool transmit_is_stalled(struct weft_conn *c)
     uint32_t held;
 
     if (!c->is_blocked ||
-        (uint32_t)c->io->loop.now_ms - c->stall_ms < c->io->engine->settings.opts.write_timeout_ms)
+        (uint32_t)c->home->io->loop.now_ms - c->stall_ms < c->home->settings->opts.write_timeout_ms)
         return false;
     /* A large socket buffer tells late that it has room; what it holds tells whether the peer takes
      * anything. */
@@ -341,7 +341,7 @@ bool transmit_is_stalled(struct weft_conn *c)
     if (held >= c->stall_bytes)
         return true;
     c->stall_bytes = held;
-    c->stall_ms = (uint32_t)c->io->loop.now_ms;
+    c->stall_ms = (uint32_t)c->home->io->loop.now_ms;
     return false;
 }
 
@@ -354,14 +354,14 @@ void transmit_flush(struct weft_conn *c)
 
         gather(c, &g);
         n = link_write(&c->link, g.iov, g.count);
-        STAT_ADD(c->io->stats.writes, 1);
+        STAT_ADD(c->home->io->stats.writes, 1);
         if (n == WEFT_E_AGAIN) {
             c->is_blocked = true;
         } else if (n < 0) {
             conn_die(c, WEFT_E_CLOSED, true);
             return;
         } else {
-            STAT_ADD(c->io->stats.bytes_out, n);
+            STAT_ADD(c->home->io->stats.bytes_out, n);
             written(c, (size_t)n);
             c->is_blocked = (size_t)n < g.bytes;
         }
