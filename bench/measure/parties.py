@@ -17,7 +17,7 @@ PEERS = ROOT / 'bench/peers'
 PEERS_BUILD = BUILD / 'peers'
 
 PACKAGES = ('gcc libc6-dev meson ninja-build pkgconf git '
-            'libhttp-parser-dev libjansson-dev zlib1g-dev').split()
+            'libhttp-parser-dev libidn2-dev libjansson-dev zlib1g-dev').split()
 MICRO = ('micro_queue', 'micro_proto', 'micro_deflate')
 LOAD = BUILD / 'bench/weft_bench/weft-bench'
 DEBIAN_PYTHON = '/usr/bin/python3'  # where Debian's python3-websockets is, whichever python runs this
