@@ -1,5 +1,5 @@
-/* Dialing on the loopback: servers that answer, that refuse, and that never do. One whose queue of connections
- * is full drops what comes, which from outside is the black hole of a dead route. */
+/* Dialing on the loopback: servers that answer, that refuse, and that never do. One whose queue of
+ * connections is full drops what comes, which from outside is the black hole of a dead route. */
 #include "unit.h"
 #include "io/dial.h"
 
@@ -219,7 +219,8 @@ static void one_that_never_answers_holds_nobody_up_for_longer_than_the_delay(voi
     end(&v4);
 }
 
-/* The first is under way without an answer, the second refuses: no delay is left to wait for before the third. */
+/* The first is under way without an answer, the second refuses: no delay is left to wait for before the
+ * third. */
 static void a_refusal_beside_one_under_way_starts_the_next_at_once(void)
 {
     struct server hole = swallow_on(AF_INET), no4 = refuse_on(AF_INET), v4 = answer_on(AF_INET);

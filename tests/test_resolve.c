@@ -1,4 +1,5 @@
-/* Looking names up, without a name server: the look-up itself is put in place by the test, and can be held. */
+/* Looking names up, without a name server: the look-up itself is put in place by the test, and can be
+ * held. */
 #include "unit.h"
 #include "io/resolve.h"
 
