@@ -551,6 +551,20 @@ static void whose_name_is_unknown_is_told(void)
     resolve_set_lookup(NULL);
 }
 
+static void behind_a_long_name_there_is_room_for_what_happened(void)
+{
+    char text[260] = "ws://";
+    struct reached r;
+
+    for (size_t i = 5; i < 254; i++)
+        text[i] = i % 50 ? 'a' : '.';
+    resolve_set_lookup(unknown);
+    r = reach_url(text, NULL, NULL, 5000);
+    resolve_set_lookup(NULL);
+    CU_ASSERT_EQUAL(r.rc, WEFT_E_ADDRESS);
+    CU_ASSERT_PTR_NOT_NULL(strstr(r.failure.text, gai_strerror(EAI_NONAME)));
+}
+
 static void a_proxy_that_cannot_be_used_is_an_error(void)
 {
     static const char *const bad[] = {"https://u:secret@p", "socks4://p",      "p:99999",
@@ -815,6 +829,7 @@ static const struct unit_case cases[] = {
     CASE(socks5_looks_the_name_up_and_tries_its_addresses),
     CASE(socks5_tries_no_other_address_where_that_cannot_help),
     CASE(whose_name_is_unknown_is_told),
+    CASE(behind_a_long_name_there_is_room_for_what_happened),
     CASE(a_proxy_that_cannot_be_used_is_an_error),
     CASE(no_proxy_goes_past_the_proxy_that_is_given),
     CASE(the_variables_have_their_order),

@@ -345,6 +345,49 @@ static void what_cannot_be_sent_is_refused_at_the_beginning(void)
     }
 }
 
+/* With nothing sent but the first question, all answers mean the same however they are cut. */
+static int outcome_of(const struct tunnel_way *way, const char *answer, size_t n, size_t piece, int *error)
+{
+    struct tunnel t;
+    const uint8_t *p;
+    size_t used;
+    int rc;
+
+    CU_ASSERT_EQUAL_FATAL(tunnel_init(&t, way), WEFT_OK);
+    tunnel_sent(&t, tunnel_output(&t, &p));
+    rc = feed(&t, answer, n, piece, &used);
+    *error = t.error;
+    tunnel_fini(&t);
+    return rc;
+}
+
+static void how_an_answer_is_cut_does_not_matter(void)
+{
+    static const char *const words[] = {"HTTP/1.1 ", "200", " OK", "\r\n", "\r\n\r\n",
+                                        "X: y",      "407", "\n",  "a"};
+    const struct tunnel_way *const ways[] = {&plain, &socks, &socks_login};
+
+    srand(11);
+    for (int i = 0; i < (unit_is_slow() ? 3000 : 30000); i++) {
+        const struct tunnel_way *way = ways[i % 3];
+        char answer[64];
+        int rc, error, again, error_again;
+        size_t n = 0;
+
+        for (int k = rand() % 7; k >= 0; k--) {
+            const char *word = words[rand() % (int)(sizeof words / sizeof words[0])];
+            if (way->kind == TUNNEL_SOCKS5)
+                answer[n++] = "\0\1\2\5\5\5\xff"[rand() % 7];
+            else
+                n += (size_t)snprintf(answer + n, sizeof answer - n, "%s", k == 6 ? words[0] : word);
+        }
+        rc = outcome_of(way, answer, n, SIZE_MAX, &error);
+        again = outcome_of(way, answer, n, 1, &error_again);
+        CU_ASSERT_EQUAL(rc, again);
+        CU_ASSERT_EQUAL(error, error_again);
+    }
+}
+
 static void the_longest_request_has_room(void)
 {
     char host[256], user[1024];
@@ -402,6 +445,7 @@ static const struct unit_case cases[] = {
     CASE(socks_that_takes_no_authentication_of_ours_is_refused),
     CASE(each_socks_reply_has_its_text),
     CASE(what_cannot_be_sent_is_refused_at_the_beginning),
+    CASE(how_an_answer_is_cut_does_not_matter),
     CASE(the_longest_request_has_room),
     CASE(without_memory_connect_fails_at_the_beginning_or_in_the_answer),
 };

@@ -266,39 +266,51 @@ static void lengths_have_a_limit(void)
 }
 
 /* Every text that is accepted can be asked for: the request is written for it, and holds no further line. */
+static bool can_be_asked_for(const struct url *u)
+{
+    const struct http_request r = {
+        .host = u->host, .port = u->port, .secure = u->is_secure, .target = u->target};
+    uint8_t *request;
+    size_t bytes;
+
+    if (http_compose_request(&r, &request, &bytes) != WEFT_OK)
+        return false;
+    mem_free(request);
+    return true;
+}
+
 static void what_is_accepted_can_stand_in_a_request(void)
 {
     static const char letters[] = "aA0.:/?@[]%2f-_~#\\ \t\"<|\xc3\xbc&=+";
-    char text[40];
-    size_t accepted = 0;
+    const char *reason = NULL;
+    unsigned parsed = 0, resolved = 0;
+    struct url base, u;
+    char text[24];
 
+    CU_ASSERT_EQUAL_FATAL(url_parse(&base, "wss://u:p@a/b/c", URL_FOR_CLIENT, &reason), WEFT_OK);
     srand(7);
     for (int i = 0; i < (unit_is_slow() ? 20000 : 200000); i++) {
-        size_t n = (size_t)(rand() % 12);
-        const char *reason = NULL;
-        struct url u;
-        uint8_t *request;
-        size_t bytes;
+        size_t n = 6 + (size_t)(rand() % 12);
 
         memcpy(text, "ws://h", 6);
-        for (size_t k = 0; k < n; k++)
-            text[6 + k] = letters[rand() % (int)(sizeof letters - 1)];
-        text[6 + n] = '\0';
-        if (parse(&u, text, URL_FOR_CLIENT, &reason) != WEFT_OK) {
-            CU_ASSERT_PTR_NOT_NULL(reason);
-            continue;
+        for (size_t k = 6; k < n; k++)
+            text[k] = letters[rand() % (int)(sizeof letters - 1)];
+        text[n] = '\0';
+        if (parse(&u, text, URL_FOR_CLIENT, &reason) == WEFT_OK) {
+            parsed++;
+            CU_ASSERT(can_be_asked_for(&u));
+            url_fini(&u);
         }
-        accepted++;
-        CU_ASSERT_EQUAL_FATAL(http_compose_request(&(struct http_request){.host = u.host,
-                                                                          .port = u.port,
-                                                                          .secure = u.is_secure,
-                                                                          .target = u.target},
-                                                   &request, &bytes),
-                              WEFT_OK);
-        mem_free(request);
-        url_fini(&u);
+        if (url_resolve(&base, text + 6, &u, &reason) == WEFT_OK) {
+            resolved++;
+            CU_ASSERT(can_be_asked_for(&u));
+            CU_ASSERT_PTR_NULL(strstr(u.target, "/../"));
+            url_fini(&u);
+        }
     }
-    CU_ASSERT(accepted > 500);
+    CU_ASSERT(parsed > 500);
+    CU_ASSERT(resolved > 500);
+    url_fini(&base);
 }
 
 /* --- references --- */

@@ -21,7 +21,8 @@
 
 #define PEEK_BYTES      1024
 #define BLANKS          ", \t\r\n"
-#define ENTRY_BYTES_MAX 1024 /* of a name in no_proxy */
+#define ENTRY_BYTES_MAX 1024     /* of a name in no_proxy */
+#define WHO             "%.100s" /* long names are cut, so that what happened has room behind them */
 
 /* ---- what failed ---- */
 
@@ -47,8 +48,8 @@ static int fail(struct reach_failure *f, int error, const char *format, ...)
 static int fail_dial(struct reach_failure *f, int error, const char *who, const char *reason)
 {
     if (error == WEFT_E_SYSTEM)
-        return fail(f, error, "%s: %m", who);
-    return fail(f, error, "%s: %s", who, error == WEFT_E_ADDRESS && reason ? reason : weft_strerror(error));
+        return fail(f, error, WHO ": %m", who);
+    return fail(f, error, WHO ": %s", who, error == WEFT_E_ADDRESS && reason ? reason : weft_strerror(error));
 }
 
 /* ---- whose proxy ---- */
@@ -234,16 +235,16 @@ static int fail_tunnel(struct passage *p, struct reach_failure *f)
     struct tunnel *t = &p->tunnel;
 
     if (t->error == WEFT_E_REFUSED && t->kind == TUNNEL_CONNECT)
-        fail(f, t->error, "%s answered %d %s", p->name, t->status, t->reason);
+        fail(f, t->error, WHO " answered %d %s", p->name, t->status, t->reason);
     else
-        fail(f, t->error, "%s: %s", p->name, t->reason);
+        fail(f, t->error, WHO ": %s", p->name, t->reason);
     f->status = t->status;
     return t->error;
 }
 
 static int fail_ended(struct passage *p, struct reach_failure *f)
 {
-    return fail(f, WEFT_E_CLOSED, "%s closed the connection in the middle of its answer", p->name);
+    return fail(f, WEFT_E_CLOSED, WHO " closed the connection in the middle of its answer", p->name);
 }
 
 /* Only what belongs to the proxy's answer is taken out of the socket; what stands behind it is the
