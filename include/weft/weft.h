@@ -31,7 +31,7 @@
  *   bounds     every queue, size, count and time has a limit with a default; weft_server_opts lists them.
  *   results    0 or a negative number whose band says what to do next (weft/error.h).
  *
- * One header for each noun: error.h msg.h conn.h request.h group.h server.h stats.h log.h, and proto.h for
+ * One header for each noun: error.h msg.h conn.h stream.h task.h request.h group.h server.h stats.h log.h, and proto.h for
  * programs with a loop of their own. */
 #ifndef WEFT_WEFT_H
 #define WEFT_WEFT_H
@@ -44,6 +44,8 @@
 #include "weft/request.h"
 #include "weft/server.h"
 #include "weft/stats.h"
+#include "weft/stream.h"
+#include "weft/task.h"
 #include "weft/version.h"
 
 #ifdef __cplusplus

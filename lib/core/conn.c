@@ -16,6 +16,10 @@
 #include "core/request.h"
 #include "core/io_thread.h"
 #include "core/pool.h"
+#include "core/slots.h"
+#include "core/straight.h"
+#include "core/stream.h"
+#include "core/waits.h"
 
 /* How long the Close that answers a peer's fault waits for the handlers of what came before. */
 #define FAIL_WAIT_MS 250
@@ -73,24 +77,34 @@ static void free_more(struct conn_more *more)
     if (!more)
         return;
     mem_free(more->subprotocol);
+    straight_free(atomic_load_explicit(&more->straight, memory_order_relaxed));
+    waits_free(atomic_load_explicit(&more->waits, memory_order_relaxed));
+    stream_free(atomic_load_explicit(&more->stream, memory_order_relaxed));
     mem_free(more);
 }
 
 struct conn_more *conn_make_more(struct weft_conn *c)
 {
-    struct conn_more *more = conn_more(c), *made;
+    return conn_make_part((void *_Atomic *)&c->more, sizeof(struct conn_more), NULL);
+}
 
-    if (more)
-        return more;
-    made = mem_calloc(1, sizeof *made);
+void *conn_make_part(void *_Atomic *place, size_t bytes, void (*init)(void *part))
+{
+    void *part = atomic_load_explicit(place, ORDER(CONN_MORE, memory_order_acquire)), *made;
+
+    if (part)
+        return part;
+    made = mem_calloc(1, bytes);
     if (!made)
         return NULL;
+    if (init)
+        init(made);
     /* Acquire on failure as well: another thread's was first. */
-    if (atomic_compare_exchange_strong_explicit(&c->more, &more, made, ORDER(CONN_MORE, memory_order_acq_rel),
+    if (atomic_compare_exchange_strong_explicit(place, &part, made, ORDER(CONN_MORE, memory_order_acq_rel),
                                                 memory_order_acquire))
         return made;
-    mem_free(made);
-    return more;
+    mem_free(made); /* a mutex that nobody has locked needs no end */
+    return part;
 }
 
 void conn_unref(struct weft_conn *c)
@@ -208,8 +222,11 @@ void conn_look(struct weft_conn *c)
         conn_register(c);
         return;
     }
-    if (c->state == CONN_DEAD)
+    if (c->state == CONN_DEAD) {
+        if (straight_take_return(c)) /* C10 */
+            conn_notify(c, CONN_EVENT_RETURNED);
         return;
+    }
     if (atomic_load_explicit(&c->wants_abort, memory_order_relaxed)) {
         conn_die(c, WEFT_OK, false);
         return;
@@ -269,6 +286,8 @@ void conn_time(struct weft_conn *c, uint64_t now_ms)
         LOG(WEFT_LOG_INFO, c->id, "the opening handshake took too long");
         if (c->state == CONN_HANDSHAKE)
             request_refuse(c, 408, "the request did not arrive in time");
+        else if (slots_give_up(c))
+            request_refuse(c, 503, "no handler is free");
         else
             conn_die(c, WEFT_E_TIMEOUT, false);
         return;
@@ -358,8 +377,9 @@ void conn_linger(struct weft_conn *c)
 
 void conn_fail_behind_messages(struct weft_conn *c, uint16_t code, int error)
 {
-    /* Acquire would do: what the handlers sent is in the outbox when they are counted. */
-    if (c->in_put == atomic_load_explicit(&c->handled, memory_order_seq_cst)) {
+    /* Acquire would do: what the handlers sent is in the outbox when they are counted. In a straight-line program
+     * they are counted before they are answered. */
+    if (!c->home->settings->has_queue && c->in_put == atomic_load_explicit(&c->handled, memory_order_seq_cst)) {
         conn_fail(c, code, c->session.fault, error);
         return;
     }
@@ -430,6 +450,8 @@ void conn_die(struct weft_conn *c, int error, bool by_peer)
         STAT_ADD(c->home->io->stats.refused, 1);
     if (before == CONN_HANDSHAKE)
         request_abandon(c);
-    transmit_release_waiters(c);
+    if (before == CONN_DECIDING)
+        slots_give_up(c);
+    transmit_tell_end(c);
     io_thread_bury(c->home->io, c);
 }

@@ -28,6 +28,8 @@
  *     then.
  * C9  From HANDSHAKE to DEAD the timer is in one of the lists of its io thread's wheel, armed or resting:
  *     there io finds all its connections. Once DEAD it is idle, and its link is in the list of the dead.
+ * C10 A handler (straight.h) may run beyond CLOSED: then RETURNED is what the worker waits for, and io sets it when
+ *     the handler's thread has linked the connection for the last time.
  *
  * The life of the reference count: the creator's reference is the library's (dropped in C2, or by io when
  * the connection never got as far as a worker); one for a link in a dirty list; one for each request, group
@@ -52,9 +54,13 @@
 #include "proto/session.h"
 #include "sync/inbox.h"
 #include "sync/stack.h"
+#include "sync/turn.h"
 #include "weft/conn.h"
 
 struct io_thread;
+struct straight;
+struct stream;
+struct waits;
 struct weft_request;
 
 enum conn_state { CONN_NEW, CONN_HANDSHAKE, CONN_DECIDING, CONN_OPEN, CONN_LINGER, CONN_DEAD };
@@ -65,14 +71,33 @@ enum conn_event {
     CONN_EVENT_OPEN = 2,
     CONN_EVENT_DRAIN = 4,
     CONN_EVENT_FAILED = 8, /* handle what arrived before the peer's fault, then close */
-    CONN_EVENT_CLOSED = 16
+    CONN_EVENT_CLOSED = 16,
+    CONN_EVENT_RETURNED = 32 /* behind CLOSED: the handler has returned */
 };
 
-/* Who waits for the outbox to fall to its low-water mark. */
-enum conn_drain { CONN_DRAIN_SENDERS = 1, CONN_DRAIN_MAILBOX = 2, CONN_DRAIN_CALLBACK = 4 };
+/* Who waits for the outbox to fall to its low-water mark; STREAM: who sends a message in parts, and does not wait
+ * for what is held back by it. END: who waits for the end of the connection. */
+enum conn_drain {
+    CONN_DRAIN_SENDERS = 1,
+    CONN_DRAIN_MAILBOX = 2,
+    CONN_DRAIN_CALLBACK = 4,
+    CONN_DRAIN_STREAM = 8,
+    CONN_DRAIN_END = 16
+};
 
-/* What stands in an outbox. RAW: bytes of an HTTP response or a control frame, whole in the payload. */
-enum out_kind { OUT_MESSAGE, OUT_BROADCAST, OUT_RAW, OUT_PONG, OUT_CLOSE, OUT_ACCEPT, OUT_REJECT };
+/* What stands in an outbox. RAW: bytes of an HTTP response or a control frame, whole in the payload. PART: a frame
+ * of a message that is sent in parts. */
+enum out_kind {
+    OUT_MESSAGE,
+    OUT_BROADCAST,
+    OUT_RAW,
+    OUT_PONG,
+    OUT_CLOSE,
+    OUT_ACCEPT,
+    OUT_REJECT,
+    OUT_PART,
+    OUT_PART_LAST
+};
 
 /* What a message costs beside its bytes: queues of empty messages are bounded too. */
 #define MSG_COST 64u
@@ -103,6 +128,10 @@ struct stash {
 /* What few connections have. Made by the first thread that needs it, freed with the connection. */
 struct conn_more {
     char *subprotocol; /* (c) from OPEN on */
+    /* Each NULL until it is needed: CONN_MORE. */
+    struct straight *_Atomic straight;
+    struct waits *_Atomic waits;
+    struct stream *_Atomic stream;
 };
 
 /* Grouped by who touches what for a message. An idle connection is as large as this: lines of the cache are
@@ -112,7 +141,8 @@ struct weft_conn {
     const struct home *home; /* (c) its I/O thread and settings; the endpoint is held by one reference */
     struct link link;     /* (io) */
     uint8_t state;        /* (io) enum conn_state */
-    uint8_t pongs;        /* (io) waiting in writing */
+    uint8_t pongs : 7;    /* (io) waiting in writing */
+    bool is_streaming : 1; /* (io) a message in parts is leaving: the others are held back */
     bool is_readable : 1; /* (io) the last read did not find the socket empty */
     bool has_end : 1;     /* (io) the end of the stream is behind what is readable */
     bool is_blocked : 1;  /* (io) the socket took no more; EPOLLOUT will tell */
@@ -161,7 +191,7 @@ struct weft_conn {
     struct timer timer;          /* (io) C9 */
     uint32_t stall_ms;           /* (io) when the socket last took something, modulo 2^32; while is_blocked */
     uint32_t stall_bytes;        /* (io) what the system held then */
-    _Atomic uint32_t drain_turn; /* (a) futex of blocked senders */
+    struct turn drain_turn;      /* (a) of blocked senders */
     _Atomic uint32_t dropped;    /* (a) */
     struct conn_end end;         /* (io) until CLOSED, constant then */
     struct conn_more *_Atomic more; /* (a) what few connections have; NULL: none of it. CONN_MORE */
@@ -191,6 +221,8 @@ static inline struct conn_more *conn_more(const struct weft_conn *c)
 
 /* What few connections have, made if there is none. Any thread. NULL: no memory. */
 struct conn_more *conn_make_more(struct weft_conn *c);
+/* A part of it, made if there is none: size bytes, all zero, then init. place: of conn_more. NULL: no memory. */
+void *conn_make_part(void *_Atomic *place, size_t bytes, void (*init)(void *part));
 
 /* A connection for an accepted socket, for that home; fd is given on success. NULL: no memory. */
 struct weft_conn *conn_new(const struct home *home, int fd, const struct sock_peer *peer);
@@ -245,6 +277,8 @@ int outbox_push(struct weft_conn *c, struct msg_link *link,
 int outbox_close(struct weft_conn *c, uint16_t code, const char *reason); /* weft_conn_close */
 int outbox_ping(struct weft_conn *c, const void *data, size_t bytes);     /* weft_conn_ping */
 void outbox_free_link(struct msg_link *link);
+/* Bytes in it now, for who waits on them: DRAIN_LOOK. */
+uint64_t outbox_queued(struct weft_conn *c);
 
 void transmit_collect(struct weft_conn *c) ON_IO; /* from the outbox to writing */
 void transmit_flush(struct weft_conn *c) ON_IO;   /* from writing to the socket */
@@ -255,5 +289,6 @@ void transmit_drop(struct weft_conn *c) ON_IO;       /* all that waits, but not 
 void transmit_fini(struct weft_conn *c) ON_IO;       /* all */
 void transmit_release_waiters(
     struct weft_conn *c) ON_IO; /* the outbox was closed: whoever waits for room goes on */
+void transmit_tell_end(struct weft_conn *c) ON_IO; /* is_closed was set: whoever waits for anything goes on */
 
 #endif

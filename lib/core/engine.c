@@ -5,7 +5,8 @@
  *   2  wait           alive is 0, or the deadline has passed
  *   3  IO_ABORT_ALL   no socket is open any more; the last on_close calls are on their way to the workers
  *   4  wait           alive is 0: no callback runs, and none will
- *   5  IO_STOP, and pool_stop   no thread of the server runs any more
+ *   5  crew_stop      no thread of a handler runs any more
+ *   6  IO_STOP, and pool_stop   no thread of the server runs any more
  * Step 4 gives up after a second when a callback does not return; calling again goes on there. */
 #include "core/engine.h"
 
@@ -18,6 +19,7 @@
 #include "base/mem.h"
 #include "base/order.h"
 #include "core/conn.h"
+#include "core/crew.h"
 #include "core/io_thread.h"
 #include "core/listener.h"
 #include "core/pool.h"
@@ -63,8 +65,23 @@ static int make_threads(struct engine *e)
     return rc;
 }
 
+/* The threads themselves come when they are needed. */
+static int make_crew(struct engine *e)
+{
+    const weft_server_opts *opts = &e->settings.opts;
+
+    e->crew = crew_new(e, opts->handler_stack_bytes, !opts->normal_scheduling);
+    if (!e->crew)
+        return WEFT_E_NOMEM;
+    slots_init(&e->slots, e->crew, opts->handlers_max);
+    return WEFT_OK;
+}
+
 static void free_engine(struct engine *e)
 {
+    if (e->crew)
+        slots_fini(&e->slots);
+    crew_free(e->crew);
     while (e->listeners) {
         struct listener *next = e->listeners->next;
         listener_free(e->listeners);
@@ -95,6 +112,8 @@ int engine_new(struct engine **out, const weft_server_opts *opts, const struct e
         e->connections_max = choose_connections_max(&e->settings.opts);
         rc = make_threads(e);
     }
+    if (rc == WEFT_OK)
+        rc = make_crew(e);
     if (rc == WEFT_OK)
         rc = endpoint_init(&e->own, e, &e->settings, hooks);
     if (rc != WEFT_OK) {
@@ -224,6 +243,7 @@ static int stop(struct engine *e, uint32_t deadline_ms)
         if (!wait_for_zero(&e->alive, clock_now_ms() + GRACE_MS))
             return WEFT_E_TIMEOUT;
     }
+    crew_stop(e->crew);
     if (e->pool)
         pool_stop(e->pool);
     else

@@ -3,7 +3,7 @@
  *
  * E1  The engine is counted by reference: the server holds one, every connection in memory another. So a
  *     handle that outlives the server still finds its engine; the threads have been joined by then.
- * E2  alive counts the connections whose last callback has not returned. It reaches 0 only after the I/O
+ * E2  alive counts the connections whose last callback has not returned, and races of tasks. It reaches 0 only after the I/O
  *     threads were told to close everything; whoever takes it to 0 wakes the thread in engine_stop.
  *
  *   alive   increment: io, relaxed; decrement: any, release (ALIVE); read by engine_stop: acquire (ALIVE)
@@ -20,7 +20,9 @@
 #include "base/cpu.h"
 #include "core/endpoint.h"
 #include "core/settings.h"
+#include "core/slots.h"
 
+struct crew;
 struct io_thread;
 struct pool;
 struct listener;
@@ -32,6 +34,8 @@ struct engine {
     struct io_thread **io_threads; /* (c) */
     unsigned io_thread_count;      /* (c) */
     struct pool *pool;             /* (c) NULL in inline mode */
+    struct crew *crew;             /* (c) threads of handlers and tasks */
+    struct slots slots;            /* places for handlers */
     struct listener *listeners;    /* (setup), then io thread 0 */
     uint32_t connections_max;      /* (c) */
     struct cpu_mask processors;    /* (c) those of the thread that made it */

@@ -9,7 +9,9 @@
  *     matter less than what the handler sent, for both are memory. Once the outbox is closed nothing can be
  *     sent, and the rest is delivered.
  * M4  A connection leaves its groups before on_close. Behind on_close the thread drops the library's
- *     reference and touches the connection no more. */
+ *     reference and touches the connection no more.
+ * M5  A connection with a queue (straight.h) has its messages moved there; they are handled by other threads, and M3
+ *     is not for them, for these may block. on_close then also waits for those threads. */
 #include "core/mailbox.h"
 
 #include "base/clock.h"
@@ -17,6 +19,7 @@
 #include "core/conn.h"
 #include "core/io_thread.h"
 #include "core/request.h"
+#include "core/straight.h"
 
 #define RUN_ADD(field, n)                                                                                    \
     atomic_store_explicit(&(field), atomic_load_explicit(&(field), memory_order_relaxed) + (uint64_t)(n),    \
@@ -53,28 +56,34 @@ static void note_handover(struct run *r)
     RUN_ADD(r->stats->handover_us[bucket], 1);
 }
 
+void mailbox_count_handled(struct weft_conn *c, uint32_t messages, uint32_t bytes)
+{
+    atomic_fetch_add_explicit(&c->handled_bytes, bytes, memory_order_seq_cst);
+    atomic_fetch_add_explicit(&c->handled, messages, memory_order_seq_cst); /* PAUSE_LOOK */
+}
+
 /* C7: these were handled; reading may go on when few are left. */
 static void count_handled(struct run *r)
 {
-    struct weft_conn *c = r->c;
-
     if (!r->uncounted)
         return;
-    atomic_fetch_add_explicit(&c->handled_bytes, r->uncounted_bytes, memory_order_seq_cst);
-    atomic_fetch_add_explicit(&c->handled, r->uncounted, memory_order_seq_cst); /* PAUSE_LOOK */
+    mailbox_count_handled(r->c, r->uncounted, r->uncounted_bytes);
     r->uncounted = 0;
     r->uncounted_bytes = 0;
 }
 
-/* True: io stopped reading, and has to be told to go on. Only the worker that turns the flag tells. */
+/* If io stopped reading it has to be told to go on. Only the thread that turns the flag tells. */
+void mailbox_resume_reading(struct weft_conn *c)
+{
+    if (atomic_load_explicit(&c->read_paused, ORDER(PAUSE_LOOK, memory_order_seq_cst)) &&
+        atomic_exchange_explicit(&c->read_paused, false, memory_order_seq_cst))
+        io_thread_link_dirty(c->home->io, c);
+}
+
 static void resume_reading(struct run *r, bool is_empty)
 {
-    struct weft_conn *c = r->c;
-
-    if (!atomic_load_explicit(&c->read_paused, ORDER(PAUSE_LOOK, memory_order_seq_cst)) || !is_empty)
-        return;
-    if (atomic_exchange_explicit(&c->read_paused, false, memory_order_seq_cst))
-        io_thread_link_dirty(c->home->io, c);
+    if (is_empty)
+        mailbox_resume_reading(r->c);
 }
 
 /* Messages left that this run knows of. */
@@ -150,14 +159,23 @@ static bool todo(struct weft_conn *c, uint32_t event)
     return is_due;
 }
 
+static bool has_queue(const struct weft_conn *c)
+{
+    return c->home->settings->has_queue;
+}
+
 static void begin(struct run *r) ON_WORKER
 {
     struct weft_conn *c = r->c;
+    bool is_opened;
 
     if (todo(c, CONN_EVENT_REQUEST))
         request_run(c, c->todo & CONN_EVENT_CLOSED);
-    if (todo(c, CONN_EVENT_OPEN) && r->opts->on_open)
+    is_opened = todo(c, CONN_EVENT_OPEN);
+    if (is_opened && r->opts->on_open)
         r->opts->on_open(c, r->opts->app);
+    if (is_opened && has_queue(c))
+        straight_begin(c);
 }
 
 static enum run_result handle_messages(struct run *r) ON_WORKER
@@ -173,6 +191,11 @@ static enum run_result handle_messages(struct run *r) ON_WORKER
         take_events(c);
         if (c->todo & (CONN_EVENT_REQUEST | CONN_EVENT_OPEN))
             begin(r);
+        if (has_queue(c)) { /* M5 */
+            struct node *list = c->run_list;
+            c->run_list = NULL;
+            straight_put(c, list);
+        }
         while (c->run_list) {
             struct node *n = c->run_list;
             if (must_wait_for_room(c, r->opts))
@@ -211,6 +234,20 @@ static void finish(struct run *r)
     engine_unref(e);
 }
 
+static void fail(struct weft_conn *c) ON_WORKER
+{
+    if (has_queue(c))
+        straight_fail(c);
+    else
+        outbox_close(c, c->fail_code, c->session.fault); /* without memory the I/O thread's timer does it */
+}
+
+/* Nobody handles anything of it any more; it is closed, and what had arrived is handed on. */
+static bool is_over(struct weft_conn *c) ON_WORKER
+{
+    return !c->was_open || !has_queue(c) || straight_end(c, todo(c, CONN_EVENT_RETURNED));
+}
+
 bool mailbox_run(struct weft_conn *c, struct run_stats *stats, uint64_t *now_ns)
 {
     struct run r = {.c = c,
@@ -228,13 +265,13 @@ bool mailbox_run(struct weft_conn *c, struct run_stats *stats, uint64_t *now_ns)
         begin(&r);
     result = handle_messages(&r);
     count_handled(&r);
-    if (result == RUN_EMPTY && c->todo & CONN_EVENT_CLOSED) {
+    if (result == RUN_EMPTY && c->todo & CONN_EVENT_CLOSED && is_over(c)) {
         finish(&r);
         *now_ns = r.now_ns;
         return false;
     }
     if (result == RUN_EMPTY && todo(c, CONN_EVENT_FAILED))
-        outbox_close(c, c->fail_code, c->session.fault); /* without memory the I/O thread's timer does it */
+        fail(c);
     resume_reading(&r, few_left(c, r.opts->inbox_low));
     if (todo(c, CONN_EVENT_DRAIN) && r.opts->on_drain)
         r.opts->on_drain(c, r.opts->app);

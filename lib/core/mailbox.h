@@ -27,4 +27,8 @@ struct run_stats {
  *          it any more */
 bool mailbox_run(struct weft_conn *c, struct run_stats *stats, uint64_t *now_ns) ON_WORKER;
 
+/* conn.h, C7: so many were handled; and few are left: reading may go on. Any thread that handles messages. */
+void mailbox_count_handled(struct weft_conn *c, uint32_t messages, uint32_t bytes);
+void mailbox_resume_reading(struct weft_conn *c);
+
 #endif

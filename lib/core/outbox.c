@@ -15,9 +15,8 @@
 #include "core/conn.h"
 #include "core/io_thread.h"
 #include "proto/utf8.h"
-#include "sync/park.h"
 
-static uint64_t queued_bytes(struct weft_conn *c)
+uint64_t outbox_queued(struct weft_conn *c)
 {
     return atomic_load_explicit(&c->outbox_bytes, memory_order_seq_cst); /* DRAIN_LOOK */
 }
@@ -141,18 +140,22 @@ int outbox_push(struct weft_conn *c, struct msg_link *link, bool is_last)
     return WEFT_OK;
 }
 
-/* Sleep until the outbox is at its low mark or closed. C6 says why no wake-up is lost. */
-static void wait_for_room(struct weft_conn *c)
+/* Sleep until the outbox is at its low mark or closed. C6 says why no wake-up is lost.
+ * WEFT_E_CANCELED: the calling task was. */
+static int wait_for_room(struct weft_conn *c)
 {
     uint64_t low = c->home->settings->opts.outbox_low_bytes;
 
     for (;;) {
-        uint32_t turn = atomic_load_explicit(&c->drain_turn, ORDER(DRAIN_TURN, memory_order_acquire));
+        uint32_t turn = turn_look(&c->drain_turn);
+        int rc;
 
         atomic_fetch_or_explicit(&c->drain, CONN_DRAIN_SENDERS, memory_order_seq_cst);
-        if (queued_bytes(c) <= low || stack_is_closed(&c->outbox))
-            return;
-        park_futex_wait(&c->drain_turn, turn, UINT32_MAX);
+        if (outbox_queued(c) <= low || stack_is_closed(&c->outbox))
+            return WEFT_OK;
+        rc = turn_wait(&c->drain_turn, turn, TURN_NO_END_NS);
+        if (rc != WEFT_OK)
+            return rc;
     }
 }
 
@@ -163,15 +166,16 @@ static bool is_still_full(struct weft_conn *c)
 
     if (opts->on_drain)
         atomic_fetch_or_explicit(&c->drain, CONN_DRAIN_CALLBACK, memory_order_seq_cst);
-    return queued_bytes(c) > opts->outbox_low_bytes;
+    return outbox_queued(c) > opts->outbox_low_bytes;
 }
 
 /* The I/O role never waits: for it the mark is the hard bound. */
 static int make_room(struct weft_conn *c, enum outbox_wait wait)
 {
     const weft_server_opts *opts = &c->home->settings->opts;
+    int rc;
 
-    while (queued_bytes(c) > opts->outbox_high_bytes) {
+    while (outbox_queued(c) > opts->outbox_high_bytes) {
         if (stack_is_closed(&c->outbox))
             return WEFT_E_CLOSED;
         if (wait == OUTBOX_TRY) {
@@ -180,8 +184,10 @@ static int make_room(struct weft_conn *c, enum outbox_wait wait)
             continue;
         }
         if (thr_kind() == THR_IO)
-            return queued_bytes(c) > opts->outbox_bytes_max ? WEFT_E_AGAIN : WEFT_OK;
-        wait_for_room(c);
+            return outbox_queued(c) > opts->outbox_bytes_max ? WEFT_E_AGAIN : WEFT_OK;
+        rc = wait_for_room(c);
+        if (rc != WEFT_OK)
+            return rc;
     }
     return WEFT_OK;
 }
@@ -214,7 +220,7 @@ static void note_dropped(struct weft_conn *c)
 int outbox_broadcast(struct weft_conn *c, struct msg_link *link)
 {
     const weft_server_opts *opts = &c->home->settings->opts;
-    uint64_t queued = queued_bytes(c);
+    uint64_t queued = outbox_queued(c);
     bool is_over = queued && queued + link->wire_bytes + MSG_COST > opts->outbox_bytes_max;
     int rc;
 

@@ -14,6 +14,8 @@
 #include "core/conn.h"
 #include "core/request.h"
 #include "core/io_thread.h"
+#include "core/straight.h"
+#include "core/waits.h"
 
 /* Pongs that may wait for a peer that sends Pings and does not read. */
 #define PONGS_MAX 64
@@ -36,8 +38,9 @@ static void put_batch(struct weft_conn *c, struct batch *b) ON_IO
     conn_notify(c, 0);
 }
 
-static void add_message(struct weft_conn *c, struct batch *b, weft_msg *m) ON_IO
+static void add_message(struct weft_conn *c, struct batch *b, const struct session_event *ev) ON_IO
 {
+    weft_msg *m = ev->msg;
     struct node *n = &m->link.node;
 
     if (b->last)
@@ -45,10 +48,12 @@ static void add_message(struct weft_conn *c, struct batch *b, weft_msg *m) ON_IO
     else
         b->first = n;
     b->last = n;
+    if (c->home->settings->session.gives_parts)
+        m->link.kind = (uint8_t)((ev->is_first ? PART_FIRST : 0) | (ev->is_last ? PART_LAST : 0));
     c->in_put++;
     c->in_put_bytes += m->bytes;
     io_thread_note_unrun(c->home->io, m->bytes);
-    STAT_ADD(c->home->io->stats.messages_in, 1);
+    STAT_ADD(c->home->io->stats.messages_in, ev->is_last);
 }
 
 static void look_at_handled(struct weft_conn *c)
@@ -164,7 +169,7 @@ static bool handle_event(struct weft_conn *c, enum session_event_kind kind, stru
 {
     switch (kind) {
     case SESSION_MESSAGE:
-        add_message(c, b, ev->msg);
+        add_message(c, b, ev);
         return !inbox_is_high(c);
     case SESSION_PING:
         if (!c->close_queued && !transmit_control(c, OUT_PONG, FRAME_PONG, ev->payload, ev->bytes))
@@ -179,6 +184,7 @@ static bool handle_event(struct weft_conn *c, enum session_event_kind kind, stru
         conn_fail_behind_messages(c, ev->code, ev->error);
         return false;
     case SESSION_PONG:
+        waits_pong(c, ev->payload, ev->bytes);
         conn_arm(c); /* the Pong's deadline has become the next Ping */
         break;
     case SESSION_NONE:

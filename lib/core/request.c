@@ -9,6 +9,8 @@
 #include "base/order.h"
 #include "core/conn.h"
 #include "core/io_thread.h"
+#include "core/slots.h"
+#include "core/straight.h"
 #include "proto/compose.h"
 
 static struct weft_request *new_request(struct weft_conn *c)
@@ -142,7 +144,11 @@ int request_accept(struct weft_request *r, const weft_accept *how)
     }
     if (a->subprotocol)
         rc = keep_subprotocol(r->conn, a->subprotocol);
+    if (rc == WEFT_OK && r->conn->home->settings->has_queue)
+        rc = straight_make(r->conn);
     atomic_store_explicit(&r->conn->data, a->data, memory_order_relaxed);
+    if (rc == WEFT_OK && r->conn->home->settings->opts.handler)
+        return slots_accept(r->conn, link);
     if (rc == WEFT_OK)
         rc = outbox_push(r->conn, link, false);
     else

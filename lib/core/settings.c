@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/msg.h"
 #include "base/thr.h"
+#include "core/crew.h"
 #include "sync/park.h"
 
 #define OPEN_TIMEOUT_MS  10000
@@ -102,6 +103,33 @@ static int choose_limits(weft_server_opts *o)
     return WEFT_OK;
 }
 
+static int choose_handlers(weft_server_opts *o)
+{
+    if (o->handler && (o->on_message || o->on_drain)) {
+        LOG(WEFT_LOG_ERROR, 0, "option handler is set beside on_message or on_drain");
+        return WEFT_E_INVAL;
+    }
+    CHOOSE(o, handlers_max, 1024u, 1u, CREW_THREADS_MAX);
+    CHOOSE(o, handler_stack_bytes, 256u * 1024u, 32u * 1024u, 1u << 30);
+    CHOOSE(o, handler_concurrency, 1u, 1u, 1024u);
+    return WEFT_OK;
+}
+
+/* straight: without callbacks. The session gives parts only to those who know of them. */
+static int choose_style(struct settings *s, bool is_straight)
+{
+    const weft_server_opts *o = &s->opts;
+
+    s->is_straight = is_straight;
+    s->has_queue = is_straight || o->handler_concurrency > 1;
+    s->session.gives_parts = is_straight && o->receive_parts;
+    if (o->receive_parts && !is_straight) {
+        LOG(WEFT_LOG_ERROR, 0, "option receive_parts is set without a handler");
+        return WEFT_E_INVAL;
+    }
+    return WEFT_OK;
+}
+
 static int copy_origins(struct settings *s)
 {
     size_t count = s->opts.origins ? s->opts.origin_count : 0;
@@ -156,6 +184,8 @@ int settings_init(struct settings *s, const weft_server_opts *opts)
     if (rc == WEFT_OK)
         rc = choose_limits(&s->opts);
     if (rc == WEFT_OK)
+        rc = choose_handlers(&s->opts);
+    if (rc == WEFT_OK)
         rc = copy_origins(s);
     if (rc != WEFT_OK) {
         settings_fini(s);
@@ -168,7 +198,10 @@ int settings_init(struct settings *s, const weft_server_opts *opts)
         .ping_timeout_ms = s->opts.ping_timeout_ms,
         .close_timeout_ms = s->opts.close_timeout_ms,
     };
-    return WEFT_OK;
+    rc = choose_style(s, s->opts.handler != NULL);
+    if (rc != WEFT_OK)
+        settings_fini(s);
+    return rc;
 }
 
 void settings_fini(struct settings *s)

@@ -13,6 +13,8 @@ struct settings {
     weft_server_opts opts; /* no zero stands for a default any more */
     struct session_config session;
     char **origins; /* copies */
+    bool is_straight; /* messages are received by weft_conn_recv */
+    bool has_queue;   /* that, or several threads call on_message at once: see straight.h */
 };
 
 /* WEFT_OK, WEFT_E_INVAL (the log says which option), WEFT_E_NOMEM. */

@@ -7,7 +7,9 @@
  *     and before everything else; the Close frame goes last.
  * T3  Small frames are gathered in the thread's write buffer and large ones are written from where they
  *     are, in one system call as far as they reach. A message is let go when its last byte was taken by the
- *     socket. */
+ *     socket.
+ * T4  While a message in parts is leaving (is_streaming), other messages are held back by its stream, in order; they
+ *     follow its last part, or are dropped when a Close comes before that. Control frames pass. */
 #include <string.h>
 
 #include "base/log.h"
@@ -15,7 +17,8 @@
 #include "base/order.h"
 #include "core/conn.h"
 #include "core/io_thread.h"
-#include "sync/park.h"
+#include "core/stream.h"
+#include "core/waits.h"
 
 /* Copying this much into the write buffer is cheaper than one more iovec. */
 #define COPY_BYTES_MAX 2048u
@@ -89,23 +92,46 @@ static void insert_control(struct weft_conn *c, struct node *n)
 
 /* --- bytes taken off --- */
 
-/* Wake whoever waits for room, in a sender's call or as a mailbox that was left. */
-static void tell_waiters(struct weft_conn *c) ON_IO
+/* Wake those of `whom` that wait, in a sender's call or as a mailbox that was left. */
+static void tell_waiters(struct weft_conn *c, unsigned whom) ON_IO
 {
-    uint32_t who = atomic_exchange_explicit(&c->drain, 0, memory_order_seq_cst);
+    uint32_t who = atomic_fetch_and_explicit(&c->drain, (uint8_t)~whom, memory_order_seq_cst) & whom;
 
-    if (who & CONN_DRAIN_SENDERS) {
-        atomic_fetch_add_explicit(&c->drain_turn, 1, ORDER(DRAIN_TURN, memory_order_release));
-        park_futex_wake(&c->drain_turn, INT32_MAX);
-    }
+    if (who & CONN_DRAIN_SENDERS)
+        turn_next(&c->drain_turn);
+    if (who & CONN_DRAIN_STREAM)
+        stream_tell(c);
+    if (who & CONN_DRAIN_END)
+        waits_tell(c);
     if (who & (CONN_DRAIN_MAILBOX | CONN_DRAIN_CALLBACK))
         conn_notify(c, who & CONN_DRAIN_CALLBACK ? CONN_EVENT_DRAIN : 0);
 }
 
+#define WAIT_FOR_ROOM (CONN_DRAIN_SENDERS | CONN_DRAIN_MAILBOX | CONN_DRAIN_CALLBACK | CONN_DRAIN_STREAM)
+
 void transmit_release_waiters(struct weft_conn *c)
 {
-    if (atomic_load_explicit(&c->drain, memory_order_seq_cst))
-        tell_waiters(c);
+    if (atomic_load_explicit(&c->drain, memory_order_seq_cst) & WAIT_FOR_ROOM)
+        tell_waiters(c, WAIT_FOR_ROOM);
+}
+
+/* Not behind a look at drain: who sets a bit behind our fetch-and sees is_closed, for it reads what we wrote. */
+void transmit_tell_end(struct weft_conn *c)
+{
+    tell_waiters(c, WAIT_FOR_ROOM | CONN_DRAIN_END);
+}
+
+/* DRAIN_LOOK: behind a change of what is queued, or of what of it is held back. */
+static void tell_of_room(struct weft_conn *c, uint64_t queued) ON_IO
+{
+    uint64_t low = c->home->settings->opts.outbox_low_bytes;
+    unsigned whom;
+
+    if (queued > low && (!c->is_streaming || queued - stream_held_bytes(c) > low))
+        return;
+    whom = queued > low ? CONN_DRAIN_STREAM : WAIT_FOR_ROOM;
+    if (atomic_load_explicit(&c->drain, ORDER(DRAIN_LOOK, memory_order_seq_cst)) & whom)
+        tell_waiters(c, whom);
 }
 
 /* C6: less is queued now; whoever waits for that is told once the low-water mark is reached. */
@@ -116,9 +142,7 @@ static void take_off(struct weft_conn *c, uint64_t bytes) ON_IO
     if (!bytes)
         return;
     left = atomic_fetch_sub_explicit(&c->outbox_bytes, bytes, memory_order_seq_cst) - bytes; /* DRAIN_LOOK */
-    if (left <= c->home->settings->opts.outbox_low_bytes &&
-        atomic_load_explicit(&c->drain, ORDER(DRAIN_LOOK, memory_order_seq_cst)))
-        tell_waiters(c);
+    tell_of_room(c, left);
 }
 
 static bool is_message(const struct msg_link *link)
@@ -149,10 +173,31 @@ static struct msg_link *pop_head(struct weft_conn *c)
     return msg_link_of(head);
 }
 
+/* T4: what is held back will never leave. */
+static void drop_held(struct weft_conn *c) ON_IO
+{
+    struct node *n;
+    uint64_t cost = 0;
+
+    if (!c->is_streaming)
+        return;
+    n = stream_take_held(c);
+    c->is_streaming = false;
+    while (n) {
+        struct node *next = n->next;
+        STAT_ADD(c->home->io->stats.dropped_closed, 1);
+        cost += release(c, msg_link_of(n));
+        n = next;
+    }
+    take_off(c, cost);
+}
+
 void transmit_drop(struct weft_conn *c)
 {
     struct node *keep = c->writing_offset ? head_of(c) : NULL;
     uint64_t cost = 0;
+
+    drop_held(c);
 
     while (c->writing != keep) {
         struct msg_link *link = take_out(c, keep);
@@ -173,22 +218,29 @@ void transmit_fini(struct weft_conn *c)
 
 /* --- what comes out of the outbox --- */
 
+static uint64_t release_oldest(struct weft_conn *c, struct msg_link *link) ON_IO
+{
+    STAT_ADD(c->home->io->stats.dropped_oldest, 1);
+    atomic_fetch_add_explicit(&c->dropped, 1, memory_order_relaxed);
+    return release(c, link);
+}
+
 /* Drop the oldest broadcasts until the rest is within the bound; the half-written head stays. */
 static void drop_oldest(struct weft_conn *c) ON_IO
 {
     uint64_t bound = c->home->settings->opts.outbox_bytes_max;
     uint64_t queued = atomic_load_explicit(&c->outbox_bytes, memory_order_relaxed), cost = 0;
     struct node *before = c->writing_offset ? head_of(c) : NULL, *n;
+    struct msg_link *held;
 
     while ((n = before ? behind(c, before) : head_of(c)) != NULL && queued - cost > bound) {
-        if (msg_link_of(n)->kind != OUT_BROADCAST) {
+        if (msg_link_of(n)->kind == OUT_BROADCAST)
+            cost += release_oldest(c, take_out(c, before));
+        else
             before = n;
-            continue;
-        }
-        cost += release(c, take_out(c, before));
-        STAT_ADD(c->home->io->stats.dropped_oldest, 1);
-        atomic_fetch_add_explicit(&c->dropped, 1, memory_order_relaxed);
     }
+    while (c->is_streaming && queued - cost > bound && (held = stream_take_oldest_broadcast(c)) != NULL)
+        cost += release_oldest(c, held);
     take_off(c, cost);
 }
 
@@ -197,9 +249,33 @@ static void note_close_code(struct weft_conn *c, const uint8_t *payload, size_t 
     c->end.sent_code = bytes >= 2 ? (uint16_t)(payload[0] << 8 | payload[1]) : WEFT_CLOSE_NO_STATUS;
 }
 
+/* T4 */
+static void end_streaming(struct weft_conn *c) ON_IO
+{
+    struct node *n = stream_take_held(c);
+
+    c->is_streaming = false;
+    while (n) {
+        struct node *next = n->next;
+        append(c, n);
+        n = next;
+    }
+}
+
 static void collect_one(struct weft_conn *c, struct msg_link *link) ON_IO
 {
+    if (c->is_streaming && is_message(link)) {
+        stream_hold(c, link);
+        tell_of_room(c, atomic_load_explicit(&c->outbox_bytes, memory_order_seq_cst));
+        return;
+    }
+    if (link->kind == OUT_CLOSE)
+        drop_held(c);
     append(c, &link->node);
+    if (link->kind == OUT_PART)
+        c->is_streaming = true;
+    else if (link->kind == OUT_PART_LAST && c->is_streaming)
+        end_streaming(c);
     if (c->state == CONN_DEAD) {
         if (link->kind == OUT_ACCEPT)
             conn_accepted(c); /* the program was told that it is open */
@@ -248,6 +324,7 @@ bool transmit_control(struct weft_conn *c, enum out_kind kind, enum frame_opcode
     if (opcode == FRAME_CLOSE) {
         note_close_code(c, payload, bytes);
         c->close_queued = true;
+        drop_held(c);
         append(c, &link->node);
     } else {
         c->pongs++;
@@ -310,7 +387,7 @@ static void written(struct weft_conn *c, size_t n) ON_IO
             break;
         }
         n -= left;
-        messages += is_message(head);
+        messages += is_message(head) || head->kind == OUT_PART_LAST;
         cost += release(c, pop_head(c));
     }
     STAT_ADD(c->home->io->stats.messages_out, messages);

@@ -20,6 +20,8 @@
 #define GUESS_BYTES_MAX (1024u * 1024u)
 /* Unmask and check so much at a time, that the second finds it in the first-level cache. */
 #define STRIDE_BYTES (16u * 1024u)
+/* The largest part, with gives_parts. */
+#define PART_BYTES_MAX (64u * 1024u)
 /* In due_ms. */
 #define DUE_NEVER (((uint64_t)1 << 48) - 1)
 
@@ -140,6 +142,8 @@ static enum session_event_kind begin_data_frame(struct session *s, const struct 
         r->message_type = h->opcode;
         r->in_message = true;
     }
+    if (s->config->gives_parts)
+        return SESSION_NONE; /* neither count nor length costs anything */
     if (++r->fragments > s->config->fragments_max) {
         enum session_event_kind k = fail(s, ev, WEFT_E_TOO_BIG, "too many fragments");
         ev->code = WEFT_CLOSE_POLICY_VIOLATION;
@@ -313,7 +317,8 @@ static enum session_event_kind message_arrived(struct session *s, weft_msg *m, s
                                                struct session_event *ev)
 {
     msg_seal(m, n);
-    s->like_bytes = is_one_frame && n >= GUESS_BYTES_MIN && n <= GUESS_BYTES_MAX ? (uint32_t)n & 0xffffff : 0;
+    ev->is_first = ev->is_last = true;
+    s->like_bytes = is_one_frame && !s->config->gives_parts && n >= GUESS_BYTES_MIN && n <= GUESS_BYTES_MAX ? (uint32_t)n & 0xffffff : 0;
     ev->msg = m;
     return SESSION_MESSAGE;
 }
@@ -344,12 +349,63 @@ static enum session_event_kind payload_arrived(struct session *s, size_t n, bool
     return message_arrived(s, m, bytes, fragments == 1, ev);
 }
 
+/* --- parts --- */
+
+/* r->msg holds the next piece of the frame, n bytes. A frame without payload is no part unless it ends the message. */
+static enum session_event_kind give_part(struct session *s, size_t n, struct session_event *ev)
+{
+    struct session_reading *r = s->reading;
+    weft_msg *m = r->msg;
+    bool is_end = r->is_final && r->frame_left == n;
+
+    if (r->message_type == FRAME_TEXT && !utf8_feed(&r->utf8, m->payload, n))
+        return fail(s, ev, WEFT_E_UTF8, text_is_wrong);
+    if (is_end && r->message_type == FRAME_TEXT && !utf8_is_complete(&r->utf8))
+        return fail(s, ev, WEFT_E_UTF8, text_is_cut);
+    r->msg = NULL;
+    r->frame_offset += (uint8_t)n;
+    r->frame_left -= n;
+    r->in_frame = r->frame_left != 0;
+    ev->is_first = !r->has_given;
+    ev->is_last = is_end;
+    if (n || is_end) {
+        r->has_given = true;
+        msg_seal(m, n);
+        ev->msg = m;
+    } else {
+        msg_free(m);
+    }
+    if (is_end)
+        end_reading(s);
+    return n || is_end ? SESSION_MESSAGE : SESSION_NONE;
+}
+
+static enum session_event_kind feed_part(struct session *s, const uint8_t *p, size_t n, size_t *used,
+                                         struct session_event *ev)
+{
+    struct session_reading *r = s->reading;
+
+    if (n > r->frame_left)
+        n = (size_t)r->frame_left;
+    if (n > PART_BYTES_MAX)
+        n = PART_BYTES_MAX;
+    *used = n;
+    r->msg = msg_alloc(r->message_type, n);
+    if (!r->msg)
+        return fail(s, ev, WEFT_E_NOMEM, no_memory);
+    if (n)
+        mask_copy(r->msg->payload, p, n, r->key, r->frame_offset);
+    return give_part(s, n, ev);
+}
+
 static enum session_event_kind feed_data(struct session *s, const uint8_t *p, size_t n, size_t *used,
                                          struct session_event *ev)
 {
     struct session_reading *r = s->reading;
     bool is_ascii = false;
 
+    if (s->config->gives_parts)
+        return feed_part(s, p, n, used, ev);
     if (n > r->frame_left)
         n = (size_t)r->frame_left;
     *used = n;
@@ -369,6 +425,12 @@ static inline bool unmask(uint8_t *to, const uint8_t *p, size_t n, const uint8_t
         return mask_copy_ascii(to, p, n, key, 0);
     memcpy(to, p, n);
     return false;
+}
+
+/* Of a message that is given as one. */
+static inline uint32_t whole_bytes_max(const struct session *s)
+{
+    return s->config->gives_parts ? PART_BYTES_MAX : s->config->message_bytes_max;
 }
 
 /* Inlined, for feed_small_frame knows that n is small. */
@@ -402,7 +464,7 @@ static bool feed_small_frame(struct session *s, const uint8_t *p, size_t n, size
         return false;
     opcode = p[0] & 15;
     bytes = p[1] & 0x7f;
-    if ((opcode != FRAME_TEXT && opcode != FRAME_BINARY) || n < 6 + bytes || bytes > s->config->message_bytes_max)
+    if ((opcode != FRAME_TEXT && opcode != FRAME_BINARY) || n < 6 + bytes || bytes > whole_bytes_max(s))
         return false;
     *used = 6 + bytes;
     *kind = take_message(s, opcode, p + 6, bytes, p + 2, ev);
@@ -426,7 +488,7 @@ static bool feed_whole_frame(struct session *s, const uint8_t *p, size_t n, size
         unmask((uint8_t *)ev->payload, p + header, (size_t)h.bytes, key);
         *kind = finish_control(s, h.opcode, (size_t)h.bytes, ev);
     } else {
-        if (!h.is_final || h.opcode == FRAME_CONTINUATION || h.bytes > s->config->message_bytes_max)
+        if (!h.is_final || h.opcode == FRAME_CONTINUATION || h.bytes > whole_bytes_max(s))
             return false;
         *kind = take_message(s, h.opcode, p + header, (size_t)h.bytes, key, ev);
     }
@@ -463,6 +525,10 @@ static enum session_event_kind feed_once(struct session *s, const uint8_t *p, si
             *used = taken;
         return kind;
     }
+    if (!p && s->config->gives_parts) {
+        size_t none;
+        return feed_part(s, NULL, 0, &none, ev);
+    }
     if (!p)
         return payload_arrived(s, 0, false, ev);
     return feed_data(s, p, n, used, ev);
@@ -495,7 +561,7 @@ size_t session_direct(struct session *s, uint8_t **where)
     if (s->failed || s->close_received || !s->reading)
         return 0;
     r = s->reading;
-    if (!r->in_frame || is_control(r->opcode) || r->frame_left < DIRECT_BYTES_MIN)
+    if (s->config->gives_parts || !r->in_frame || is_control(r->opcode) || r->frame_left < DIRECT_BYTES_MIN)
         return 0;
     if (r->msg_room - r->msg_bytes < DIRECT_BYTES_MIN && !ensure_room(s, DIRECT_BYTES_MIN))
         return 0;

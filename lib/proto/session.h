@@ -35,11 +35,12 @@ struct session_config {
     uint32_t ping_interval_ms; /* UINT32_MAX: none */
     uint32_t ping_timeout_ms;
     uint32_t close_timeout_ms;
+    bool gives_parts; /* SESSION_MESSAGE is a part of a message, which may be of any length */
 };
 
 enum session_event_kind {
     SESSION_NONE,    /* all bytes used, nothing to report */
-    SESSION_MESSAGE, /* msg is given */
+    SESSION_MESSAGE, /* msg is given; a part of one with gives_parts: what has come of a frame, at most 64 KiB */
     SESSION_PING,    /* to be answered with a Pong of the same payload */
     SESSION_PONG,
     SESSION_CLOSE, /* the peer's Close; when ours was not sent yet it is to be answered with the same code */
@@ -48,6 +49,7 @@ enum session_event_kind {
 
 struct session_event {
     weft_msg *msg;
+    bool is_first, is_last; /* MESSAGE, with gives_parts: of the message */
     uint16_t code; /* CLOSE: 1005 for none. FAIL: what to send */
     uint8_t bytes; /* of the payload */
     int error;     /* FAIL: WEFT_E_PROTOCOL, WEFT_E_UTF8, WEFT_E_TOO_BIG or WEFT_E_NOMEM */
@@ -80,6 +82,7 @@ struct session_reading {
     bool is_final;
     bool in_frame;
     bool in_message; /* between the first fragment and the last */
+    bool has_given;  /* gives_parts: a part of this message */
 };
 
 #define SESSION_PING_BYTES 4
