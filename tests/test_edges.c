@@ -612,7 +612,7 @@ static void who_sees_none_alive_sees_what_their_callbacks_did(void) /* ALIVE */
         a = (struct last_act){.engine = new_engine()};
         atomic_store(&a.engine->alive, 1);
         crew_add(&crew, end_the_last_callback, &a);
-        CU_ASSERT_TRUE(wait_for_zero(&a.engine->alive, clock_now_ms() + WAIT_MS));
+        CU_ASSERT_TRUE(engine_wait_for_zero(&a.engine->alive, clock_now_ms() + WAIT_MS));
         CU_ASSERT_EQUAL(a.done, 1);
         crew_join(&crew);
         engine_unref(a.engine);
@@ -641,7 +641,7 @@ static void who_sees_that_none_listens_sees_what_was_accepted(void) /* LISTENING
         a = (struct last_act){.engine = new_engine()};
         atomic_store(&a.engine->listening, 1);
         crew_add(&crew, accept_no_more, &a);
-        CU_ASSERT_TRUE(wait_for_zero(&a.engine->listening, clock_now_ms() + WAIT_MS));
+        CU_ASSERT_TRUE(engine_wait_for_zero(&a.engine->listening, clock_now_ms() + WAIT_MS));
         CU_ASSERT_EQUAL(a.done, 1);
         crew_join(&crew);
         engine_unref(a.engine);
@@ -654,10 +654,10 @@ static void a_wait_for_zero_ends_when_its_time_is_over(void)
     _Atomic uint32_t word = 1;
     uint64_t until_ms = clock_now_ms() + 20;
 
-    CU_ASSERT_FALSE(wait_for_zero(&word, until_ms));
+    CU_ASSERT_FALSE(engine_wait_for_zero(&word, until_ms));
     CU_ASSERT_TRUE(clock_now_ms() >= until_ms);
     atomic_store(&word, 0);
-    CU_ASSERT_TRUE(wait_for_zero(&word, 0));
+    CU_ASSERT_TRUE(engine_wait_for_zero(&word, 0));
 }
 
 /* --- events --- */

@@ -168,7 +168,7 @@ WEFT_API int weft_client_start(weft_client *client);
 WEFT_API int weft_client_stop(weft_client *client, uint32_t deadline_ms);
 
 /* One more reference, returns client; and one given back (NULL is allowed). The last one ends the attempts and
- * drops the session. Thread: any. */
+ * drops the session; its on_close may come later. Thread: any. */
 WEFT_API weft_client *weft_client_ref(weft_client *client);
 WEFT_API void weft_client_unref(weft_client *client);
 

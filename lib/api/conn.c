@@ -5,7 +5,6 @@
 
 #include "base/order.h"
 #include "core/conn.h"
-#include "core/io_thread.h"
 
 weft_conn *weft_conn_ref(weft_conn *c)
 {
@@ -59,11 +58,8 @@ int weft_conn_close(weft_conn *c, uint16_t code, const char *reason)
 
 void weft_conn_abort(weft_conn *c)
 {
-    if (!c)
-        return;
-    /* Relaxed: the link to the dirty list carries it over. */
-    atomic_store_explicit(&c->wants_abort, true, memory_order_relaxed);
-    io_thread_link_dirty(c->home->io, c);
+    if (c)
+        conn_abort(c);
 }
 
 int weft_conn_close_info(const weft_conn *c, weft_close_info *out)

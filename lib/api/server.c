@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "api/group.h"
+#include "api/server.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/order.h"
@@ -27,7 +28,12 @@ static void opened(struct weft_conn *c, void *arg)
         LOG(WEFT_LOG_WARNING, weft_conn_id(c), "no memory to enter it into the group of all connections");
 }
 
-static void closed(struct weft_conn *c, void *arg)
+struct engine *server_engine(weft_server *s)
+{
+    return s->engine;
+}
+
+void server_conn_closed(struct weft_conn *c, void *arg)
 {
     (void)arg;
     group_leave_all(c);
@@ -35,7 +41,7 @@ static void closed(struct weft_conn *c, void *arg)
 
 int weft_server_new(weft_server **out, const weft_server_opts *opts)
 {
-    struct engine_hooks hooks = {.opened = opened, .closed = closed};
+    struct engine_hooks hooks = {.opened = opened, .closed = server_conn_closed};
     weft_server *s;
     int rc;
 

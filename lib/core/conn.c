@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/order.h"
+#include "core/opening.h"
 #include "core/request.h"
 #include "core/io_thread.h"
 #include "core/pool.h"
@@ -40,8 +41,13 @@ struct weft_conn *conn_new(const struct home *home, int fd, const struct sock_pe
     inbox_init(&c->inbox);
     stack_init(&c->outbox);
     timer_init(&c->timer);
+    if (conn_is_client(c) && !conn_make_more(c)) {
+        endpoint_unref(home->endpoint);
+        mem_free(c);
+        return NULL;
+    }
     c->end.received_code = c->end.sent_code = WEFT_CLOSE_ABNORMAL;
-    atomic_fetch_add_explicit(&io->engine->alive, 1, memory_order_relaxed);
+    endpoint_one_more(home->endpoint);
     atomic_fetch_add_explicit(&io->engine->handshaking, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&io->conn_count, 1, memory_order_relaxed);
     return c;
@@ -126,10 +132,15 @@ void conn_register(struct weft_conn *c)
 {
     struct io_thread *io = c->home->io;
 
+    bool is_client = conn_is_client(c);
+
     c->state = CONN_HANDSHAKE;
-    timer_arm(&io->loop.wheel, &c->timer, io->loop.now_ms + c->home->settings->opts.open_timeout_ms);
+    timer_arm(&io->loop.wheel, &c->timer,
+              is_client ? c->opening->deadline_ms : io->loop.now_ms + c->home->settings->opts.open_timeout_ms);
     if (io->is_closing || loop_add(&io->loop, c->link.fd, c) != WEFT_OK)
-        conn_die(c, WEFT_E_NOMEM, false);
+        conn_die(c, io->is_closing ? WEFT_E_CLOSED : WEFT_E_NOMEM, false);
+    else if (is_client)
+        opening_begin(c);
 }
 
 void conn_notify(struct weft_conn *c, uint32_t events)
@@ -157,7 +168,7 @@ void conn_open(struct weft_conn *c)
 {
     struct io_thread *io = c->home->io;
 
-    if (c->state != CONN_DECIDING)
+    if (c->state != (conn_is_client(c) ? CONN_HANDSHAKE : CONN_DECIDING))
         return;
     c->state = CONN_OPEN;
     session_init(&c->session, &c->home->settings->session, io->loop.now_ms);
@@ -218,10 +229,8 @@ static void close_slow(struct weft_conn *c) ON_IO
 
 void conn_look(struct weft_conn *c)
 {
-    if (c->state == CONN_NEW) {
+    if (c->state == CONN_NEW)
         conn_register(c);
-        return;
-    }
     if (c->state == CONN_DEAD) {
         if (straight_take_return(c)) /* C10 */
             conn_notify(c, CONN_EVENT_RETURNED);
@@ -284,7 +293,7 @@ void conn_time(struct weft_conn *c, uint64_t now_ms)
 {
     if (c->state == CONN_HANDSHAKE || c->state == CONN_DECIDING) {
         LOG(WEFT_LOG_INFO, c->id, "the opening handshake took too long");
-        if (c->state == CONN_HANDSHAKE)
+        if (c->state == CONN_HANDSHAKE && !conn_is_client(c))
             request_refuse(c, 408, "the request did not arrive in time");
         else if (slots_give_up(c))
             request_refuse(c, 503, "no handler is free");
@@ -371,7 +380,9 @@ void conn_linger(struct weft_conn *c)
         return;
     }
     c->finished = true;
-    link_finish(&c->link);
+    /* Behind both Close frames the server ends TCP first. Source: RFC 6455 section 7.1.1 */
+    if (!conn_is_client(c) || !c->session.close_received || c->session.failed)
+        link_finish(&c->link);
     io_thread_read_again(c->home->io, c); /* the peer's end may be there already */
 }
 
@@ -431,6 +442,13 @@ static void leave_thread(struct weft_conn *c) ON_IO
     io_thread_resume_accepting(io);
 }
 
+void conn_abort(struct weft_conn *c)
+{
+    /* Relaxed: the link to the dirty list carries it over. */
+    atomic_store_explicit(&c->wants_abort, true, memory_order_relaxed);
+    io_thread_link_dirty(c->home->io, c);
+}
+
 void conn_die(struct weft_conn *c, int error, bool by_peer)
 {
     enum conn_state before = (enum conn_state)c->state;
@@ -446,9 +464,11 @@ void conn_die(struct weft_conn *c, int error, bool by_peer)
     mem_free(c->stash);
     c->stash = NULL;
     session_fini(&c->session); /* of one that was never begun: nothing */
-    if (!c->was_open)
+    if (!c->was_open && !conn_is_client(c))
         STAT_ADD(c->home->io->stats.refused, 1);
-    if (before == CONN_HANDSHAKE)
+    if (before == CONN_HANDSHAKE && conn_is_client(c))
+        opening_end(c, error);
+    else if (before == CONN_HANDSHAKE)
         request_abandon(c);
     if (before == CONN_DECIDING)
         slots_give_up(c);

@@ -58,6 +58,7 @@
 #include "weft/conn.h"
 
 struct io_thread;
+struct opening;
 struct straight;
 struct stream;
 struct waits;
@@ -85,18 +86,18 @@ enum conn_drain {
     CONN_DRAIN_END = 16
 };
 
-/* What stands in an outbox. RAW: bytes of an HTTP response or a control frame, whole in the payload. PART: a frame
- * of a message that is sent in parts. */
+/* What stands in an outbox. RAW: a control frame, whole in the payload. PART: a frame of a message that is sent in
+ * parts. ACCEPT and what follows are no frames: the head and body of an HTTP answer, or a client's request. */
 enum out_kind {
     OUT_MESSAGE,
     OUT_BROADCAST,
     OUT_RAW,
     OUT_PONG,
     OUT_CLOSE,
-    OUT_ACCEPT,
-    OUT_REJECT,
     OUT_PART,
-    OUT_PART_LAST
+    OUT_PART_LAST,
+    OUT_ACCEPT,
+    OUT_REJECT
 };
 
 /* What a message costs beside its bytes: queues of empty messages are bounded too. */
@@ -132,6 +133,7 @@ struct conn_more {
     struct straight *_Atomic straight;
     struct waits *_Atomic waits;
     struct stream *_Atomic stream;
+    uint8_t mask_key[FRAME_KEY_BYTES]; /* (io) of a client's half-written frame */
 };
 
 /* Grouped by who touches what for a message. An idle connection is as large as this: lines of the cache are
@@ -154,6 +156,7 @@ struct weft_conn {
     bool was_open;         /* (io), constant once CLOSED; not among the bits, which io goes on writing */
     union {
         struct weft_request *request; /* (io) until it is decided, in the place of session.config */
+        struct opening *opening;      /* (io) a client's, until its outcome is known; in the same place */
         struct session session;       /* (io) from OPEN on, all zero else before; its fault: C8 */
     };
     struct stash *stash;         /* (io) */
@@ -212,6 +215,17 @@ static inline void conn_note_ready(struct weft_conn *c, uint64_t now_ns)
     c->inbox.note = (uint32_t)(now_ns / 1000);
 }
 
+static inline bool conn_is_client(const struct weft_conn *c)
+{
+    return c->home->settings->session.is_client;
+}
+
+/* What masking adds to a link on its way out of a client. */
+static inline uint32_t conn_mask_bytes(const struct weft_conn *c, const struct msg_link *link)
+{
+    return conn_is_client(c) && link->kind < OUT_ACCEPT ? FRAME_KEY_BYTES : 0;
+}
+
 static inline struct conn_more *conn_more(const struct weft_conn *c)
 {
     return atomic_load_explicit(&c->more, ORDER(CONN_MORE, memory_order_acquire));
@@ -246,6 +260,7 @@ void conn_fail_behind_messages(struct weft_conn *c, uint16_t code, int error) ON
 /* No more is to be said: finish our side and wait for the peer's. */
 void conn_linger(struct weft_conn *c) ON_IO;
 void conn_die(struct weft_conn *c, int error, bool by_peer) ON_IO;
+void conn_abort(struct weft_conn *c); /* weft_conn_abort */
 void conn_notify(struct weft_conn *c, uint32_t events) ON_IO;        /* tell the worker */
 void conn_tell_end(const struct weft_conn *c, weft_close_info *out); /* once is_closed */
 
@@ -282,6 +297,7 @@ uint64_t outbox_queued(struct weft_conn *c);
 
 void transmit_collect(struct weft_conn *c) ON_IO; /* from the outbox to writing */
 void transmit_flush(struct weft_conn *c) ON_IO;   /* from writing to the socket */
+void transmit_append_head(struct weft_conn *c, struct msg_link *link) ON_IO; /* a client's request; link is given */
 bool transmit_control(struct weft_conn *c, enum out_kind kind, enum frame_opcode opcode, const void *payload,
                       size_t bytes) ON_IO;           /* a control frame of our own; false: no memory */
 bool transmit_is_stalled(struct weft_conn *c) ON_IO; /* the socket took nothing for write_timeout_ms */

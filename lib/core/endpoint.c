@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/order.h"
 #include "core/engine.h"
+#include "sync/park.h"
 
 int endpoint_init(struct endpoint *ep, struct engine *e, const struct settings *settings,
                   const struct engine_hooks *hooks)
@@ -39,6 +40,26 @@ void endpoint_ref(struct endpoint *ep)
         atomic_fetch_add_explicit(&ep->refs, 1, memory_order_relaxed);
 }
 
+void endpoint_one_more(struct endpoint *ep)
+{
+    /* Relaxed: seen behind the lock under which connections are made, or by the thread that accepts. */
+    atomic_fetch_add_explicit(&ep->engine->alive, 1, memory_order_relaxed);
+    if (!is_own(ep))
+        atomic_fetch_add_explicit(&ep->alive, 1, memory_order_relaxed);
+}
+
+void endpoint_one_less(struct endpoint *ep)
+{
+    if (!is_own(ep) && atomic_fetch_sub_explicit(&ep->alive, 1, ORDER(ALIVE, memory_order_release)) == 1)
+        park_futex_wake(&ep->alive, INT32_MAX);
+    engine_one_less(ep->engine);
+}
+
+bool endpoint_wait(struct endpoint *ep, uint64_t until_ms)
+{
+    return engine_wait_for_zero(&ep->alive, until_ms);
+}
+
 void endpoint_unref(struct endpoint *ep)
 {
     struct engine *e = ep->engine;
@@ -50,6 +71,26 @@ void endpoint_unref(struct endpoint *ep)
     if (atomic_fetch_sub_explicit(&ep->refs, 1, ORDER(ENDPOINT_LAST, memory_order_acq_rel)) != 1)
         return;
     endpoint_fini(ep);
+    settings_fini(ep->kept);
+    mem_free(ep->kept);
     mem_free(ep);
     engine_unref(e);
+}
+
+int endpoint_new(struct endpoint **out, struct engine *e, const struct settings *settings,
+                 const struct engine_hooks *hooks)
+{
+    struct endpoint *ep = mem_calloc(1, sizeof *ep);
+    struct settings *kept = mem_calloc(1, sizeof *kept);
+
+    if (!ep || !kept || endpoint_init(ep, e, kept, hooks) != WEFT_OK) {
+        mem_free(ep);
+        mem_free(kept);
+        return WEFT_E_NOMEM;
+    }
+    *kept = *settings;
+    ep->kept = kept;
+    engine_ref(e);
+    *out = ep;
+    return WEFT_OK;
 }

@@ -4,7 +4,8 @@
  * A server's endpoint is part of its engine. A client's has a count of its own: each connection holds a reference,
  * and it holds one of the engine. Everything in it is constant once the first connection was made.
  *
- *   refs    decrement: acq_rel (ENDPOINT_LAST) */
+ *   refs    decrement: acq_rel (ENDPOINT_LAST)
+ *   alive   of a client's endpoint as of an engine (engine.h): decrement release, load acquire (ALIVE) */
 #ifndef WEFT_CORE_ENDPOINT_H
 #define WEFT_CORE_ENDPOINT_H
 
@@ -38,13 +39,25 @@ struct endpoint {
     const struct settings *settings; /* (c) the engine's, or its own */
     struct engine_hooks hooks;       /* (c) */
     struct home *homes;              /* (c) one for each I/O thread */
+    struct settings *kept;           /* (c) a client's own, freed with it; NULL in an engine's */
     _Atomic uint32_t refs;           /* of a client's */
+    _Atomic uint32_t alive;          /* of a client's: connections whose last callback has not returned */
 };
 
 /* Its homes; the rest is the caller's. WEFT_OK, WEFT_E_NOMEM. */
 int endpoint_init(struct endpoint *ep, struct engine *e, const struct settings *settings,
                   const struct engine_hooks *hooks);
 void endpoint_fini(struct endpoint *ep);
+
+/* A client's: it takes a reference of the engine, and the settings over on WEFT_OK. */
+int endpoint_new(struct endpoint **out, struct engine *e, const struct settings *settings,
+                 const struct engine_hooks *hooks);
+
+/* A connection is born; its last callback has returned. Any thread. */
+void endpoint_one_more(struct endpoint *ep);
+void endpoint_one_less(struct endpoint *ep);
+/* Wait until a client's endpoint has no connection alive. False: the time was over first. */
+bool endpoint_wait(struct endpoint *ep, uint64_t until_ms);
 
 void endpoint_ref(struct endpoint *ep);
 void endpoint_unref(struct endpoint *ep);

@@ -94,6 +94,7 @@ static void free_engine(struct engine *e)
     mem_free(e->io_threads);
     settings_fini(&e->settings);
     pthread_mutex_destroy(&e->stop_lock);
+    pthread_mutex_destroy(&e->admit_lock);
     mem_free(e);
 }
 
@@ -106,6 +107,7 @@ int engine_new(struct engine **out, const weft_server_opts *opts, const struct e
         return WEFT_E_NOMEM;
     atomic_init(&e->refs, 1);
     pthread_mutex_init(&e->stop_lock, NULL);
+    pthread_mutex_init(&e->admit_lock, NULL);
     cpu_mask_here(&e->processors);
     rc = settings_init(&e->settings, opts);
     if (rc == WEFT_OK) {
@@ -182,6 +184,27 @@ static int start_io_threads(struct engine *e)
     return WEFT_OK;
 }
 
+bool engine_admit(struct engine *e) THR_ATTR(no_thread_safety_analysis)
+{
+    pthread_mutex_lock(&e->admit_lock);
+    if (e->admits)
+        return true;
+    pthread_mutex_unlock(&e->admit_lock);
+    return false;
+}
+
+void engine_admitted(struct engine *e) THR_ATTR(no_thread_safety_analysis)
+{
+    pthread_mutex_unlock(&e->admit_lock);
+}
+
+static void set_admits(struct engine *e, bool admits)
+{
+    pthread_mutex_lock(&e->admit_lock);
+    e->admits = admits;
+    pthread_mutex_unlock(&e->admit_lock);
+}
+
 /* The listening sockets come last: when one of them is heard, everything runs. */
 int engine_start(struct engine *e)
 {
@@ -196,6 +219,7 @@ int engine_start(struct engine *e)
         return rc;
     }
     atomic_store_explicit(&e->listening, 1, memory_order_relaxed); /* the listeners are heard behind it */
+    set_admits(e, true);
     rc = listener_start_all(e);
     if (rc != WEFT_OK)
         engine_stop(e, 0);
@@ -208,8 +232,7 @@ void engine_one_less(struct engine *e)
         park_futex_wake(&e->alive, INT32_MAX);
 }
 
-/* True: the word is 0. */
-static bool wait_for_zero(_Atomic uint32_t *word, uint64_t until_ms)
+bool engine_wait_for_zero(_Atomic uint32_t *word, uint64_t until_ms)
 {
     for (;;) {
         uint32_t value = atomic_load_explicit(word, memory_order_acquire); /* ALIVE, LISTENING */
@@ -234,13 +257,14 @@ static int stop(struct engine *e, uint32_t deadline_ms)
 {
     if (e->is_joined)
         return WEFT_OK;
+    set_admits(e, false);
     command_all(e, IO_CLOSE_ALL);
     /* An I/O thread that does not answer is one whose inline handler does not return. */
-    if (!wait_for_zero(&e->listening, clock_now_ms() + deadline_ms + GRACE_MS))
+    if (!engine_wait_for_zero(&e->listening, clock_now_ms() + deadline_ms + GRACE_MS))
         return WEFT_E_TIMEOUT;
-    if (!wait_for_zero(&e->alive, clock_now_ms() + deadline_ms)) {
+    if (!engine_wait_for_zero(&e->alive, clock_now_ms() + deadline_ms)) {
         command_all(e, IO_ABORT_ALL);
-        if (!wait_for_zero(&e->alive, clock_now_ms() + GRACE_MS))
+        if (!engine_wait_for_zero(&e->alive, clock_now_ms() + GRACE_MS))
             return WEFT_E_TIMEOUT;
     }
     crew_stop(e->crew);

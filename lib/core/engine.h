@@ -42,6 +42,8 @@ struct engine {
     bool is_started;               /* (setup) */
     pthread_mutex_t stop_lock;
     bool is_joined; /* under stop_lock */
+    pthread_mutex_t admit_lock;
+    bool admits; /* under admit_lock: it runs, and is not being stopped */
     _Atomic uint32_t refs;
     _Atomic uint32_t alive;     /* also what engine_stop waits on */
     _Atomic uint32_t listening; /* 1 until thread 0 accepts no more */
@@ -59,6 +61,14 @@ int engine_start(struct engine *e);
 /* See weft_server_stop. */
 int engine_stop(struct engine *e, uint32_t deadline_ms);
 void engine_stats(struct engine *e, weft_stats *out);
+
+/* May another connection be made that no listener accepts? On true the caller makes it and calls engine_admitted:
+ * engine_stop then waits for its end. Any thread. */
+bool engine_admit(struct engine *e);
+void engine_admitted(struct engine *e);
+
+/* Wait for a count such as alive to reach 0. False: until_ms came first. */
+bool engine_wait_for_zero(_Atomic uint32_t *word, uint64_t until_ms);
 
 /* A connection's last callback has returned. Any thread. */
 void engine_one_less(struct engine *e);

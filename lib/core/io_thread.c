@@ -15,6 +15,8 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
 
 #include "base/clock.h"
 #include "base/cpu.h"
@@ -133,6 +135,18 @@ static void bury_the_dead(struct io_thread *io) ON_IO
         conn_notify(c, CONN_EVENT_CLOSED);
         conn_unref(c);
     }
+}
+
+void io_thread_random_key(struct io_thread *io, uint8_t key[FRAME_KEY_BYTES])
+{
+    if (io->random_left < FRAME_KEY_BYTES) {
+        /* So few bytes are given whole, and always: the handshake's key came from there too. */
+        if (getrandom(io->random, sizeof io->random, 0) != (ssize_t)sizeof io->random)
+            abort();
+        io->random_left = sizeof io->random;
+    }
+    io->random_left -= FRAME_KEY_BYTES;
+    memcpy(key, io->random + io->random_left, FRAME_KEY_BYTES);
 }
 
 void io_thread_read_again(struct io_thread *io, struct weft_conn *c)

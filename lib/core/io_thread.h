@@ -28,6 +28,7 @@
 #include "core/engine.h"
 #include "core/mailbox.h"
 #include "io/loop.h"
+#include "proto/frame.h"
 #include "sync/lease.h"
 #include "sync/stack.h"
 #include "sync/wake.h"
@@ -77,6 +78,8 @@ struct io_thread {
     struct timer accept_timer;                   /* (io) thread 0 */
     uint8_t *read_buffer;                        /* (io) IO_READ_BYTES, shared by all connections */
     uint8_t *write_buffer;                       /* (io) IO_WRITE_BYTES */
+    uint8_t random[256];                         /* (io) for masks, */
+    unsigned random_left;                        /* (io) so many of them not used yet */
     struct io_stats stats;                       /* (a) written by io */
     struct run_stats run_stats;                  /* (a) inline mode */
     _Atomic uint32_t conn_count;                 /* (a) for placement */
@@ -111,6 +114,8 @@ void io_thread_publish(struct io_thread *io) ON_IO;
 /* So many bytes were read for handlers: when there are too many the turn ends early. */
 void io_thread_note_unrun(struct io_thread *io, uint32_t bytes) ON_IO;
 void io_thread_read_again(struct io_thread *io, struct weft_conn *c) ON_IO;
+/* Unpredictable bytes for a mask. */
+void io_thread_random_key(struct io_thread *io, uint8_t key[FRAME_KEY_BYTES]) ON_IO;
 /* The connection is dead: its last event comes at the turn's end. */
 void io_thread_bury(struct io_thread *io, struct weft_conn *c) ON_IO;
 /* A descriptor or a place became free: listening may go on. */

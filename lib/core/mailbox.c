@@ -215,11 +215,11 @@ static enum run_result handle_messages(struct run *r) ON_WORKER
 static void finish(struct run *r)
 {
     struct weft_conn *c = r->c;
-    struct engine *e = c->home->io->engine;
+    struct endpoint *ep = c->home->endpoint;
 
     if (c->was_open) {
-        if (c->home->endpoint->hooks.closed)
-            c->home->endpoint->hooks.closed(c, c->home->endpoint->hooks.arg);
+        if (ep->hooks.closed)
+            ep->hooks.closed(c, ep->hooks.arg);
         if (r->opts->on_close) {
             weft_close_info info;
             conn_tell_end(c, &info);
@@ -228,10 +228,10 @@ static void finish(struct run *r)
         RUN_ADD(r->stats->closed, 1);
     }
     note_time(r);
-    engine_ref(e);
+    endpoint_ref(ep);
     conn_unref(c);
-    engine_one_less(e);
-    engine_unref(e);
+    endpoint_one_less(ep);
+    endpoint_unref(ep);
 }
 
 static void fail(struct weft_conn *c) ON_WORKER

@@ -121,12 +121,14 @@ weft_msg *outbox_new_raw(const void *bytes, size_t n)
 
 int outbox_push(struct weft_conn *c, struct msg_link *link, bool is_last)
 {
-    uint64_t cost = (uint64_t)link->wire_bytes + MSG_COST;
+    uint32_t wire_bytes = link->wire_bytes + conn_mask_bytes(c, link);
+    uint64_t cost = (uint64_t)wire_bytes + MSG_COST;
     uint64_t high = c->home->settings->opts.outbox_high_bytes;
     /* Relaxed: a count, checked again under DRAIN_LOOK by whoever waits on it. */
     uint64_t before = atomic_fetch_add_explicit(&c->outbox_bytes, cost, memory_order_relaxed);
     enum stack_result result;
 
+    link->wire_bytes = wire_bytes;
     if (before <= high && before + cost > high && c->home->settings->opts.on_drain &&
         link->kind <= OUT_BROADCAST)
         atomic_fetch_or_explicit(&c->drain, CONN_DRAIN_CALLBACK, memory_order_seq_cst);

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "base/order.h"
 #include "core/conn.h"
+#include "core/opening.h"
 #include "core/request.h"
 #include "core/io_thread.h"
 #include "core/straight.h"
@@ -341,7 +342,9 @@ static void read_plain(struct weft_conn *c) ON_IO
     struct iovec iov = {c->home->io->read_buffer, IO_READ_BYTES};
     size_t n = read_into(c, &iov, 1);
 
-    if (n && c->state == CONN_HANDSHAKE)
+    if (n && c->state == CONN_HANDSHAKE && conn_is_client(c))
+        opening_feed(c, c->home->io->read_buffer, n);
+    else if (n && c->state == CONN_HANDSHAKE)
         request_feed(c, c->home->io->read_buffer, n);
     else if (n && c->state == CONN_OPEN)
         parse(c, c->home->io->read_buffer, n);

@@ -10,6 +10,7 @@
 #include "base/msg.h"
 #include "base/thr.h"
 #include "core/crew.h"
+#include "core/options.h"
 #include "sync/park.h"
 
 #define OPEN_TIMEOUT_MS  10000
@@ -25,18 +26,6 @@
 #define WORKERS_MAX    256u
 _Static_assert(2 * IO_THREADS_MAX + WORKERS_MAX <= PARK_SLOTS_MAX, "every thread has a slot to park in");
 
-/* An option, its default and its range. */
-#define CHOOSE(o, field, fallback, least, most)                                                              \
-    do {                                                                                                     \
-        if ((o)->field == 0)                                                                                 \
-            (o)->field = (fallback);                                                                         \
-        if ((o)->field < (least) || (o)->field > (most)) {                                                   \
-            LOG(WEFT_LOG_ERROR, 0, "option " #field " is %llu, allowed are %llu to %llu",                    \
-                (unsigned long long)(o)->field, (unsigned long long)(least), (unsigned long long)(most));    \
-            return WEFT_E_INVAL;                                                                             \
-        }                                                                                                    \
-    } while (0)
-
 static unsigned at_least(unsigned n, unsigned least)
 {
     return n < least ? least : n;
@@ -48,27 +37,27 @@ static int choose_threads(weft_server_opts *o)
 
     if (processors > 256)
         processors = 256;
-    CHOOSE(o, io_threads, at_least(processors / 4, 1), 1u, IO_THREADS_MAX);
-    CHOOSE(o, workers, at_least(processors, 2), 1u, WORKERS_MAX);
-    CHOOSE(o, workers_max, at_least(64, o->workers), o->workers, WORKERS_MAX);
+    OPTION_CHOOSE(o, io_threads, at_least(processors / 4, 1), 1u, IO_THREADS_MAX);
+    OPTION_CHOOSE(o, workers, at_least(processors, 2), 1u, WORKERS_MAX);
+    OPTION_CHOOSE(o, workers_max, at_least(64, o->workers), o->workers, WORKERS_MAX);
     if (o->spin_us == 0)
         o->spin_us = processors > 2 ? SPIN_US : UINT32_MAX; /* on two it takes from the peer what it gives */
     if (o->spin_us == UINT32_MAX)
         o->spin_us = 0;
     else
-        CHOOSE(o, spin_us, SPIN_US, 1u, SPIN_US_MAX);
-    CHOOSE(o, turn_messages_max, 64u, 1u, 1000000u);
-    CHOOSE(o, turn_us_max, 500u, 1u, 1000000u);
+        OPTION_CHOOSE(o, spin_us, SPIN_US, 1u, SPIN_US_MAX);
+    OPTION_CHOOSE(o, turn_messages_max, 64u, 1u, 1000000u);
+    OPTION_CHOOSE(o, turn_us_max, 500u, 1u, 1000000u);
     return WEFT_OK;
 }
 
 static int choose_times(weft_server_opts *o)
 {
-    CHOOSE(o, open_timeout_ms, OPEN_TIMEOUT_MS, 1u, 86400000u);
-    CHOOSE(o, ping_interval_ms, PING_INTERVAL_MS, 1u, UINT32_MAX);
-    CHOOSE(o, ping_timeout_ms, PING_TIMEOUT_MS, 1u, 86400000u);
-    CHOOSE(o, write_timeout_ms, WRITE_TIMEOUT_MS, 1u, 86400000u);
-    CHOOSE(o, close_timeout_ms, CLOSE_TIMEOUT_MS, 1u, 86400000u);
+    OPTION_CHOOSE(o, open_timeout_ms, OPEN_TIMEOUT_MS, 1u, 86400000u);
+    OPTION_CHOOSE(o, ping_interval_ms, PING_INTERVAL_MS, 1u, UINT32_MAX);
+    OPTION_CHOOSE(o, ping_timeout_ms, PING_TIMEOUT_MS, 1u, 86400000u);
+    OPTION_CHOOSE(o, write_timeout_ms, WRITE_TIMEOUT_MS, 1u, 86400000u);
+    OPTION_CHOOSE(o, close_timeout_ms, CLOSE_TIMEOUT_MS, 1u, 86400000u);
     return WEFT_OK;
 }
 
@@ -76,30 +65,28 @@ static int choose_queues(weft_server_opts *o)
 {
     uint64_t fragments;
 
-    CHOOSE(o, message_bytes_max, (uint64_t)MIB, (uint64_t)1, (uint64_t)MSG_BYTES_MAX);
+    OPTION_CHOOSE(o, message_bytes_max, (uint64_t)MIB, (uint64_t)1, (uint64_t)MSG_BYTES_MAX);
     fragments = 1024 + o->message_bytes_max / 16;
-    CHOOSE(o, fragments_max, (uint32_t)(fragments < UINT32_MAX ? fragments : UINT32_MAX), 1u, UINT32_MAX);
-    CHOOSE(o, inbox_high, 16u, 1u, 1000000u);
-    CHOOSE(o, inbox_low, at_least(o->inbox_high / 4, 1), 1u, o->inbox_high);
-    CHOOSE(o, inbox_bytes_high, MIB, 1u, 1u << 30);
-    CHOOSE(o, outbox_high_bytes, 64u * 1024u, 256u, 1u << 30);
-    CHOOSE(o, outbox_low_bytes, o->outbox_high_bytes / 4, 1u, o->outbox_high_bytes);
-    CHOOSE(o, outbox_bytes_max, at_least(MIB, o->outbox_high_bytes), (uint64_t)o->outbox_high_bytes,
+    OPTION_CHOOSE(o, fragments_max, (uint32_t)(fragments < UINT32_MAX ? fragments : UINT32_MAX), 1u, UINT32_MAX);
+    OPTION_CHOOSE(o, inbox_high, 16u, 1u, 1000000u);
+    OPTION_CHOOSE(o, inbox_low, at_least(o->inbox_high / 4, 1), 1u, o->inbox_high);
+    OPTION_CHOOSE(o, inbox_bytes_high, MIB, 1u, 1u << 30);
+    OPTION_CHOOSE(o, outbox_high_bytes, 64u * 1024u, 256u, 1u << 30);
+    OPTION_CHOOSE(o, outbox_low_bytes, o->outbox_high_bytes / 4, 1u, o->outbox_high_bytes);
+    OPTION_CHOOSE(o, outbox_bytes_max, at_least(MIB, o->outbox_high_bytes), (uint64_t)o->outbox_high_bytes,
            (uint64_t)UINT32_MAX);
-    if (o->slow_policy > WEFT_SLOW_DROP_OLDEST) {
-        LOG(WEFT_LOG_ERROR, 0, "option slow_policy is %d", (int)o->slow_policy);
-        return WEFT_E_INVAL;
-    }
+    if (o->slow_policy > WEFT_SLOW_DROP_OLDEST)
+        return option_refused("slow_policy is none of the policies");
     return WEFT_OK;
 }
 
 static int choose_limits(weft_server_opts *o)
 {
-    CHOOSE(o, head_bytes_max, 8192u, 128u, 65535u);
-    CHOOSE(o, headers_max, 64u, 4u, 1024u);
-    CHOOSE(o, connections_max, 1000000u, 1u, 1000000u);
-    CHOOSE(o, handshakes_max, 1024u, 1u, 1000000u);
-    CHOOSE(o, backlog, 4096u, 1u, 65535u);
+    OPTION_CHOOSE(o, head_bytes_max, 8192u, 128u, 65535u);
+    OPTION_CHOOSE(o, headers_max, 64u, 4u, 1024u);
+    OPTION_CHOOSE(o, connections_max, 1000000u, 1u, 1000000u);
+    OPTION_CHOOSE(o, handshakes_max, 1024u, 1u, 1000000u);
+    OPTION_CHOOSE(o, backlog, 4096u, 1u, 65535u);
     return WEFT_OK;
 }
 
@@ -109,9 +96,9 @@ static int choose_handlers(weft_server_opts *o)
         LOG(WEFT_LOG_ERROR, 0, "option handler is set beside on_message or on_drain");
         return WEFT_E_INVAL;
     }
-    CHOOSE(o, handlers_max, 1024u, 1u, CREW_THREADS_MAX);
-    CHOOSE(o, handler_stack_bytes, 256u * 1024u, 32u * 1024u, 1u << 30);
-    CHOOSE(o, handler_concurrency, 1u, 1u, 1024u);
+    OPTION_CHOOSE(o, handlers_max, 1024u, 1u, CREW_THREADS_MAX);
+    OPTION_CHOOSE(o, handler_stack_bytes, 256u * 1024u, 32u * 1024u, 1u << 30);
+    OPTION_CHOOSE(o, handler_concurrency, 1u, 1u, 1024u);
     return WEFT_OK;
 }
 
@@ -148,35 +135,10 @@ static int copy_origins(struct settings *s)
     return WEFT_OK;
 }
 
-/* The program may be older or newer than the library: copy what both know, and refuse what is set beyond
- * that. */
-static int copy_options(weft_server_opts *o, const weft_server_opts *given)
+static int choose_all(struct settings *s, bool is_client)
 {
-    const unsigned char *extra = (const unsigned char *)given;
+    int rc = choose_threads(&s->opts);
 
-    memset(o, 0, sizeof *o);
-    if (!given)
-        return WEFT_OK;
-    if (given->size < offsetof(weft_server_opts, app)) {
-        LOG(WEFT_LOG_ERROR, 0, "option size is %zu: set it to sizeof(weft_server_opts)", given->size);
-        return WEFT_E_INVAL;
-    }
-    memcpy(o, given, given->size < sizeof *o ? given->size : sizeof *o);
-    for (size_t i = sizeof *o; i < given->size; i++) {
-        if (extra[i]) {
-            LOG(WEFT_LOG_ERROR, 0, "an option is set that this version does not know");
-            return WEFT_E_INVAL;
-        }
-    }
-    return WEFT_OK;
-}
-
-int settings_init(struct settings *s, const weft_server_opts *opts)
-{
-    int rc = copy_options(&s->opts, opts);
-
-    if (rc == WEFT_OK)
-        rc = choose_threads(&s->opts);
     if (rc == WEFT_OK)
         rc = choose_times(&s->opts);
     if (rc == WEFT_OK)
@@ -192,16 +154,55 @@ int settings_init(struct settings *s, const weft_server_opts *opts)
         return rc;
     }
     s->session = (struct session_config){
+        .is_client = is_client,
         .message_bytes_max = (uint32_t)s->opts.message_bytes_max,
         .fragments_max = s->opts.fragments_max,
         .ping_interval_ms = s->opts.ping_interval_ms,
         .ping_timeout_ms = s->opts.ping_timeout_ms,
         .close_timeout_ms = s->opts.close_timeout_ms,
     };
-    rc = choose_style(s, s->opts.handler != NULL);
+    rc = choose_style(s, s->opts.handler || (is_client && !s->opts.on_message && !s->opts.on_drain));
     if (rc != WEFT_OK)
         settings_fini(s);
     return rc;
+}
+
+int settings_init(struct settings *s, const weft_server_opts *opts)
+{
+    int rc = option_copy(&s->opts, sizeof s->opts, opts, opts ? opts->size : 0);
+
+    return rc == WEFT_OK ? choose_all(s, false) : rc;
+}
+
+int settings_init_client(struct settings *s, const weft_client_opts *opts)
+{
+    s->opts = (weft_server_opts){
+        .app = opts->app,
+        .on_open = opts->on_open,
+        .on_message = opts->on_message,
+        .on_drain = opts->on_drain,
+        .on_close = opts->on_close,
+        .handler = opts->handler,
+        .handler_concurrency = opts->handler_concurrency,
+        .receive_parts = opts->receive_parts,
+        .open_timeout_ms = opts->open_timeout_ms,
+        .ping_interval_ms = opts->ping_interval_ms,
+        .ping_timeout_ms = opts->ping_timeout_ms,
+        .write_timeout_ms = opts->write_timeout_ms,
+        .close_timeout_ms = opts->close_timeout_ms,
+        .message_bytes_max = opts->message_bytes_max,
+        .fragments_max = opts->fragments_max,
+        .inbox_high = opts->inbox_high,
+        .inbox_low = opts->inbox_low,
+        .inbox_bytes_high = opts->inbox_bytes_high,
+        .outbox_high_bytes = opts->outbox_high_bytes,
+        .outbox_low_bytes = opts->outbox_low_bytes,
+        .outbox_bytes_max = opts->outbox_bytes_max,
+        .slow_policy = opts->slow_policy,
+        .head_bytes_max = opts->head_bytes_max,
+        .headers_max = opts->headers_max,
+    };
+    return choose_all(s, true);
 }
 
 void settings_fini(struct settings *s)

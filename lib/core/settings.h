@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "proto/session.h"
+#include "weft/client.h"
 #include "weft/server.h"
 
 struct settings {
@@ -19,6 +20,9 @@ struct settings {
 
 /* WEFT_OK, WEFT_E_INVAL (the log says which option), WEFT_E_NOMEM. */
 int settings_init(struct settings *s, const weft_server_opts *opts);
+/* A client's, as the settings of its connections; opts is complete (client_how.h). What a client has no option for
+ * has the default of a server's, and counts nowhere. */
+int settings_init_client(struct settings *s, const weft_client_opts *opts);
 void settings_fini(struct settings *s);
 
 #endif

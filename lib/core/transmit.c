@@ -9,7 +9,9 @@
  *     are, in one system call as far as they reach. A message is let go when its last byte was taken by the
  *     socket.
  * T4  While a message in parts is leaving (is_streaming), other messages are held back by its stream, in order; they
- *     follow its last part, or are dropped when a Close comes before that. Control frames pass. */
+ *     follow its last part, or are dropped when a Close comes before that. Control frames pass.
+ * T5  A client's frames are masked on their way into the write buffer, so that a message may stand in many
+ *     outboxes; each with a key of its own, which is kept while the frame is half written (RFC 6455 section 5.3). */
 #include <string.h>
 
 #include "base/log.h"
@@ -23,6 +25,8 @@
 /* Copying this much into the write buffer is cheaper than one more iovec. */
 #define COPY_BYTES_MAX 2048u
 #define IOVEC_MAX      64
+/* Frames of a client in one write. */
+#define MASKED_MAX 256
 
 static struct node *head_of(const struct weft_conn *c)
 {
@@ -320,6 +324,7 @@ bool transmit_control(struct weft_conn *c, enum out_kind kind, enum frame_opcode
     if (!m)
         return false;
     link = outbox_new_link(m, kind);
+    link->wire_bytes += conn_mask_bytes(c, link);
     atomic_fetch_add_explicit(&c->outbox_bytes, link->wire_bytes + MSG_COST, memory_order_relaxed);
     if (opcode == FRAME_CLOSE) {
         note_close_code(c, payload, bytes);
@@ -333,6 +338,12 @@ bool transmit_control(struct weft_conn *c, enum out_kind kind, enum frame_opcode
     return true;
 }
 
+void transmit_append_head(struct weft_conn *c, struct msg_link *link)
+{
+    atomic_fetch_add_explicit(&c->outbox_bytes, link->wire_bytes + MSG_COST, memory_order_relaxed);
+    append(c, &link->node);
+}
+
 /* --- to the socket --- */
 
 struct gather {
@@ -340,6 +351,9 @@ struct gather {
     int count;
     size_t bytes;
     size_t copied;
+    /* A client's: each frame has a key of its own. */
+    unsigned frames;
+    uint8_t keys[MASKED_MAX][FRAME_KEY_BYTES];
 };
 
 static void gather_bytes(struct io_thread *io, struct gather *g, const uint8_t *p, size_t n)
@@ -359,10 +373,46 @@ static void gather_bytes(struct io_thread *io, struct gather *g, const uint8_t *
     g->copied += n;
 }
 
-static void gather(struct weft_conn *c, struct gather *g)
+/* T5 */
+static size_t put_masked(struct weft_conn *c, struct msg_link *link, uint8_t *key, size_t skip, uint8_t *out, size_t room)
+{
+    const uint8_t *frame = msg_frame(link->msg);
+    size_t left = link->wire_bytes - skip;
+
+    if (link->kind >= OUT_ACCEPT) {
+        memcpy(out, frame + skip, left < room ? left : room);
+        return left < room ? left : room;
+    }
+    if (skip)
+        memcpy(key, conn_more(c)->mask_key, FRAME_KEY_BYTES);
+    else
+        io_thread_random_key(c->home->io, key);
+    return frame_write_masked(out, room, frame, link->wire_bytes - FRAME_KEY_BYTES, key, skip);
+}
+
+static void gather_masked(struct weft_conn *c, struct gather *g) ON_IO
+{
+    uint8_t *out = c->home->io->write_buffer;
+    size_t skip = c->writing_offset;
+
+    g->bytes = 0;
+    g->frames = 0;
+    for (struct node *n = head_of(c); n && g->frames < MASKED_MAX && g->bytes < IO_WRITE_BYTES; n = behind(c, n)) {
+        g->bytes += put_masked(c, msg_link_of(n), g->keys[g->frames++], skip, out + g->bytes, IO_WRITE_BYTES - g->bytes);
+        skip = 0;
+    }
+    g->iov[0] = (struct iovec){out, g->bytes};
+    g->count = 1;
+}
+
+static void gather(struct weft_conn *c, struct gather *g) ON_IO
 {
     size_t skip = c->writing_offset;
 
+    if (conn_is_client(c)) {
+        gather_masked(c, g);
+        return;
+    }
     g->count = 0;
     g->bytes = g->copied = 0;
     for (struct node *n = head_of(c); n; n = behind(c, n)) {
@@ -375,9 +425,10 @@ static void gather(struct weft_conn *c, struct gather *g)
 }
 
 /* The socket took n bytes: let go of what they complete. */
-static void written(struct weft_conn *c, size_t n) ON_IO
+static void written(struct weft_conn *c, const struct gather *g, size_t n) ON_IO
 {
     uint64_t cost = 0, messages = 0;
+    unsigned frames = 0;
 
     while (n) {
         struct msg_link *head = msg_link_of(head_of(c));
@@ -387,9 +438,12 @@ static void written(struct weft_conn *c, size_t n) ON_IO
             break;
         }
         n -= left;
+        frames++;
         messages += is_message(head) || head->kind == OUT_PART_LAST;
         cost += release(c, pop_head(c));
     }
+    if (c->writing_offset && conn_is_client(c))
+        memcpy(conn_more(c)->mask_key, g->keys[frames], FRAME_KEY_BYTES);
     STAT_ADD(c->home->io->stats.messages_out, messages);
     take_off(c, cost);
 }
@@ -439,7 +493,7 @@ void transmit_flush(struct weft_conn *c)
             return;
         } else {
             STAT_ADD(c->home->io->stats.bytes_out, n);
-            written(c, (size_t)n);
+            written(c, &g, (size_t)n);
             c->is_blocked = (size_t)n < g.bytes;
         }
         if (c->is_blocked)

@@ -179,6 +179,16 @@ int sock_accept(int listen_fd, struct sock_peer *peer)
     return fd;
 }
 
+void sock_peer_of(int fd, struct sock_peer *peer)
+{
+    struct sockaddr_storage a = {.ss_family = AF_UNSPEC};
+    socklen_t n = sizeof a;
+
+    if (getpeername(fd, (struct sockaddr *)&a, &n) != 0)
+        a.ss_family = AF_UNSPEC;
+    note_peer(peer, &a);
+}
+
 void sock_name_peer(const struct sock_peer *peer, char *out, size_t room)
 {
     char text[INET6_ADDRSTRLEN] = "";

@@ -28,6 +28,9 @@ int sock_adopt(int fd);
  * WEFT_E_SYSTEM  the listening socket is unusable */
 int sock_accept(int listen_fd, struct sock_peer *peer);
 
+/* Who is at the other end of a connected socket; AF_UNSPEC when that cannot be said. */
+void sock_peer_of(int fd, struct sock_peer *peer);
+
 /* "127.0.0.1:80", "[::1]:80", "unix" */
 void sock_name_peer(const struct sock_peer *peer, char *out, size_t room);
 

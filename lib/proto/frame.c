@@ -74,6 +74,33 @@ unsigned frame_write_control(uint8_t *p, enum frame_opcode opcode, const void *p
     return n + (unsigned)bytes;
 }
 
+/* The piece of src from *offset on, as far as there is room; what stands before offset is skipped. */
+static size_t put_piece(uint8_t *out, size_t room, const uint8_t *src, size_t n, size_t *offset)
+{
+    size_t skip = *offset < n ? *offset : n, piece = n - skip < room ? n - skip : room;
+
+    memcpy(out, src + skip, piece);
+    *offset -= skip;
+    return piece;
+}
+
+size_t frame_write_masked(uint8_t *out, size_t room, const uint8_t *frame, size_t frame_bytes,
+                          const uint8_t key[FRAME_KEY_BYTES], size_t offset)
+{
+    size_t header_bytes = frame_header_bytes(frame[1]), payload_bytes = frame_bytes - header_bytes, n, piece;
+    uint8_t header[FRAME_HEADER_BYTES_MAX];
+
+    memcpy(header, frame, header_bytes);
+    header[1] |= 0x80;
+    memcpy(header + header_bytes, key, FRAME_KEY_BYTES);
+    n = put_piece(out, room, header, header_bytes + FRAME_KEY_BYTES, &offset);
+    if (n == room || offset >= payload_bytes)
+        return n;
+    piece = payload_bytes - offset < room - n ? payload_bytes - offset : room - n;
+    mask_copy(out + n, frame + header_bytes + offset, piece, key, offset);
+    return n + piece;
+}
+
 bool frame_close_code_is_valid(unsigned code)
 {
     return (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014) || (code >= 3000 && code <= 4999);

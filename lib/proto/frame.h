@@ -47,6 +47,18 @@ unsigned frame_write_header(uint8_t *p, const struct frame_header *h);
 unsigned frame_write_control(uint8_t *p, enum frame_opcode opcode, const void *payload, size_t bytes,
                              const uint8_t key[4]);
 
+#define FRAME_KEY_BYTES 4
+
+/* Write a piece of the masked form of a whole unmasked frame, which is FRAME_KEY_BYTES longer.
+ *
+ * frame    with the shortest header for its length
+ * key      the same for all pieces of a frame
+ * offset   of the piece in the masked form
+ * Returns  how many bytes were written to out: room, or fewer at the frame's end
+ * Source   RFC 6455 section 5.3 */
+size_t frame_write_masked(uint8_t *out, size_t room, const uint8_t *frame, size_t frame_bytes,
+                          const uint8_t key[FRAME_KEY_BYTES], size_t offset);
+
 /* May this close code stand in a Close frame? Source: RFC 6455 section 7.4, the IANA registry of close codes
  */
 bool frame_close_code_is_valid(unsigned code);
