@@ -119,7 +119,7 @@ static struct seen *enter(weft_conn *c, struct e2e *t, const char *what)
         e2e_fault(t, "%s before on_open", what);
         return NULL;
     }
-    if (atomic_exchange(&s->in_callback, true))
+    if (atomic_exchange(&s->in_callback, true) && !t->is_concurrent)
         e2e_fault(t, "%s while another callback of the connection runs", what);
     if (atomic_load(&s->closed))
         e2e_fault(t, "%s behind on_close", what);
@@ -218,6 +218,16 @@ static void on_close(weft_conn *c, const weft_close_info *info, void *app)
     atomic_fetch_add(&t->closed, 1);
 }
 
+static int handler(weft_conn *c, void *app)
+{
+    struct seen *s = enter(c, app, "handler");
+    int rc = s ? s->t->handler(c, s) : WEFT_E_BROKEN;
+
+    if (s)
+        leave(s);
+    return rc;
+}
+
 /* --- the server --- */
 
 bool e2e_new(struct e2e *t)
@@ -228,8 +238,9 @@ bool e2e_new(struct e2e *t)
     t->opts.inline_handlers = t->mode->is_inline;
     t->opts.on_request = t->on_request ? on_request : NULL;
     t->opts.on_open = on_open;
-    t->opts.on_message = on_message;
-    t->opts.on_drain = on_drain;
+    t->opts.on_message = t->handler ? NULL : on_message;
+    t->opts.on_drain = t->handler ? NULL : on_drain;
+    t->opts.handler = t->handler ? handler : NULL;
     t->opts.on_close = on_close;
     return weft_server_new(&t->server, &t->opts) == WEFT_OK;
 }
