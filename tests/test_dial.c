@@ -295,6 +295,26 @@ static void an_attempt_goes_on_beside_the_next(void)
     end(&hole);
 }
 
+static void an_address_that_fails_before_it_is_under_way_is_passed_over(void)
+{
+    struct server cut = refuse_on(AF_INET6), v4 = answer_on(AF_INET);
+    struct resolve_list list, bad;
+    struct dial_how how = within(10000, 1); /* counts as the shortest */
+    int fd;
+
+    cut.address.bytes = 4; /* no address at all */
+    list = LIST(&cut, &v4, &cut);
+    bad = LIST(&cut, &cut);
+    fd = dial_addresses(&list, &how);
+    CU_ASSERT_FATAL(fd >= 0);
+    CU_ASSERT(is_peer(fd, &v4));
+    close(fd);
+    CU_ASSERT_EQUAL(dial_addresses(&bad, &how), WEFT_E_SYSTEM);
+    CU_ASSERT_EQUAL(errno, EINVAL);
+    end(&cut);
+    end(&v4);
+}
+
 static void when_all_refuse_the_reason_is_kept(void)
 {
     struct server no6 = refuse_on(AF_INET6), no4 = refuse_on(AF_INET);
@@ -364,10 +384,12 @@ static void without_descriptors_dialing_is_a_system_error(void)
 
     getrlimit(RLIMIT_NOFILE, &before);
     none = before;
-    none.rlim_cur = 0;
+    none.rlim_cur = 2; /* so many does poll look at */
     CU_ASSERT_EQUAL_FATAL(setrlimit(RLIMIT_NOFILE, &none), 0);
-    /* poll itself takes no more descriptors than there may be */
     CU_ASSERT_EQUAL(dial_addresses(&list, &how), WEFT_E_SYSTEM);
+    CU_ASSERT_EQUAL(errno, EMFILE);
+    CU_ASSERT_EQUAL(dial_unix("/nowhere", &how), WEFT_E_SYSTEM);
+    CU_ASSERT_EQUAL(errno, EMFILE);
     setrlimit(RLIMIT_NOFILE, &before);
     end(&s);
 }
@@ -504,6 +526,7 @@ static const struct unit_case cases[] = {
     CASE(one_that_never_answers_holds_nobody_up_for_longer_than_the_delay),
     CASE(a_refusal_beside_one_under_way_starts_the_next_at_once),
     CASE(an_attempt_goes_on_beside_the_next),
+    CASE(an_address_that_fails_before_it_is_under_way_is_passed_over),
     CASE(when_all_refuse_the_reason_is_kept),
     CASE(the_deadline_ends_all_attempts),
     CASE(who_cancels_is_not_kept),

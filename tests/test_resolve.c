@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -354,6 +355,23 @@ static void without_memory_there_is_no_look_up(void)
     end();
 }
 
+static void without_a_descriptor_there_is_no_look_up(void)
+{
+    struct rlimit before, none;
+    struct resolve_list list;
+
+    begin();
+    getrlimit(RLIMIT_NOFILE, &before);
+    none = before;
+    none.rlim_cur = 2; /* so many does poll look at */
+    CU_ASSERT_EQUAL_FATAL(setrlimit(RLIMIT_NOFILE, &none), 0);
+    CU_ASSERT_EQUAL(resolve("name", 1, &forever, &list), WEFT_E_SYSTEM);
+    CU_ASSERT_EQUAL(errno, EMFILE);
+    setrlimit(RLIMIT_NOFILE, &before);
+    CU_ASSERT_EQUAL(calls(), 0);
+    end();
+}
+
 static const struct unit_case cases[] = {
     CASE(addresses_are_read_and_not_looked_up),
     CASE(localhost_is_the_loopback_whatever_the_name_service_says),
@@ -365,6 +383,7 @@ static const struct unit_case cases[] = {
     CASE(threads_are_bounded_and_the_rest_waits_its_turn),
     CASE(who_goes_while_it_waits_in_the_queue_is_never_looked_up),
     CASE(look_ups_that_meet_their_deadline_leave_nothing_behind),
+    CASE(without_a_descriptor_there_is_no_look_up),
     CASE(without_memory_there_is_no_look_up),
 };
 

@@ -86,10 +86,11 @@ static bool has_next(const struct race *r)
     return r->next < r->list->count;
 }
 
-/* As many as are due: all that fail at once, and one that does not. */
+/* As many as are due: all that fail at once, and one that does not. next_ms is 0 at first and after a
+ * failure. */
 static void begin_due(struct race *r)
 {
-    while (has_next(r) && (r->open == 0 || clock_now_ms() >= r->next_ms)) {
+    while (has_next(r) && clock_now_ms() >= r->next_ms) {
         int fd = begin_attempt(&r->list->addresses[r->next++]);
 
         if (fd < 0) {
