@@ -79,6 +79,25 @@ static void a_sealed_message_is_one_unmasked_frame(void) /* I3 */
     }
 }
 
+/* RFC 7692 section 6. */
+static void a_compressed_message_has_rsv1_and_no_other_bit(void)
+{
+    weft_msg *m = msg_alloc(WEFT_TEXT, 10);
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(m);
+    CU_ASSERT_EQUAL(m->is_compressed, 0);
+    CU_ASSERT_EQUAL(m->is_plain, 0);
+    m->is_compressed = 1;
+    msg_seal(m, 10);
+    CU_ASSERT_EQUAL(msg_frame(m)[0], 0xc1);
+    CU_ASSERT_EQUAL(weft_msg_type(m), WEFT_TEXT);
+    weft_msg_set_plain(m); /* says nothing to the peer */
+    msg_seal(m, 10);
+    CU_ASSERT_EQUAL(msg_frame(m)[0], 0xc1);
+    CU_ASSERT_EQUAL(m->is_plain, 1);
+    msg_free(m);
+}
+
 static void sealing_shorter_than_allocated_writes_the_shorter_length(void)
 {
     weft_msg *m = msg_alloc(WEFT_TEXT, 70000);
@@ -329,6 +348,7 @@ static const struct unit_case cases[] = {
     CASE(link_and_node_come_first),
     CASE(the_payload_is_aligned_for_anything),
     CASE(a_sealed_message_is_one_unmasked_frame),
+    CASE(a_compressed_message_has_rsv1_and_no_other_bit),
     CASE(sealing_shorter_than_allocated_writes_the_shorter_length),
     CASE(a_new_message_is_a_copy),
     CASE(a_raw_message_is_filled_by_the_caller),

@@ -20,7 +20,9 @@ weft_msg *msg_alloc(unsigned type, size_t bytes)
     m->link.msg = m;
     m->link.home = MSG_LINK_IN_MSG;
     atomic_init(&m->refs, 1);
-    m->type = (uint8_t)type;
+    m->type = type & 15;
+    m->is_compressed = 0;
+    m->is_plain = 0;
     m->header_bytes = 0;
     return m;
 }
@@ -37,7 +39,7 @@ weft_msg *msg_grow(weft_msg *m, size_t used, size_t bytes)
     return bigger;
 }
 
-/* FIN and the opcode, no mask. Source: RFC 6455 section 5.2 */
+/* FIN, RSV1 and the opcode, no mask. Source: RFC 6455 section 5.2, RFC 7692 section 6 */
 void msg_seal(weft_msg *m, size_t bytes)
 {
     uint8_t *end = m->header + MSG_HEADER_ROOM;
@@ -57,7 +59,7 @@ void msg_seal(weft_msg *m, size_t bytes)
         for (int i = 1; i <= 8; i++)
             end[-i] = (uint8_t)((uint64_t)bytes >> 8 * (i - 1));
     }
-    end[-m->header_bytes] = (uint8_t)(0x80 | m->type);
+    end[-m->header_bytes] = (uint8_t)(0x80 | m->is_compressed << 6 | m->type);
 }
 
 void msg_free(weft_msg *m)
@@ -107,6 +109,11 @@ void weft_msg_unref(weft_msg *m)
     if (atomic_load_explicit(&m->refs, ORDER(MSG_LAST, memory_order_acquire)) == 1 ||
         atomic_fetch_sub_explicit(&m->refs, 1, ORDER(MSG_LAST, memory_order_acq_rel)) == 1)
         msg_free(m);
+}
+
+void weft_msg_set_plain(weft_msg *m)
+{
+    m->is_plain = 1;
 }
 
 const void *weft_msg_data(const weft_msg *m)

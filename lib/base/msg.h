@@ -39,7 +39,9 @@ struct weft_msg {
     struct msg_link link;
     _Atomic uint32_t refs;
     uint32_t bytes;
-    uint8_t type;
+    uint8_t type : 4; /* an opcode */
+    uint8_t is_compressed : 1; /* the payload as permessage-deflate has it: the header says RSV1 */
+    uint8_t is_plain : 1;      /* the program wants it to go uncompressed */
     uint8_t header_bytes;
     uint8_t header[MSG_HEADER_ROOM];
     uint8_t payload[];
@@ -49,7 +51,7 @@ struct weft_msg {
 weft_msg *msg_alloc(unsigned type, size_t bytes);
 /* More room, keeping the first used bytes; the message may move. NULL: no memory, and m is untouched. */
 weft_msg *msg_grow(weft_msg *m, size_t used, size_t bytes);
-/* Set the final length and write the frame header. */
+/* Set the final length and write the frame header; is_compressed is set before. */
 void msg_seal(weft_msg *m, size_t bytes);
 void msg_free(weft_msg *m);
 
