@@ -1,0 +1,264 @@
+/* Contexts on shelves; see squeeze.h for the invariants I1 to I4.
+ *
+ * A shelf is a mutex and a few pointers. Threads are numbered as they come and use the shelf of their number, so that
+ * a lock is rarely met by two, and what a thread takes is what is still in its cache. */
+#include "core/squeeze.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+
+void squeeze_init(struct squeeze *s, const struct squeeze_opts *opts)
+{
+    memset(s, 0, sizeof *s);
+    s->opts = *opts;
+    if (!s->opts.bytes_max)
+        s->opts.bytes_max = SQUEEZE_BYTES_MAX;
+    if (!s->opts.bytes_min)
+        s->opts.bytes_min = SQUEEZE_BYTES_MIN;
+    if (!s->opts.level)
+        s->opts.level = DEFLATE_LEVEL_DEFAULT;
+    if (!s->opts.mem_level)
+        s->opts.mem_level = DEFLATE_MEM_LEVEL_DEFAULT;
+    atomic_init(&s->bytes, 0);
+    for (unsigned i = 0; i < SQUEEZE_SHELVES; i++)
+        pthread_mutex_init(&s->shelves[i].lock, NULL);
+}
+
+static void empty_shelf(struct squeeze_shelf *shelf)
+{
+    for (unsigned w = 0; w < SQUEEZE_WINDOWS; w++) {
+        while (shelf->out[w].count)
+            deflater_free(shelf->out[w].kept[--shelf->out[w].count]);
+        while (shelf->in[w].count)
+            inflater_free(shelf->in[w].kept[--shelf->in[w].count]);
+    }
+}
+
+void squeeze_fini(struct squeeze *s)
+{
+    for (unsigned i = 0; i < SQUEEZE_SHELVES; i++) {
+        empty_shelf(&s->shelves[i]);
+        pthread_mutex_destroy(&s->shelves[i].lock);
+    }
+}
+
+/* --- the budget --- */
+
+size_t squeeze_bytes(const struct squeeze *s)
+{
+    /* Relaxed, here and in count: a sum that nobody reads anything through. */
+    int64_t bytes = atomic_load_explicit(&s->bytes, memory_order_relaxed);
+
+    return bytes > 0 ? (size_t)bytes : 0;
+}
+
+bool squeeze_is_short(const struct squeeze *s)
+{
+    return squeeze_bytes(s) >= s->opts.bytes_max;
+}
+
+static void count(struct squeeze *s, int64_t step)
+{
+    if (step)
+        atomic_fetch_add_explicit(&s->bytes, step, memory_order_relaxed);
+}
+
+/* --- shelves --- */
+
+static struct squeeze_shelf *shelf_here(struct squeeze *s)
+{
+    static _Atomic unsigned threads;
+    static _Thread_local unsigned number; /* 0: none yet */
+
+    /* Relaxed: numbers need only differ, mostly. */
+    if (!number)
+        number = 1 + atomic_fetch_add_explicit(&threads, 1, memory_order_relaxed) % SQUEEZE_SHELVES;
+    return &s->shelves[number - 1];
+}
+
+/* NULL: there is none. */
+static void *take(struct squeeze_shelf *shelf, struct squeeze_pile *pile)
+{
+    void *context = NULL;
+
+    pthread_mutex_lock(&shelf->lock);
+    if (pile->count)
+        context = pile->kept[--pile->count];
+    pthread_mutex_unlock(&shelf->lock);
+    return context;
+}
+
+/* False: there is no place for it. */
+static bool put(struct squeeze *s, struct squeeze_shelf *shelf, struct squeeze_pile *pile, void *context)
+{
+    bool has_place;
+
+    if (squeeze_is_short(s))
+        return false;
+    pthread_mutex_lock(&shelf->lock);
+    has_place = pile->count < SQUEEZE_SHELF_KEEP;
+    if (has_place)
+        pile->kept[pile->count++] = context;
+    pthread_mutex_unlock(&shelf->lock);
+    return has_place;
+}
+
+static unsigned pile_of(unsigned window_bits)
+{
+    return window_bits < DEFLATE_WINDOW_BITS_MIN ? 0 : window_bits - DEFLATE_WINDOW_BITS_MIN;
+}
+
+/* Fresh; NULL: no memory. */
+static struct deflater *take_deflater(struct squeeze *s, unsigned window_bits)
+{
+    struct squeeze_shelf *shelf = shelf_here(s);
+    struct deflater *d = take(shelf, &shelf->out[pile_of(window_bits)]);
+
+    if (d) {
+        deflater_reset(d);
+        return d;
+    }
+    d = deflater_new(window_bits, s->opts.level, s->opts.mem_level);
+    if (d)
+        count(s, (int64_t)deflater_bytes(d));
+    return d;
+}
+
+static void put_deflater(struct squeeze *s, struct deflater *d)
+{
+    struct squeeze_shelf *shelf = shelf_here(s);
+
+    if (!d || put(s, shelf, &shelf->out[pile_of(deflater_window_bits(d))], d))
+        return;
+    count(s, -(int64_t)deflater_bytes(d));
+    deflater_free(d);
+}
+
+static struct inflater *take_inflater(struct squeeze *s, unsigned window_bits)
+{
+    struct squeeze_shelf *shelf = shelf_here(s);
+    struct inflater *z = take(shelf, &shelf->in[pile_of(window_bits)]);
+
+    if (z) {
+        inflater_reset(z, window_bits);
+        return z;
+    }
+    z = inflater_new(window_bits);
+    if (z)
+        count(s, (int64_t)inflater_bytes(z));
+    return z;
+}
+
+static void put_inflater(struct squeeze *s, struct inflater *z)
+{
+    struct squeeze_shelf *shelf = shelf_here(s);
+
+    if (!z || put(s, shelf, &shelf->in[pile_of(inflater_window_bits(z))], z))
+        return;
+    count(s, -(int64_t)inflater_bytes(z));
+    inflater_free(z);
+}
+
+/* --- a connection --- */
+
+void squeeze_conn_init(struct squeeze_conn *c, struct squeeze *s, const struct deflate_params *params)
+{
+    *c = (struct squeeze_conn){.shared = s, .params = *params};
+}
+
+void squeeze_conn_fini(struct squeeze_conn *c)
+{
+    put_deflater(c->shared, c->out);
+    put_inflater(c->shared, c->in);
+    c->out = NULL;
+    c->in = NULL;
+}
+
+static bool is_worth_it(const struct squeeze *s, const weft_msg *m)
+{
+    return m->bytes >= s->opts.bytes_min && !m->is_plain && !m->is_compressed &&
+           (m->type == WEFT_TEXT || m->type == WEFT_BINARY);
+}
+
+bool squeeze_wants(const struct squeeze_conn *c, const weft_msg *m)
+{
+    return c->params.out_window_bits && is_worth_it(c->shared, m);
+}
+
+/* NULL: m goes plain. */
+static weft_msg *compress_alone(struct squeeze *s, unsigned window_bits, const weft_msg *m)
+{
+    struct deflater *d = take_deflater(s, window_bits);
+    weft_msg *packed = NULL;
+
+    if (d && deflater_message(d, m, false, &packed) != WEFT_OK)
+        packed = NULL;
+    put_deflater(s, d);
+    return packed;
+}
+
+weft_msg *squeeze_out(struct squeeze_conn *c, weft_msg *m)
+{
+    weft_msg *packed = NULL;
+
+    if (!squeeze_wants(c, m))
+        return m;
+    if (c->params.out_takeover && !c->out && !squeeze_is_short(c->shared))
+        c->out = take_deflater(c->shared, c->params.out_window_bits);
+    if (!c->out)
+        packed = compress_alone(c->shared, c->params.out_window_bits, m);
+    else if (deflater_message(c->out, m, true, &packed) != WEFT_OK)
+        packed = NULL;
+    return packed ? packed : m;
+}
+
+int squeeze_in(struct squeeze_conn *c, const weft_msg *m, size_t bytes_max, weft_msg **out)
+{
+    struct inflater *z = c->in ? c->in : take_inflater(c->shared, c->params.in_window_bits);
+    size_t before;
+    int rc;
+
+    if (!z)
+        return WEFT_E_NOMEM;
+    before = inflater_bytes(z);
+    rc = inflater_message(z, m, bytes_max, out);
+    count(c->shared, (int64_t)inflater_bytes(z) - (int64_t)before);
+    if (c->params.in_takeover && rc == WEFT_OK) {
+        c->in = z;
+    } else {
+        c->in = NULL;
+        put_inflater(c->shared, z);
+    }
+    return rc;
+}
+
+/* --- broadcasts --- */
+
+void squeeze_fan_init(struct squeeze_fan *f, struct squeeze *s, weft_msg *plain)
+{
+    *f = (struct squeeze_fan){.shared = s, .plain = plain};
+}
+
+void squeeze_fan_fini(struct squeeze_fan *f)
+{
+    for (unsigned w = 0; w < SQUEEZE_WINDOWS; w++)
+        if (f->packed[w] && f->packed[w] != f->plain)
+            weft_msg_unref(f->packed[w]);
+}
+
+weft_msg *squeeze_fan_out(struct squeeze_fan *f, struct squeeze_conn *c)
+{
+    weft_msg **packed;
+
+    if (!c || !squeeze_wants(c, f->plain))
+        return f->plain;
+    packed = &f->packed[pile_of(c->params.out_window_bits)];
+    if (!*packed)
+        *packed = compress_alone(f->shared, c->params.out_window_bits, f->plain);
+    if (!*packed)
+        *packed = f->plain;
+    if (*packed != f->plain && c->out)
+        deflater_reset(c->out);
+    return *packed;
+}
