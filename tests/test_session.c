@@ -28,9 +28,15 @@ static const struct session_config client_config = {.is_client = true,
                                                     .ping_interval_ms = UINT32_MAX,
                                                     .close_timeout_ms = 10000};
 
+static bool deflate_is_agreed; /* for the cases about it */
+
 static const struct session_config *config_for(const struct wire *w)
 {
-    return w->is_masked ? &server_config : &client_config;
+    static struct session_config config;
+
+    config = w->is_masked ? server_config : client_config;
+    config.allows_compressed = deflate_is_agreed;
+    return &config;
 }
 
 static struct trace traces[2]; /* too large for the stack */
@@ -137,6 +143,10 @@ struct rfc_case {
 #define BINARY(s)                                                                                            \
     {                                                                                                        \
         "binary", 0, BYTES(s)                                                                                \
+    }
+#define PACKED(type, s)                                                                                      \
+    {                                                                                                        \
+        "compressed-" type, 0, BYTES(s)                                                                      \
     }
 #define PING(s)                                                                                              \
     {                                                                                                        \
@@ -267,6 +277,42 @@ static void a_reserved_bit_fails_the_connection(void)
     };
 
     RUN(table);
+}
+
+/* RFC 7692 section 6: RSV1 belongs to the first frame of a data message, once the extension was agreed. */
+static void with_deflate_agreed_rsv1_may_stand_on_first_frames_only(void)
+{
+    static const struct rfc_case table[] = {
+        {"text", {FRAME(0xc1, HELLO), S_TEXT(HELLO)}, {PACKED("text", HELLO), TEXT(HELLO)}},
+        {"binary", {S_BINARY(ODD), FRAME(0xc2, ODD)}, {BINARY(ODD), PACKED("binary", ODD)}},
+        {"empty", {FRAME(0xc1, ""), FRAME(0xc2, "")}, {PACKED("text", ""), PACKED("binary", "")}},
+        {"long", {FRAME(0xc1, OCTETS_125 ODD)}, {PACKED("text", OCTETS_125 ODD)}},
+        {"what is compressed is no text",
+         {FRAME(0xc1, "\xff"), FRAME(0x41, "\xce"), S_LAST(""), S_TEXT("\xff")},
+         {PACKED("text", "\xff"), PACKED("text", "\xce"), FAIL(1007)}},
+        {"fragments",
+         {FRAME(0x41, "a"), S_PING("p"), S_PART("\xff"), S_LAST("c"), S_TEXT_PART("d"), S_LAST("\xc3")},
+         {PING("p"), PACKED("text", "a\xff" "c"), FAIL(1007)}},
+        {"empty fragments", {FRAME(0x42, ""), S_PART(""), S_LAST("")}, {PACKED("binary", "")}},
+        {"on a continuation", {FRAME(0x41, "a"), FRAME(0xc0, "b")}, {FAIL(1002)}},
+        {"on a middle one", {FRAME(0x41, "a"), FRAME(0x40, "b")}, {FAIL(1002)}},
+        {"on a continuation of plain text", {S_TEXT_PART("a"), FRAME(0xc0, "b")}, {FAIL(1002)}},
+        {"on a continuation of nothing", {FRAME(0xc0, "b")}, {FAIL(1002)}},
+        {"on a ping", {FRAME(0xc9, HELLO)}, {FAIL(1002)}},
+        {"on an empty ping", {FRAME(0xc9, "")}, {FAIL(1002)}},
+        {"on a pong", {FRAME(0xca, "")}, {FAIL(1002)}},
+        {"on a close", {FRAME(0xc8, "\x03\xe8")}, {FAIL(1002)}},
+        {"on a ping inside", {FRAME(0x41, "a"), FRAME(0xc9, "b")}, {FAIL(1002)}},
+        {"on a message inside", {FRAME(0x41, "a"), FRAME(0xc1, "b")}, {FAIL(1002)}},
+        {"on a reserved opcode", {FRAME(0xc3, "")}, {FAIL(1002)}},
+        {"with RSV2", {FRAME(0xe1, HELLO)}, {FAIL(1002)}},
+        {"with RSV3", {FRAME(0xd2, HELLO)}, {FAIL(1002)}},
+        {"RSV2 alone", {FRAME(0xa1, HELLO)}, {FAIL(1002)}},
+    };
+
+    deflate_is_agreed = true;
+    RUN(table);
+    deflate_is_agreed = false;
 }
 
 static void a_reserved_opcode_fails_the_connection(void)
@@ -743,6 +789,7 @@ static const struct unit_case cases[] = {
     CASE(a_message_of_every_length_form_arrives),
     CASE(pings_and_pongs_are_reported_with_their_payload),
     CASE(a_reserved_bit_fails_the_connection),
+    CASE(with_deflate_agreed_rsv1_may_stand_on_first_frames_only),
     CASE(a_reserved_opcode_fails_the_connection),
     CASE(fragments_are_put_together_and_control_frames_come_between),
     CASE(text_is_checked_across_fragments),

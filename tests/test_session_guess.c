@@ -181,11 +181,14 @@ static bool is_same(const char *what, size_t number)
 
 /* --- what is sent --- */
 
+static bool deflate_is_agreed; /* for the cases about it */
+
 static struct session_config config_of(bool is_client)
 {
     struct session_config config = wire_config(is_client);
 
     config.message_bytes_max = 4 * MIB;
+    config.allows_compressed = deflate_is_agreed;
     return config;
 }
 
@@ -203,7 +206,7 @@ static uint8_t *new_payload(size_t n, unsigned salt, bool is_text)
 
 static void put_message(struct wire *w, unsigned first, size_t n, unsigned salt)
 {
-    uint8_t *p = new_payload(n, salt, (first & 15) == FRAME_TEXT);
+    uint8_t *p = new_payload(n, salt, (first & 15) == FRAME_TEXT && !(first & WIRE_RSV1));
 
     wire_frame(w, first, p, n);
     free(p);
@@ -505,6 +508,24 @@ static void other_frames_are_read_as_if_nobody_had_guessed(void)
     }
 }
 
+static void compressed_messages_are_guessed_as_any(void)
+{
+    deflate_is_agreed = true;
+    for (int is_client = 0; is_client < 2; is_client++) {
+        CU_ASSERT_EQUAL(guess_behind(is_client, TEXT | WIRE_RSV1, 70001, MIB), 70001);
+        behind_a_large_one("compressed", is_client, 20000, BINARY | WIRE_RSV1, 20000, COMES_TRUE);
+        behind_a_large_one("compressed text", is_client, 20000, TEXT | WIRE_RSV1, 20000, COMES_TRUE);
+        behind_a_large_one("first fragment", is_client, 20000, FRAME_TEXT | WIRE_RSV1, 20000, COMES_TRUE);
+        behind_a_large_one("longer", is_client, 20000, TEXT | WIRE_RSV1, 65535, COMES_TRUE);
+        behind_a_large_one("small", is_client, 20000, TEXT | WIRE_RSV1, 10, IS_WRONG);
+        behind_a_large_one("ping", is_client, 20000, WIRE_FIN | WIRE_RSV1 | FRAME_PING, 125, IS_WRONG);
+        behind_a_large_one("continuation", is_client, 20000, WIRE_FIN | WIRE_RSV1 | FRAME_CONTINUATION, 20000,
+                           IS_WRONG);
+        behind_a_large_one("RSV2", is_client, 20000, BINARY | 0x20, 20000, IS_WRONG);
+    }
+    deflate_is_agreed = false;
+}
+
 /* Around the bounds of guessing, of the header's forms, and of what one read takes. */
 static void lengths_around_every_bound_are_read_alike(void)
 {
@@ -734,6 +755,8 @@ static void random_stream(struct wire *w)
         unsigned type = below(2) ? FRAME_TEXT : FRAME_BINARY;
         bool in_parts = below(6) == 0;
 
+        if (deflate_is_agreed && below(2))
+            type |= WIRE_RSV1;
         put_message(w, type | (in_parts ? 0 : WIRE_FIN), last, i);
         note_end(w);
         if (below(5) == 0)
@@ -763,6 +786,7 @@ static void random_streams_in_random_reads_are_read_alike(void)
         struct session_config config = config_of(i % 2);
         struct wire w;
 
+        config.allows_compressed = deflate_is_agreed = below(2);
         config.message_bytes_max = below(8) ? 4 * MIB : 70000;
         config.fragments_max = below(8) ? 4096 : 1;
         wire_init(&w, !config.is_client);
@@ -784,6 +808,7 @@ static void random_streams_in_random_reads_are_read_alike(void)
     mem_count_live(false);
     CU_ASSERT(guesses.true_ones > streams);
     CU_ASSERT(guesses.wrong_ones > streams);
+    deflate_is_agreed = false;
 }
 
 static const struct unit_case cases[] = {
@@ -794,6 +819,7 @@ static const struct unit_case cases[] = {
     CASE(without_memory_nothing_is_guessed_and_reading_goes_on),
     CASE(frames_of_the_guessed_kind_are_taken_where_they_are),
     CASE(other_frames_are_read_as_if_nobody_had_guessed),
+    CASE(compressed_messages_are_guessed_as_any),
     CASE(lengths_around_every_bound_are_read_alike),
     CASE(a_frame_without_a_mask_or_with_one_too_many_is_refused),
     CASE(a_length_that_is_not_in_its_shortest_form_is_refused),

@@ -73,6 +73,37 @@ static void a_message_may_be_as_long_as_the_limit_and_not_one_byte_longer(void)
             }
 }
 
+/* The limit, and what compressing may add to what does not get smaller. */
+static void a_compressed_message_may_be_longer_by_what_compressing_adds(void)
+{
+    static const uint32_t limits[] = {0, 1, 64, 1000, 65536, 100000};
+
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
+        for (size_t over = 0; over < 2; over++) {
+            size_t most = limits[i] + limits[i] / 8 + limits[i] / 32 + 64;
+            struct session_config c = limited(limits[i], 2);
+            struct wire whole, parts;
+            char line[48];
+
+            c.allows_compressed = true;
+            wire_init(&whole, true);
+            message_in_frames(&whole, most + over, 1);
+            wire_init(&parts, true);
+            message_in_frames(&parts, most + over, 2);
+            whole.p[0] |= WIRE_RSV1;
+            parts.p[0] |= WIRE_RSV1;
+            snprintf(line, sizeof line, "compressed-binary 0 %zu ", most);
+            CU_ASSERT(ends_with(feed(&c, &whole, whole.bytes), over ? "fail 1009 " : line));
+            CU_ASSERT(ends_with(feed(&c, &whole, 997), over ? "fail 1009 " : line));
+            CU_ASSERT(ends_with(feed(&c, &parts, parts.bytes), over ? "fail 1009 " : line));
+            CU_ASSERT(ends_with(feed(&c, &parts, 997), over ? "fail 1009 " : line));
+            whole.p[0] &= (uint8_t)~WIRE_RSV1; /* plain it is too long in any case */
+            CU_ASSERT(ends_with(feed(&c, &whole, whole.bytes), "fail 1009 "));
+            wire_fini(&whole);
+            wire_fini(&parts);
+        }
+}
+
 static void the_limit_counts_for_each_message_anew(void)
 {
     struct session_config c = limited(100, 2);
@@ -503,6 +534,7 @@ static void direct_and_copied_bytes_give_the_same_events(void)
 
 static const struct unit_case cases[] = {
     CASE(a_message_may_be_as_long_as_the_limit_and_not_one_byte_longer),
+    CASE(a_compressed_message_may_be_longer_by_what_compressing_adds),
     CASE(the_limit_counts_for_each_message_anew),
     CASE(a_message_that_is_too_long_fails_with_its_header),
     CASE(there_may_be_as_many_fragments_as_the_limit_and_not_one_more),

@@ -20,6 +20,7 @@ struct reading {
     uint8_t message[1 << 16];
     size_t message_bytes;
     unsigned type, fragments;
+    bool is_compressed;
     bool in_message;
 };
 
@@ -33,8 +34,9 @@ static unsigned fault_of_first_bytes(const struct reading *r, unsigned first, un
 {
     unsigned opcode = first & 15;
     bool is_control = opcode >= 8;
+    unsigned reserved = r->config->allows_compressed && (opcode == 1 || opcode == 2) ? 0x30 : 0x70;
 
-    if (first & 0x70 || (opcode > 2 && opcode < 8) || opcode > 10)
+    if (first & reserved || (opcode > 2 && opcode < 8) || opcode > 10)
         return 1002;
     if (!!(second & 0x80) == r->config->is_client)
         return 1002;
@@ -48,17 +50,21 @@ static unsigned fault_of_first_bytes(const struct reading *r, unsigned first, un
 static bool read_data(struct reading *r, unsigned first, uint64_t length, const uint8_t *payload,
                       size_t there)
 {
+    uint64_t most = r->config->message_bytes_max;
     bool is_whole, is_text;
 
     if (first & 15) {
+        r->is_compressed = first & 0x40;
         r->type = first & 15;
         r->message_bytes = r->fragments = 0;
         r->in_message = true;
     }
-    is_text = r->type == 1;
+    is_text = r->type == 1 && !r->is_compressed;
+    if (r->is_compressed)
+        most += most / 8 + most / 32 + 64;
     if (++r->fragments > r->config->fragments_max)
         return read_fails(1008);
-    if (length > r->config->message_bytes_max - r->message_bytes)
+    if (length > most - r->message_bytes)
         return read_fails(1009);
     memcpy(r->message + r->message_bytes, payload, there);
     r->message_bytes += there;
@@ -70,7 +76,10 @@ static bool read_data(struct reading *r, unsigned first, uint64_t length, const 
         return true;
     if (is_text && !is_whole)
         return read_fails(1007);
-    trace_line(&expected, is_text ? "text" : "binary", 0, r->message, r->message_bytes);
+    trace_line(&expected,
+               r->type == 1 ? "compressed-text" + (r->is_compressed ? 0 : 11)
+                            : "compressed-binary" + (r->is_compressed ? 0 : 11),
+               0, r->message, r->message_bytes);
     r->in_message = false;
     return true;
 }
@@ -147,6 +156,8 @@ static uint32_t below(uint32_t n)
     return wire_random(&random_state) % n;
 }
 
+static bool deflate_is_agreed;
+
 static size_t random_text(uint8_t *p, size_t room)
 {
     static const char *const characters[] = {
@@ -167,11 +178,11 @@ static void random_message(struct wire *w)
 {
     uint8_t payload[400];
     size_t n = random_text(payload, sizeof payload), at = 0;
-    unsigned parts = below(3) ? 1 : 1 + below(6);
+    unsigned parts = below(3) ? 1 : 1 + below(6), compressed = deflate_is_agreed && below(2) ? WIRE_RSV1 : 0;
 
     for (unsigned i = 0; i < parts; i++) {
         size_t part = i + 1 == parts ? n - at : below((uint32_t)(n - at) + 1);
-        wire_frame(w, (i ? 0 : 1 + below(2)) | (i + 1 == parts ? WIRE_FIN : 0), payload + at, part);
+        wire_frame(w, (i ? 0 : 1 + below(2) + compressed) | (i + 1 == parts ? WIRE_FIN : 0), payload + at, part);
         at += part;
         if (below(3) == 0)
             wire_frame(w, below(2) ? 0x89 : 0x8a, payload, n < 125 ? n : 125);
@@ -261,6 +272,7 @@ static void nearly_right_bytes_are_read_as_the_rfc_reads_them(void)
 
         config.message_bytes_max = below(4) ? 60000 : 200;
         config.fragments_max = below(4) ? 10 : 3;
+        config.allows_compressed = deflate_is_agreed = below(2);
         wire_init(&w, !config.is_client);
         random_bytes(&w);
         if (!is_read_alike(&config, &w)) {
@@ -287,12 +299,13 @@ static void noise_never_does_more_than_fail(void)
         struct wire w;
 
         config.message_bytes_max = 60000;
+        config.allows_compressed = below(2);
         wire_init(&w, !config.is_client);
         for (unsigned k = 0; k < 8 + below(56); k++) {
             uint8_t byte = (uint8_t)below(256);
             wire_raw(&w, &byte, 1);
         }
-        w.p[0] &= 0x8f; /* or nearly all would end at once */
+        w.p[0] &= config.allows_compressed ? 0xcf : 0x8f; /* or nearly all would end at once */
         w.p[1] = (uint8_t)((w.p[1] & 0x7f) | (w.is_masked ? 0x80 : 0));
         if (!is_read_alike(&config, &w)) {
             CU_FAIL("read otherwise");

@@ -118,10 +118,18 @@ static bool message_is_sealed(weft_msg *m)
     bool is_same;
 
     wire_init(&w, false);
-    wire_frame(&w, WIRE_FIN | (unsigned)weft_msg_type(m), weft_msg_data(m), weft_msg_bytes(m));
+    wire_frame(&w, WIRE_FIN | (m->is_compressed ? WIRE_RSV1 : 0) | (unsigned)weft_msg_type(m), weft_msg_data(m),
+               weft_msg_bytes(m));
     is_same = w.bytes == msg_frame_bytes(m) && memcmp(w.p, msg_frame(m), w.bytes) == 0;
     wire_fini(&w);
     return is_same;
+}
+
+static const char *message_name(const weft_msg *m)
+{
+    if (m->is_compressed)
+        return weft_msg_type(m) == WEFT_TEXT ? "compressed-text" : "compressed-binary";
+    return weft_msg_type(m) == WEFT_TEXT ? "text" : "binary";
 }
 
 void trace_event(struct trace *t, enum session_event_kind kind, struct session_event *ev)
@@ -139,7 +147,7 @@ void trace_event(struct trace *t, enum session_event_kind kind, struct session_e
     switch (kind) {
     case SESSION_MESSAGE:
         t->faults += !message_is_sealed(ev->msg);
-        trace_line(t, weft_msg_type(ev->msg) == WEFT_TEXT ? "text" : "binary", 0, weft_msg_data(ev->msg),
+        trace_line(t, message_name(ev->msg), 0, weft_msg_data(ev->msg),
                    weft_msg_bytes(ev->msg));
         weft_msg_unref(ev->msg);
         break;

@@ -11,7 +11,8 @@
 
 #include "proto/session.h"
 
-#define WIRE_FIN 0x80u
+#define WIRE_FIN  0x80u
+#define WIRE_RSV1 0x40u
 
 struct wire {
     uint8_t *p;
@@ -41,7 +42,7 @@ struct trace {
 };
 
 void trace_init(struct trace *t);
-/* name: text, binary, ping, pong, close or fail; code of close and fail. */
+/* name: text, binary, either behind compressed-, ping, pong, close or fail; code of close and fail. */
 void trace_line(struct trace *t, const char *name, unsigned code, const void *payload, size_t bytes);
 void trace_event(struct trace *t, enum session_event_kind kind, struct session_event *ev);
 /* One piece, until all of it is used. */

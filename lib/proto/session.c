@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "proto/deflate.h"
 #include "proto/mask.h"
 
 /* A message gets its memory at once up to this size, and beyond it as its bytes arrive. */
@@ -22,6 +23,8 @@
 #define STRIDE_BYTES (16u * 1024u)
 /* The largest part, with gives_parts. */
 #define PART_BYTES_MAX (64u * 1024u)
+/* In the first byte of a frame. */
+#define RSV1 0x40u
 /* In due_ms. */
 #define DUE_NEVER (((uint64_t)1 << 48) - 1)
 
@@ -108,13 +111,29 @@ static bool is_between_frames(const struct session *s)
     return !s->reading || (!s->reading->in_frame && !s->reading->header_have);
 }
 
+/* RSV1 belongs to the first frame of a data message. Source: RFC 7692 section 6 */
+static bool may_be_compressed(const struct session *s, unsigned opcode)
+{
+    return s->config->allows_compressed && (opcode == FRAME_TEXT || opcode == FRAME_BINARY);
+}
+
+/* What a message may have, as it comes. */
+static uint64_t wire_bytes_max(const struct session *s, bool is_compressed)
+{
+    uint64_t most = s->config->message_bytes_max;
+
+    if (is_compressed)
+        most = deflate_bytes_max(most);
+    return most < MSG_BYTES_MAX ? most : MSG_BYTES_MAX;
+}
+
 /* What the first two bytes show. NULL: nothing wrong. */
 static const char *check_first_bytes(const struct session *s, uint8_t first, uint8_t second)
 {
     unsigned opcode = first & 15;
     bool is_masked = second & 0x80;
 
-    if (first & 0x70)
+    if ((first & 0x30) || ((first & RSV1) && !may_be_compressed(s, opcode)))
         return "a reserved bit is set";
     if ((opcode > FRAME_BINARY && opcode < FRAME_CLOSE) || opcode > FRAME_PONG)
         return "a reserved opcode";
@@ -140,6 +159,7 @@ static enum session_event_kind begin_data_frame(struct session *s, const struct 
 
     if (h->opcode != FRAME_CONTINUATION) {
         r->message_type = h->opcode;
+        r->is_compressed = h->reserved;
         r->in_message = true;
     }
     if (s->config->gives_parts)
@@ -150,7 +170,7 @@ static enum session_event_kind begin_data_frame(struct session *s, const struct 
         return k;
     }
     room = r->msg_bytes + h->bytes;
-    if (room > s->config->message_bytes_max)
+    if (room > wire_bytes_max(s, r->is_compressed))
         return fail(s, ev, WEFT_E_TOO_BIG, "a message that is too long");
     if (r->msg)
         return SESSION_NONE;
@@ -289,7 +309,7 @@ static bool ensure_room(struct session *s, size_t n)
 {
     struct session_reading *r = s->reading;
     uint64_t needed = (uint64_t)r->msg_bytes + n, room = (uint64_t)r->msg_room * 2;
-    uint64_t known = (uint64_t)r->msg_bytes + r->frame_left;
+    uint64_t most = wire_bytes_max(s, r->is_compressed), known = (uint64_t)r->msg_bytes + r->frame_left;
     uint64_t at_once = known < FIRST_ROOM_BYTES ? known : FIRST_ROOM_BYTES;
     weft_msg *bigger;
 
@@ -300,8 +320,8 @@ static bool ensure_room(struct session *s, size_t n)
         room = at_once;
     if (r->is_final && room > known)
         room = known;
-    if (room > s->config->message_bytes_max)
-        room = s->config->message_bytes_max;
+    if (room > most)
+        room = most;
     if (room < needed)
         room = needed;
     bigger = msg_grow(r->msg, r->msg_bytes, (size_t)room);
@@ -314,11 +334,13 @@ static bool ensure_room(struct session *s, size_t n)
 
 /* A whole message of one frame, or of several. */
 static enum session_event_kind message_arrived(struct session *s, weft_msg *m, size_t n, bool is_one_frame,
-                                               struct session_event *ev)
+                                               bool is_compressed, struct session_event *ev)
 {
+    m->is_compressed = is_compressed;
     msg_seal(m, n);
     ev->is_first = ev->is_last = true;
-    s->like_bytes = is_one_frame && !s->config->gives_parts && n >= GUESS_BYTES_MIN && n <= GUESS_BYTES_MAX ? (uint32_t)n & 0xffffff : 0;
+    is_one_frame = is_one_frame && !s->config->gives_parts;
+    s->like_bytes = is_one_frame && n >= GUESS_BYTES_MIN && n <= GUESS_BYTES_MAX ? (uint32_t)n & 0xffffff : 0;
     ev->msg = m;
     return SESSION_MESSAGE;
 }
@@ -330,8 +352,9 @@ static enum session_event_kind payload_arrived(struct session *s, size_t n, bool
     struct session_reading *r = s->reading;
     weft_msg *m = r->msg;
     uint32_t bytes, fragments = r->fragments;
+    bool is_compressed = r->is_compressed, is_text = r->message_type == FRAME_TEXT && !is_compressed;
 
-    if (r->message_type == FRAME_TEXT && !(is_ascii && utf8_is_complete(&r->utf8)) &&
+    if (is_text && !(is_ascii && utf8_is_complete(&r->utf8)) &&
         !utf8_feed(&r->utf8, m->payload + r->msg_bytes, n))
         return fail(s, ev, WEFT_E_UTF8, text_is_wrong);
     bytes = r->msg_bytes += (uint32_t)n;
@@ -342,11 +365,11 @@ static enum session_event_kind payload_arrived(struct session *s, size_t n, bool
     r->in_frame = false;
     if (!r->is_final)
         return SESSION_NONE;
-    if (r->message_type == FRAME_TEXT && !utf8_is_complete(&r->utf8))
+    if (is_text && !utf8_is_complete(&r->utf8))
         return fail(s, ev, WEFT_E_UTF8, text_is_cut);
     r->msg = NULL;
     end_reading(s);
-    return message_arrived(s, m, bytes, fragments == 1, ev);
+    return message_arrived(s, m, bytes, fragments == 1, is_compressed, ev);
 }
 
 /* --- parts --- */
@@ -428,15 +451,15 @@ static inline bool unmask(uint8_t *to, const uint8_t *p, size_t n, const uint8_t
 }
 
 /* Of a message that is given as one. */
-static inline uint32_t whole_bytes_max(const struct session *s)
+static inline uint32_t whole_bytes_max(const struct session *s, bool is_compressed)
 {
-    return s->config->gives_parts ? PART_BYTES_MAX : s->config->message_bytes_max;
+    return s->config->gives_parts ? PART_BYTES_MAX : wire_bytes_max(s, is_compressed);
 }
 
 /* Inlined, for feed_small_frame knows that n is small. */
 __attribute__((always_inline)) static inline enum session_event_kind
-take_message(struct session *s, unsigned opcode, const uint8_t *p, size_t n, const uint8_t *key,
-             struct session_event *ev)
+take_message(struct session *s, unsigned opcode, bool is_compressed, const uint8_t *p, size_t n,
+             const uint8_t *key, struct session_event *ev)
 {
     weft_msg *m = msg_alloc(opcode, n);
     struct utf8_state utf8 = {0};
@@ -445,10 +468,10 @@ take_message(struct session *s, unsigned opcode, const uint8_t *p, size_t n, con
     if (!m)
         return fail(s, ev, WEFT_E_NOMEM, no_memory);
     is_ascii = unmask(m->payload, p, n, key);
-    if (opcode == FRAME_TEXT && !is_ascii)
+    if (opcode == FRAME_TEXT && !is_ascii && !is_compressed)
         is_right = utf8_feed(&utf8, m->payload, n);
     if (is_right && utf8_is_complete(&utf8))
-        return message_arrived(s, m, n, true, ev);
+        return message_arrived(s, m, n, true, is_compressed, ev);
     msg_free(m);
     return fail(s, ev, WEFT_E_UTF8, is_right ? text_is_cut : text_is_wrong);
 }
@@ -464,10 +487,10 @@ static bool feed_small_frame(struct session *s, const uint8_t *p, size_t n, size
         return false;
     opcode = p[0] & 15;
     bytes = p[1] & 0x7f;
-    if ((opcode != FRAME_TEXT && opcode != FRAME_BINARY) || n < 6 + bytes || bytes > whole_bytes_max(s))
+    if ((opcode != FRAME_TEXT && opcode != FRAME_BINARY) || n < 6 + bytes || bytes > whole_bytes_max(s, false))
         return false;
     *used = 6 + bytes;
-    *kind = take_message(s, opcode, p + 6, bytes, p + 2, ev);
+    *kind = take_message(s, opcode, false, p + 6, bytes, p + 2, ev);
     return true;
 }
 
@@ -488,9 +511,9 @@ static bool feed_whole_frame(struct session *s, const uint8_t *p, size_t n, size
         unmask((uint8_t *)ev->payload, p + header, (size_t)h.bytes, key);
         *kind = finish_control(s, h.opcode, (size_t)h.bytes, ev);
     } else {
-        if (!h.is_final || h.opcode == FRAME_CONTINUATION || h.bytes > whole_bytes_max(s))
+        if (!h.is_final || h.opcode == FRAME_CONTINUATION || h.bytes > whole_bytes_max(s, h.reserved))
             return false;
-        *kind = take_message(s, h.opcode, p + header, (size_t)h.bytes, key, ev);
+        *kind = take_message(s, h.opcode, h.reserved, p + header, (size_t)h.bytes, key, ev);
     }
     *used = header + (size_t)h.bytes;
     return true;
@@ -605,7 +628,7 @@ static bool is_as_guessed(const struct session *s, const struct session_guess *g
         check_first_bytes(s, g->header[0], g->header[1]) || !frame_read_header(g->header, h))
         return false;
     return !is_control(h->opcode) && h->bytes >= payload_bytes && h->bytes >= s->like_bytes / 2 &&
-           h->bytes <= s->config->message_bytes_max;
+           h->bytes <= wire_bytes_max(s, h->reserved);
 }
 
 bool session_guess_came_true(struct session *s, struct session_guess *g, size_t n, enum session_event_kind *kind,
