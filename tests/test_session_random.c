@@ -50,6 +50,7 @@ static unsigned fault_of_first_bytes(const struct reading *r, unsigned first, un
 static bool read_data(struct reading *r, unsigned first, uint64_t length, const uint8_t *payload,
                       size_t there)
 {
+    static const char *const names[2][2] = {{"binary", "compressed-binary"}, {"text", "compressed-text"}};
     uint64_t most = r->config->message_bytes_max;
     bool is_whole, is_text;
 
@@ -76,10 +77,7 @@ static bool read_data(struct reading *r, unsigned first, uint64_t length, const 
         return true;
     if (is_text && !is_whole)
         return read_fails(1007);
-    trace_line(&expected,
-               r->type == 1 ? "compressed-text" + (r->is_compressed ? 0 : 11)
-                            : "compressed-binary" + (r->is_compressed ? 0 : 11),
-               0, r->message, r->message_bytes);
+    trace_line(&expected, names[r->type == 1][r->is_compressed], 0, r->message, r->message_bytes);
     r->in_message = false;
     return true;
 }
