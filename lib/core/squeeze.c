@@ -16,31 +16,11 @@ void squeeze_init(struct squeeze *s, const struct squeeze_opts *opts)
         s->opts.bytes_max = SQUEEZE_BYTES_MAX;
     if (!s->opts.bytes_min)
         s->opts.bytes_min = SQUEEZE_BYTES_MIN;
-    if (!s->opts.level)
-        s->opts.level = DEFLATE_LEVEL_DEFAULT;
     if (!s->opts.mem_level)
         s->opts.mem_level = DEFLATE_MEM_LEVEL_DEFAULT;
     atomic_init(&s->bytes, 0);
     for (unsigned i = 0; i < SQUEEZE_SHELVES; i++)
         pthread_mutex_init(&s->shelves[i].lock, NULL);
-}
-
-static void empty_shelf(struct squeeze_shelf *shelf)
-{
-    for (unsigned w = 0; w < SQUEEZE_WINDOWS; w++) {
-        while (shelf->out[w].count)
-            deflater_free(shelf->out[w].kept[--shelf->out[w].count]);
-        while (shelf->in[w].count)
-            inflater_free(shelf->in[w].kept[--shelf->in[w].count]);
-    }
-}
-
-void squeeze_fini(struct squeeze *s)
-{
-    for (unsigned i = 0; i < SQUEEZE_SHELVES; i++) {
-        empty_shelf(&s->shelves[i]);
-        pthread_mutex_destroy(&s->shelves[i].lock);
-    }
 }
 
 /* --- the budget --- */
@@ -110,29 +90,35 @@ static unsigned pile_of(unsigned window_bits)
 }
 
 /* Fresh; NULL: no memory. */
-static struct deflater *take_deflater(struct squeeze *s, unsigned window_bits)
+static struct deflater *take_deflater(struct squeeze *s, unsigned window_bits, unsigned usual_level)
 {
+    unsigned level = s->opts.level ? s->opts.level : usual_level;
     struct squeeze_shelf *shelf = shelf_here(s);
     struct deflater *d = take(shelf, &shelf->out[pile_of(window_bits)]);
 
     if (d) {
         deflater_reset(d);
+        deflater_set_level(d, level);
         return d;
     }
-    d = deflater_new(window_bits, s->opts.level, s->opts.mem_level);
+    d = deflater_new(window_bits, level, s->opts.mem_level);
     if (d)
         count(s, (int64_t)deflater_bytes(d));
     return d;
+}
+
+static void drop_deflater(struct squeeze *s, struct deflater *d)
+{
+    count(s, -(int64_t)deflater_bytes(d));
+    deflater_free(d);
 }
 
 static void put_deflater(struct squeeze *s, struct deflater *d)
 {
     struct squeeze_shelf *shelf = shelf_here(s);
 
-    if (!d || put(s, shelf, &shelf->out[pile_of(deflater_window_bits(d))], d))
-        return;
-    count(s, -(int64_t)deflater_bytes(d));
-    deflater_free(d);
+    if (d && !put(s, shelf, &shelf->out[pile_of(deflater_window_bits(d))], d))
+        drop_deflater(s, d);
 }
 
 static struct inflater *take_inflater(struct squeeze *s, unsigned window_bits)
@@ -150,14 +136,36 @@ static struct inflater *take_inflater(struct squeeze *s, unsigned window_bits)
     return z;
 }
 
+static void drop_inflater(struct squeeze *s, struct inflater *z)
+{
+    count(s, -(int64_t)inflater_bytes(z));
+    inflater_free(z);
+}
+
 static void put_inflater(struct squeeze *s, struct inflater *z)
 {
     struct squeeze_shelf *shelf = shelf_here(s);
 
-    if (!z || put(s, shelf, &shelf->in[pile_of(inflater_window_bits(z))], z))
-        return;
-    count(s, -(int64_t)inflater_bytes(z));
-    inflater_free(z);
+    if (z && !put(s, shelf, &shelf->in[pile_of(inflater_window_bits(z))], z))
+        drop_inflater(s, z);
+}
+
+static void empty_shelf(struct squeeze *s, struct squeeze_shelf *shelf)
+{
+    for (unsigned w = 0; w < SQUEEZE_WINDOWS; w++) {
+        while (shelf->out[w].count)
+            drop_deflater(s, shelf->out[w].kept[--shelf->out[w].count]);
+        while (shelf->in[w].count)
+            drop_inflater(s, shelf->in[w].kept[--shelf->in[w].count]);
+    }
+}
+
+void squeeze_fini(struct squeeze *s)
+{
+    for (unsigned i = 0; i < SQUEEZE_SHELVES; i++) {
+        empty_shelf(s, &s->shelves[i]);
+        pthread_mutex_destroy(&s->shelves[i].lock);
+    }
 }
 
 /* --- a connection --- */
@@ -167,12 +175,25 @@ void squeeze_conn_init(struct squeeze_conn *c, struct squeeze *s, const struct d
     *c = (struct squeeze_conn){.shared = s, .params = *params};
 }
 
+/* The room of c->window. zlib makes 2^9 of 2^8. */
+static size_t saved_bytes_max(const struct squeeze_conn *c)
+{
+    unsigned bits = c->params.in_window_bits;
+
+    return (size_t)1 << (bits < DEFLATE_WINDOW_BITS_MIN ? DEFLATE_WINDOW_BITS_MIN : bits);
+}
+
 void squeeze_conn_fini(struct squeeze_conn *c)
 {
     put_deflater(c->shared, c->out);
     put_inflater(c->shared, c->in);
+    if (c->window) {
+        count(c->shared, -(int64_t)saved_bytes_max(c));
+        mem_free(c->window);
+    }
     c->out = NULL;
     c->in = NULL;
+    c->window = NULL;
 }
 
 static bool is_worth_it(const struct squeeze *s, const weft_msg *m)
@@ -189,7 +210,7 @@ bool squeeze_wants(const struct squeeze_conn *c, const weft_msg *m)
 /* NULL: m goes plain. */
 static weft_msg *compress_alone(struct squeeze *s, unsigned window_bits, const weft_msg *m)
 {
-    struct deflater *d = take_deflater(s, window_bits);
+    struct deflater *d = take_deflater(s, window_bits, DEFLATE_LEVEL_ALONE);
     weft_msg *packed = NULL;
 
     if (d && deflater_message(d, m, false, &packed) != WEFT_OK)
@@ -205,7 +226,7 @@ weft_msg *squeeze_out(struct squeeze_conn *c, weft_msg *m)
     if (!squeeze_wants(c, m))
         return m;
     if (c->params.out_takeover && !c->out && !squeeze_is_short(c->shared))
-        c->out = take_deflater(c->shared, c->params.out_window_bits);
+        c->out = take_deflater(c->shared, c->params.out_window_bits, DEFLATE_LEVEL_TAKEOVER);
     if (!c->out)
         packed = compress_alone(c->shared, c->params.out_window_bits, m);
     else if (deflater_message(c->out, m, true, &packed) != WEFT_OK)
@@ -213,23 +234,46 @@ weft_msg *squeeze_out(struct squeeze_conn *c, weft_msg *m)
     return packed ? packed : m;
 }
 
+/* Keep what the next message may refer to: the window only, if it is small and there is memory to copy it to. */
+static void keep(struct squeeze_conn *c, struct inflater *z)
+{
+    if (c->params.in_window_bits <= SQUEEZE_SAVED_WINDOW_BITS && !c->window) {
+        c->window = mem_alloc(saved_bytes_max(c));
+        count(c->shared, c->window ? (int64_t)saved_bytes_max(c) : 0);
+    }
+    if (c->window) {
+        c->window_bytes = (uint16_t)inflater_save(z, c->window);
+        put_inflater(c->shared, z);
+    } else {
+        c->in = z;
+    }
+}
+
+static int inflate_next(struct squeeze_conn *c, struct inflater *z, const weft_msg *m, size_t bytes_max,
+                        weft_msg **out)
+{
+    size_t before = inflater_bytes(z);
+    int rc = c->window_bytes ? inflater_restore(z, c->window, c->window_bytes) : WEFT_OK;
+
+    if (rc == WEFT_OK)
+        rc = inflater_message(z, m, bytes_max, out);
+    count(c->shared, (int64_t)inflater_bytes(z) - (int64_t)before);
+    return rc;
+}
+
 int squeeze_in(struct squeeze_conn *c, const weft_msg *m, size_t bytes_max, weft_msg **out)
 {
     struct inflater *z = c->in ? c->in : take_inflater(c->shared, c->params.in_window_bits);
-    size_t before;
     int rc;
 
     if (!z)
         return WEFT_E_NOMEM;
-    before = inflater_bytes(z);
-    rc = inflater_message(z, m, bytes_max, out);
-    count(c->shared, (int64_t)inflater_bytes(z) - (int64_t)before);
-    if (c->params.in_takeover && rc == WEFT_OK) {
-        c->in = z;
-    } else {
-        c->in = NULL;
+    c->in = NULL;
+    rc = inflate_next(c, z, m, bytes_max, out);
+    if (c->params.in_takeover && rc == WEFT_OK)
+        keep(c, z);
+    else
         put_inflater(c->shared, z);
-    }
     return rc;
 }
 

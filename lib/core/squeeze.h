@@ -4,6 +4,7 @@
  *   I1  A connection that has not sent (received) a compressed message owns no compressor (inflater).
  *   I2  What is not taken over is borrowed for one message and goes back to the shelf of its thread. A thread finds
  *       there what it put there last, so without takeover each worker works with one compressor.
+ *       An inflater that takes over a small window is borrowed too: the connection keeps that window only.
  *   I3  `bytes` counts all of them, in use and on shelves. Above bytes_max nothing goes to a shelf, a new connection
  *       is offered no takeover (squeeze_is_short), and one that has no compressor yet borrows it even if it might
  *       take over, for that is the sender's to choose. What inflates under a takeover that was agreed is kept.
@@ -34,6 +35,9 @@
 #define SQUEEZE_BYTES_MAX ((size_t)256 * 1024 * 1024)
 #define SQUEEZE_BYTES_MIN 64u /* a shorter message goes plain */
 
+/* A window up to 2^this is kept without its inflater; to copy a larger one costs more than it saves. */
+#define SQUEEZE_SAVED_WINDOW_BITS 12
+
 #define SQUEEZE_SHELVES    16
 #define SQUEEZE_WINDOWS    (DEFLATE_WINDOW_BITS_MAX - DEFLATE_WINDOW_BITS_MIN + 1)
 #define SQUEEZE_SHELF_KEEP 2 /* of each kind, on each shelf */
@@ -41,7 +45,7 @@
 struct squeeze_opts {
     size_t bytes_max;   /* the budget; 0: SQUEEZE_BYTES_MAX */
     uint32_t bytes_min; /* the threshold; 0: SQUEEZE_BYTES_MIN; 1 for none */
-    uint8_t level;      /* 1 to 9; 0: DEFLATE_LEVEL_DEFAULT */
+    uint8_t level;      /* 1 to 9; 0: DEFLATE_LEVEL_TAKEOVER, and DEFLATE_LEVEL_ALONE without takeover */
     uint8_t mem_level;  /* 1 to 9; 0: DEFLATE_MEM_LEVEL_DEFAULT */
 };
 
@@ -57,7 +61,7 @@ struct squeeze_shelf {
 };
 
 struct squeeze {
-    struct squeeze_opts opts; /* (c) without zeros */
+    struct squeeze_opts opts; /* (c) without zeros but level's */
     _Alignas(THR_CACHE_LINE) _Atomic int64_t bytes;
     struct squeeze_shelf shelves[SQUEEZE_SHELVES];
 };
@@ -74,7 +78,9 @@ bool squeeze_is_short(const struct squeeze *s);
 struct squeeze_conn {
     struct squeeze *shared;       /* (c) borrowed */
     struct deflater *out;         /* under the caller's send lock; NULL: nothing is remembered */
-    struct inflater *in;          /* (wk) */
+    struct inflater *in;          /* (wk) one with a large window, kept */
+    uint8_t *window;              /* (wk) of a small one: what the next message may refer to */
+    uint16_t window_bytes;        /* (wk) so many of them are there */
     struct deflate_params params; /* (c) */
 };
 

@@ -166,6 +166,12 @@ void deflater_reset(struct deflater *d)
     d->is_fresh = true;
 }
 
+void deflater_set_level(struct deflater *d, unsigned level)
+{
+    assert(d->is_fresh);
+    deflateParams(&d->z, (int)level, Z_DEFAULT_STRATEGY);
+}
+
 size_t deflater_bytes(const struct deflater *d)
 {
     return sizeof *d + d->heap_bytes;
@@ -285,6 +291,20 @@ size_t inflater_bytes(const struct inflater *z)
 unsigned inflater_window_bits(const struct inflater *z)
 {
     return z->window_bits;
+}
+
+size_t inflater_save(struct inflater *z, uint8_t *window)
+{
+    unsigned bytes = 0;
+
+    inflateGetDictionary(&z->z, window, &bytes);
+    return bytes;
+}
+
+int inflater_restore(struct inflater *z, const uint8_t *window, size_t bytes)
+{
+    z->is_fresh = false;
+    return inflateSetDictionary(&z->z, window, (unsigned)bytes) == Z_OK ? WEFT_OK : WEFT_E_NOMEM;
 }
 
 /* Inflate some of in. flush: Z_SYNC_FLUSH, or Z_BLOCK to stop behind each block. False: *result tells. */

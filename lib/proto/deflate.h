@@ -20,7 +20,8 @@
 #define DEFLATE_WINDOW_BITS_MAX 15
 
 /* Chosen by measurement, see docs/decisions/0013-deflate-level.md. */
-#define DEFLATE_LEVEL_DEFAULT     1
+#define DEFLATE_LEVEL_TAKEOVER    2
+#define DEFLATE_LEVEL_ALONE       1 /* without takeover */
 #define DEFLATE_MEM_LEVEL_DEFAULT 5
 
 /* What was negotiated, as our side sees it. */
@@ -46,6 +47,8 @@ struct deflater *deflater_new(unsigned window_bits, unsigned level, unsigned mem
 void deflater_free(struct deflater *d); /* NULL is allowed */
 /* Forget all earlier messages. Costs nothing when there were none. */
 void deflater_reset(struct deflater *d);
+/* Behind a reset, before the next message. Costs next to nothing. */
+void deflater_set_level(struct deflater *d, unsigned level);
 size_t deflater_bytes(const struct deflater *d); /* what it holds */
 unsigned deflater_window_bits(const struct deflater *d);
 
@@ -71,6 +74,13 @@ void inflater_free(struct inflater *z); /* NULL is allowed */
 void inflater_reset(struct inflater *z, unsigned window_bits);
 size_t inflater_bytes(const struct inflater *z); /* what it holds; grows with the first message */
 unsigned inflater_window_bits(const struct inflater *z);
+
+/* Between messages: what the next one may refer to, so that who has it can go on with another inflater.
+ *
+ * save     writes up to 2^window_bits bytes, and returns how many
+ * restore  behind a reset to the same window. WEFT_OK, WEFT_E_NOMEM */
+size_t inflater_save(struct inflater *z, uint8_t *window);
+int inflater_restore(struct inflater *z, const uint8_t *window, size_t bytes);
 
 /* Inflate a message.
  *
