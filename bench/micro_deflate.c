@@ -1,10 +1,11 @@
 /* What does permessage-deflate cost, what does it save, and what does weft add to zlib?
  *
- * JSON-like messages of 1 KiB, window 2^12, memLevel 5, for the levels 1 to 6: microseconds to compress a message and
- * to inflate it, by zlib alone from buffer to buffer, and by weft from message to message, memory for the result
- * included; and the size left in per cent. With context takeover the window reaches back over earlier messages;
- * without, each message begins anew, and a context is borrowed for it. Figures are the best of ROUNDS rounds, in which all
- * take turns. The last table is what a connection with takeover keeps, in bytes.
+ * JSON-like messages of 1 KiB, window 2^12, memLevel 5, for the levels 1 to 6: microseconds to compress a
+ * message and to inflate it, by zlib alone from buffer to buffer, and by weft from message to message, memory
+ * for the result included; and the size left in per cent. With context takeover the window reaches back over
+ * earlier messages; without, each message begins anew, and a context is borrowed for it. Figures are the best
+ * of ROUNDS rounds, in which all take turns. The last table is what a connection with takeover keeps, in
+ * bytes.
  *
  * usage: micro_deflate [--json] */
 #include "micro.h"

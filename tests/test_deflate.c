@@ -1,5 +1,5 @@
-/* Messages through compressor and inflater, and through zlib alone on the other side: contents, limits, bombs,
- * garbage, and no memory. */
+/* Messages through compressor and inflater, and through zlib alone on the other side: contents, limits,
+ * bombs, garbage, and no memory. */
 #include "unit.h"
 #include "proto/deflate.h"
 
@@ -263,7 +263,7 @@ static void the_examples_of_the_rfc_are_read(void)
     INFLATES(z, "\xf2\x48\xcd\xc9\xc9\x07\x00", "Hello");                         /* 7.2.3.1 */
     INFLATES(z, "\xf2\x00\x11\x00\x00", "Hello");                                 /* 7.2.3.2, taken over */
     INFLATES(z, "\x00\x05\x00\xfa\xff\x48\x65\x6c\x6c\x6f\x00", "Hello");         /* 7.2.3.3, stored */
-    INFLATES(z, "\xf3\x48\xcd\xc9\xc9\x07\x00\x00", "Hello");                         /* 7.2.3.4, BFINAL */
+    INFLATES(z, "\xf3\x48\xcd\xc9\xc9\x07\x00\x00", "Hello");                     /* 7.2.3.4, BFINAL */
     INFLATES(z, "\xf2\x48\x05\x00\x00\x00\xff\xff\xca\xc9\xc9\x07\x00", "Hello"); /* 7.2.3.5, two blocks */
     INFLATES(z, "\x00", "");                                                      /* 7.2.3.6, empty */
     INFLATES(z, "", "");                          /* what some peers make of an empty one */

@@ -1,4 +1,5 @@
-/* Negotiating permessage-deflate: which offers are chosen, what is answered, and which answers a client refuses. */
+/* Negotiating permessage-deflate: which offers are chosen, what is answered, and which answers a client
+ * refuses. */
 #include "unit.h"
 #include "proto/extension.h"
 

@@ -1,4 +1,4 @@
-/* Contexts that are shared, kept and counted: what two ends of a connection say to each other through them. */
+/* Contexts that are shared, kept and counted: what two ends of a connection say through them. */
 #include "unit.h"
 #include "core/squeeze.h"
 
@@ -139,6 +139,7 @@ static void an_idle_connection_owns_nothing(void)
     weft_msg *m = json(1000, &random), *small = json(60, &random);
 
     begin(0);
+    squeeze_conn_fini(&(struct squeeze_conn){0}); /* nor does one for which nothing was agreed */
     e = ends_with(&shared, usual);
     CU_ASSERT_EQUAL(says(&e.a, &e.b, small), 0); /* below the threshold */
     CU_ASSERT_EQUAL(squeeze_bytes(&shared), 0);

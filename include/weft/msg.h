@@ -40,8 +40,8 @@ WEFT_API int weft_msg_new(weft_msg **out, enum weft_msg_type type, const void *d
  * Since    0.1 */
 WEFT_API int weft_msg_new_raw(weft_msg **out, enum weft_msg_type type, size_t bytes, void **payload);
 
-/* This message is not to be compressed, whatever was negotiated: what does not get smaller (pictures, archives),
- * or what must not share a compressor with text that a stranger chooses.
+/* This message is not to be compressed, whatever was negotiated: what does not get smaller (pictures,
+ * archives), or what must not share a compressor with text that a stranger chooses.
  *
  * m        borrowed; not sent yet
  * Thread   any, before the first send

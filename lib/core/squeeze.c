@@ -1,7 +1,7 @@
 /* Contexts on shelves; see squeeze.h for the invariants I1 to I4.
  *
- * A shelf is a mutex and a few pointers. Threads are numbered as they come and use the shelf of their number, so that
- * a lock is rarely met by two, and what a thread takes is what is still in its cache. */
+ * A shelf is a mutex and a few pointers. Threads are numbered as they come and use the shelf of their number,
+ * so that a lock is rarely met by two, and what a thread takes is what is still in its cache. */
 #include "core/squeeze.h"
 
 #include <string.h>
@@ -115,9 +115,12 @@ static void drop_deflater(struct squeeze *s, struct deflater *d)
 
 static void put_deflater(struct squeeze *s, struct deflater *d)
 {
-    struct squeeze_shelf *shelf = shelf_here(s);
+    struct squeeze_shelf *shelf;
 
-    if (d && !put(s, shelf, &shelf->out[pile_of(deflater_window_bits(d))], d))
+    if (!d)
+        return;
+    shelf = shelf_here(s);
+    if (!put(s, shelf, &shelf->out[pile_of(deflater_window_bits(d))], d))
         drop_deflater(s, d);
 }
 
@@ -144,9 +147,12 @@ static void drop_inflater(struct squeeze *s, struct inflater *z)
 
 static void put_inflater(struct squeeze *s, struct inflater *z)
 {
-    struct squeeze_shelf *shelf = shelf_here(s);
+    struct squeeze_shelf *shelf;
 
-    if (z && !put(s, shelf, &shelf->in[pile_of(inflater_window_bits(z))], z))
+    if (!z)
+        return;
+    shelf = shelf_here(s);
+    if (!put(s, shelf, &shelf->in[pile_of(inflater_window_bits(z))], z))
         drop_inflater(s, z);
 }
 
@@ -234,7 +240,7 @@ weft_msg *squeeze_out(struct squeeze_conn *c, weft_msg *m)
     return packed ? packed : m;
 }
 
-/* Keep what the next message may refer to: the window only, if it is small and there is memory to copy it to. */
+/* Keep what the next message may refer to: the window only, if it is small and there is memory for it. */
 static void keep(struct squeeze_conn *c, struct inflater *z)
 {
     if (c->params.in_window_bits <= SQUEEZE_SAVED_WINDOW_BITS && !c->window) {

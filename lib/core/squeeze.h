@@ -1,16 +1,17 @@
-/* The compressors and inflaters of an engine: who has one, what they hold together, and what each connection does
- * with its messages.
+/* The compressors and inflaters of an engine: who has one, what they hold together, and what each connection
+ * does with its messages.
  *
  *   I1  A connection that has not sent (received) a compressed message owns no compressor (inflater).
- *   I2  What is not taken over is borrowed for one message and goes back to the shelf of its thread. A thread finds
- *       there what it put there last, so without takeover each worker works with one compressor.
+ *   I2  What is not taken over is borrowed for one message and goes back to the shelf of its thread. A
+ *       thread finds there what it put there last, so without takeover each worker works with one compressor.
  *       An inflater that takes over a small window is borrowed too: the connection keeps that window only.
- *   I3  `bytes` counts all of them, in use and on shelves. Above bytes_max nothing goes to a shelf, a new connection
- *       is offered no takeover (squeeze_is_short), and one that has no compressor yet borrows it even if it might
- *       take over, for that is the sender's to choose. What inflates under a takeover that was agreed is kept.
- *   I4  What our compressor remembers is what the peer has seen, message by message in the order in which they
- *       leave. So squeeze_out and the push into the outbox are done under one lock of the connection, the caller's;
- *       squeeze_in is for the thread that holds the mailbox, in the order of arrival.
+ *   I3  `bytes` counts all of them, in use and on shelves. Above bytes_max nothing goes to a shelf, a new
+ *       connection is offered no takeover (squeeze_is_short), and one that has no compressor yet borrows it
+ *       even if it might take over, for that is the sender's to choose. What inflates under a takeover that
+ *       was agreed is kept.
+ *   I4  What our compressor remembers is what the peer has seen, message by message in the order in which
+ *       they leave. So squeeze_out and the push into the outbox are done under one lock of the connection,
+ *       the caller's; squeeze_in is for the thread that holds the mailbox, in the order of arrival.
  *
  *   object        | lock
  *   a shelf       | its own, never held while anything is compressed, allocated or waited for
@@ -87,23 +88,25 @@ struct squeeze_conn {
 void squeeze_conn_init(struct squeeze_conn *c, struct squeeze *s, const struct deflate_params *params);
 void squeeze_conn_fini(struct squeeze_conn *c); /* nobody sends or receives any more; also when all zero */
 
-/* Would m be compressed for this connection? By its length, its type, weft_msg_set_plain and what was agreed. any */
+/* Would m be compressed for this connection? Its length and type, weft_msg_set_plain and what was agreed
+ * decide. any */
 bool squeeze_wants(const struct squeeze_conn *c, const weft_msg *m);
 
 /* Compress a message that is about to be pushed, under the send lock (I4).
  *
  * m        borrowed, sealed
- * Returns  what is to be pushed: a new message, which is given; or m itself when it goes plain, be it for lack of
- *          memory. What is returned must be pushed, or nothing any more. */
+ * Returns  what is to be pushed: a new message, which is given; or m itself when it goes plain, be it for
+ *          lack of memory. What is returned must be pushed, or nothing any more. */
 weft_msg *squeeze_out(struct squeeze_conn *c, weft_msg *m);
 
-/* Inflate a received message that is marked compressed. As inflater_message: behind a failure the connection is over. */
+/* Inflate a received message that is marked compressed. As inflater_message: behind a failure the connection
+ * is over. */
 int squeeze_in(struct squeeze_conn *c, const weft_msg *m, size_t bytes_max, weft_msg **out) ON_WORKER;
 
 /* One message for many connections, compressed once for all whose windows are alike.
  *
- * It begins and ends without a context. A connection that takes over forgets its own with it (I4), which costs less
- * than to compress for each of them. Belongs to one thread. */
+ * It begins and ends without a context. A connection that takes over forgets its own with it (I4), which
+ * costs less than to compress for each of them. Belongs to one thread. */
 struct squeeze_fan {
     struct squeeze *shared;            /* borrowed */
     weft_msg *plain;                   /* borrowed */

@@ -1,12 +1,14 @@
 /* zlib, bent to messages; see deflate.h.
  *
- * Compressing ends with a sync flush, whose last four bytes are not sent; inflating feeds them behind the payload.
- * Both work into a block on the stack first, so that most messages get memory of exactly their size, once.
+ * Compressing ends with a sync flush, whose last four bytes are not sent; inflating feeds them behind the
+ * payload. Both work into a block on the stack first, so that most messages get memory of exactly their size,
+ * once.
  *
- * What does not get smaller. Without takeover the compressor stops as soon as it has written as much as it has read,
- * and the message goes plain. With takeover the peer's window must stay what the compressor believes it to be, so a
- * message whose compressed form is thrown away costs the context. It is thrown away when the message is at least as long as the
- * window: then the context would hold nothing but a part of it anyway. A shorter one is sent compressed. */
+ * What does not get smaller. Without takeover the compressor stops as soon as it has written as much as it
+ * has read, and the message goes plain. With takeover the peer's window must stay what the compressor
+ * believes it to be, so a message whose compressed form is thrown away costs the context. It is thrown away
+ * when the message is at least as long as the window: then the context would hold nothing but a part of it
+ * anyway. A shorter one is sent compressed. */
 #include "proto/deflate.h"
 
 #include <assert.h>
@@ -107,7 +109,8 @@ static void sink_drop(struct sink *s)
         msg_free(s->msg);
 }
 
-/* What is in it as a message; the sink is empty then. A block of which most is unused is not kept. NULL: no memory. */
+/* What is in it as a message; the sink is empty then. A block of which most is unused is not kept. NULL: no
+ * memory. */
 static weft_msg *sink_finish(struct sink *s, unsigned type, bool is_compressed)
 {
     weft_msg *m = s->msg;
@@ -345,9 +348,9 @@ static enum inflater_result message_ends(struct inflater *z)
     return INFLATER_END;
 }
 
-/* Behind the last piece: the message must end where the tail completes an empty block. Two that lack it are complete
- * all the same, and there are peers that send them: no payload at all, and a block with BFINAL without the byte that
- * should follow (section 7.2.3.4). */
+/* Behind the last piece: the message must end where the tail completes an empty block. Two that lack it are
+ * complete all the same, and there are peers that send them: no payload at all, and a block with BFINAL
+ * without the byte that should follow (section 7.2.3.4). */
 static enum inflater_result inflate_tail(struct inflater *z)
 {
     enum inflater_result result;

@@ -1,10 +1,13 @@
-/* permessage-deflate on messages: a compressor and an inflater, without threads; the only place that knows zlib.
+/* permessage-deflate on messages: a compressor and an inflater, without threads; the only place that knows
+ * zlib.
  *
- *   - A deflater or inflater belongs to one thread at a time. What it holds is counted, so that its owner can keep a
- *     budget; it takes its window when it first needs one.
- *   - Whether a context is taken over from message to message is its owner's to say: without, reset it before each.
+ *   - A deflater or inflater belongs to one thread at a time. What it holds is counted, so that its owner can
+ *     keep a budget; it takes its window when it first needs one.
+ *   - Whether a context is taken over from message to message is its owner's to say: without, reset it before
+ *     each.
  *   - The output of an inflater never grows beyond its cap, by not one byte, while it inflates.
- *   - A raw window of 2^8 is more than zlib can compress to (it makes 2^9 of it); to inflate, a larger one serves.
+ *   - A raw window of 2^8 is more than zlib can compress to (it makes 2^9 of it); to inflate, a larger one
+ *     serves.
  *
  * Source: RFC 7692 section 7.2, RFC 1951 */
 #ifndef WEFT_PROTO_DEFLATE_H
@@ -32,7 +35,8 @@ struct deflate_params {
     bool in_takeover;        /* what we receive may */
 };
 
-/* A payload of n bytes compressed is never longer than this, by us or by any peer that uses deflate with sense. */
+/* A payload of n bytes compressed is never longer than this, by us or by any peer that uses deflate with
+ * sense. */
 static inline uint64_t deflate_bytes_max(uint64_t n)
 {
     return n + n / 8 + n / 32 + 64;
@@ -55,8 +59,8 @@ unsigned deflater_window_bits(const struct deflater *d);
 /* Compress a message.
  *
  * m        borrowed, sealed, not compressed
- * out      set on WEFT_OK: a new sealed message with RSV1; or NULL, when m is to be sent as it is because it does
- *          not get smaller. Then what the peer has seen and what d remembers still agree.
+ * out      set on WEFT_OK: a new sealed message with RSV1; or NULL, when m is to be sent as it is because it
+ *          does not get smaller. Then what the peer has seen and what d remembers still agree.
  * keeps    d keeps its context for the next message. If so, a short message that gets a little longer is
  *          compressed all the same, for the sake of what d remembers.
  * Returns  WEFT_OK; WEFT_E_NOMEM: nothing was made, and d is reset; m may go plain
@@ -98,8 +102,8 @@ int inflater_message(struct inflater *z, const weft_msg *m, size_t bytes_max, we
 /* The Close code that answers a failure of inflater_message, and the reason, static. */
 uint16_t inflater_close_code(int rc, const char **reason);
 
-/* The same part by part, for who has no room for all of it. The payload comes in pieces, behind the last of them
- * is_last; the output goes where there is room.
+/* The same part by part, for who has no room for all of it. The payload comes in pieces, behind the last of
+ * them is_last; the output goes where there is room.
  *
  * in, n      borrowed until taken; n may be 0
  * used       set to how many bytes of in were taken

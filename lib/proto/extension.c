@@ -1,7 +1,7 @@
 /* permessage-deflate in the opening handshake; see extension.h.
  *
- * Both sides read the same four parameters into a struct terms, told whether it is an offer or a response they
- * stand in; what follows from them is decided behind that. */
+ * Both sides read the same four parameters into a struct terms, told whether it is an offer or a response
+ * they stand in; what follows from them is decided behind that. */
 #include "proto/extension.h"
 
 #include <stdarg.h>
@@ -140,7 +140,7 @@ static bool agree(struct terms *t, const struct extension_policy *policy, struct
     if (t->server_window && t->server_window < DEFLATE_WINDOW_BITS_MIN)
         return false;
     t->server_no_takeover |= keeps_nothing || !policy->out_takeover;
-    /* An offer with it says that the client takes nothing over in any case; told so, it may save memory too. */
+    /* An offer with it says that the client takes nothing over in any case; told so, it may save memory. */
     t->client_no_takeover |= keeps_nothing || !policy->in_takeover;
     out->out_window_bits =
         t->server_window ? smaller(t->server_window, policy->out_window_bits) : policy->out_window_bits;

@@ -1,12 +1,13 @@
-/* Negotiating permessage-deflate: the offers of a client, the choice of a server, and what a client makes of the
- * answer.
+/* Negotiating permessage-deflate: the offers of a client, the choice of a server, and what a client makes of
+ * the answer.
  *
- * An offer that is wrong in itself, or asks for what cannot be had, is declined and the next one looked at; only
- * a list that breaks the grammar of RFC 6455 section 9.1 is an error. A response that is wrong fails the
+ * An offer that is wrong in itself, or asks for what cannot be had, is declined and the next one looked at;
+ * only a list that breaks the grammar of RFC 6455 section 9.1 is an error. A response that is wrong fails the
  * connection.
  *
- * zlib cannot make raw deflate with a window of 2^8. A server declines an offer that demands it; a client that is
- * told to keep to it (which a server may ask for) sends all its messages plain, which is always allowed.
+ * zlib cannot make raw deflate with a window of 2^8. A server declines an offer that demands it; a client
+ * that is told to keep to it (which a server may ask for) sends all its messages plain, which is always
+ * allowed.
  *
  * Source: RFC 7692 sections 5 and 7.1 */
 #ifndef WEFT_PROTO_EXTENSION_H

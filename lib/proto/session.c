@@ -451,7 +451,7 @@ static inline bool unmask(uint8_t *to, const uint8_t *p, size_t n, const uint8_t
 }
 
 /* Of a message that is given as one. */
-static inline uint32_t whole_bytes_max(const struct session *s, bool is_compressed)
+static inline uint64_t whole_bytes_max(const struct session *s, bool is_compressed)
 {
     return s->config->gives_parts ? PART_BYTES_MAX : wire_bytes_max(s, is_compressed);
 }

@@ -9,9 +9,9 @@
  * payload.
  *   - A frame that lies whole in what is fed needs no memory but its message's; only what is cut or
  *     fragmented is remembered in a struct session_reading until the message's end.
- *   - A compressed message is not inflated here, nor its text checked, for that is the work of a worker. Its limit
- *     is message_bytes_max and what compressing may add to what does not get smaller; the one who inflates it has the
- *     exact one.
+ *   - A compressed message is not inflated here, nor its text checked, for that is the work of a worker. Its
+ *     limit is message_bytes_max and what compressing may add to what does not get smaller; the one who
+ *     inflates it has the exact one.
  *   - After a failure or the peer's Close all further input is thrown away.
  *   - It holds no clock: session_tick is told the time, session_deadline says when to call it next.
  *
@@ -33,7 +33,7 @@
 /* Shared by all connections of a server. */
 struct session_config {
     bool is_client; /* the peer must not mask */
-    bool allows_compressed; /* permessage-deflate was agreed: such messages are reported as they came, marked is_compressed */
+    bool allows_compressed; /* permessage-deflate was agreed; what is compressed is reported as it came */
     uint32_t message_bytes_max;
     uint32_t fragments_max;
     uint32_t ping_interval_ms; /* UINT32_MAX: none */
