@@ -348,6 +348,57 @@ static void what_is_wrong_is_refused(void)
     CU_ASSERT_PTR_NOT_NULL(reason);
 }
 
+/* Bits as deflate packs them; codes are written from their first bit. */
+struct bits {
+    uint8_t bytes[64];
+    unsigned count;
+};
+
+static void put_bits(struct bits *b, unsigned value, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++, b->count++)
+        b->bytes[b->count / 8] |= (uint8_t)((value >> i & 1) << b->count % 8);
+}
+
+/* How many symbols have no code, in steps that the code 18 can say. */
+static void put_gap(struct bits *b, unsigned n)
+{
+    for (; n >= 11; n -= n > 138 ? 138 : n) {
+        put_bits(b, 2, 2); /* 18, "01" */
+        put_bits(b, (n > 138 ? 138 : n) - 11, 7);
+    }
+}
+
+/* A block whose end is nine bits of 1, so that the tail's own bits end it, in the middle of its last byte. */
+static void the_tail_may_not_end_a_block_inside_a_byte(void)
+{
+    static const uint8_t order[] = {16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1};
+    struct bits b = {.count = 0};
+
+    put_bits(&b, 2 << 1, 3); /* not the last, codes of its own */
+    put_bits(&b, 0, 5);      /* 257 symbols */
+    put_bits(&b, 0, 5);      /* one distance */
+    put_bits(&b, sizeof order - 4, 4);
+    /* The lengths 1 to 8 have codes of 4 bits, 9 and 18 of 2. */
+    for (unsigned i = 0; i < sizeof order; i++)
+        put_bits(&b, order[i] == 18 || order[i] == 9 ? 2 : order[i] >= 1 && order[i] <= 8 ? 4 : 0, 3);
+    put_gap(&b, 97 - 0);
+    for (unsigned length = 1; length <= 8; length++) { /* "a" to "h": 0, 10, 110 .. */
+        static const uint8_t reversed[] = {0x1, 0x9, 0x5, 0xd, 0x3, 0xb, 0x7, 0xf};
+        put_bits(&b, reversed[length - 1], 4);
+    }
+    put_bits(&b, 0, 2); /* "i" has 9 bits */
+    put_gap(&b, 256 - 106);
+    put_bits(&b, 0, 2);                     /* the end has 9 bits, all of them 1 */
+    put_bits(&b, 1, 4);                     /* one distance, unused */
+    put_bits(&b, 0, (8 - b.count % 8) % 8); /* "a" to the end of the byte */
+    CU_ASSERT_EQUAL(fails_with(15, b.bytes, b.count / 8), WEFT_E_PROTOCOL);
+    /* It is right but for that: "a", the end, and an empty block. */
+    put_bits(&b, 0x1ff << 1, 10);
+    put_bits(&b, 0, 3 + (8 - (b.count + 3) % 8) % 8);
+    CU_ASSERT_EQUAL(fails_with(15, b.bytes, b.count / 8), WEFT_OK);
+}
+
 static void behind_a_reset_nothing_earlier_is_known(void)
 {
     struct inflater *z = inflater(12);
@@ -836,6 +887,7 @@ static const struct unit_case cases[] = {
     CASE(blocks_with_bfinal_may_come_one_behind_the_other),
     CASE(empty_blocks_are_allowed_anywhere),
     CASE(what_is_wrong_is_refused),
+    CASE(the_tail_may_not_end_a_block_inside_a_byte),
     CASE(behind_a_reset_nothing_earlier_is_known),
     CASE(a_window_of_8_is_read),
     CASE(text_is_checked_behind_inflating),

@@ -280,6 +280,19 @@ static void above_the_budget_no_compressor_is_kept_and_all_is_understood(void)
     squeeze_fini(&shared);
 }
 
+static void above_the_budget_nothing_waits_on_a_shelf(void)
+{
+    uint32_t random = 14;
+    struct ends e;
+
+    begin(1);
+    e = ends_with(&shared, keeps_nothing);
+    converse(&e, 2, &random);
+    CU_ASSERT_EQUAL(squeeze_bytes(&shared), 0);
+    ends_fini(&e);
+    squeeze_fini(&shared);
+}
+
 static void a_shelf_keeps_a_few(void)
 {
     static const struct deflate_params large = {15, 15, true, true};
@@ -459,7 +472,8 @@ static void without_memory_messages_go_plain_and_nothing_leaks(void)
 
 /* --- threads --- */
 
-enum { THREADS = 6 };
+/* One more than there are shelves, so that two share one. */
+enum { THREADS = SQUEEZE_SHELVES + 1, TURNS = 100 };
 
 /* One for each thread, and one that all send on. */
 struct talk {
@@ -471,7 +485,7 @@ struct talk {
 static struct {
     pthread_mutex_t send_lock;
     struct ends ends;
-    weft_msg *plain[THREADS * 200], *sent[THREADS * 200];
+    weft_msg *plain[THREADS * TURNS], *sent[THREADS * TURNS];
     unsigned count;
 } common;
 
@@ -488,12 +502,12 @@ static void *talk(void *arg)
 {
     struct talk *t = arg;
 
-    for (unsigned i = 0; i < 200; i++) {
+    for (unsigned i = 0; i < TURNS; i++) {
         weft_msg *m = json(100 + wire_random(&t->random) % 3000, &t->random);
         t->wrong += says(&t->own.a, &t->own.b, m) != 1;
         t->wrong += squeeze_bytes(&shared) == 0;
         send_on_common(m);
-        if (i % 50 == 0) {
+        if (i % 25 == 0) {
             struct deflate_params params = t->own.a.params;
             ends_fini(&t->own);
             t->own = ends_with(&shared, params);
@@ -514,8 +528,10 @@ static void many_threads_share_contexts_and_mix_nothing_up(void)
     common.count = 0;
     for (unsigned i = 0; i < THREADS; i++) {
         talks[i] = (struct talk){.own = ends_with(&shared, i % 2 ? usual : keeps_nothing), .random = i + 1};
-        crew_add(&crew, talk, &talks[i]);
+        if (i)
+            crew_add(&crew, talk, &talks[i]);
     }
+    talk(&talks[0]);
     crew_join(&crew);
     for (unsigned i = 0; i < common.count; i++) {
         wrong += !receives(&common.ends.b, common.sent[i], common.plain[i]);
@@ -523,7 +539,7 @@ static void many_threads_share_contexts_and_mix_nothing_up(void)
             weft_msg_unref(common.sent[i]);
         weft_msg_unref(common.plain[i]);
     }
-    CU_ASSERT_EQUAL(common.count, THREADS * 200);
+    CU_ASSERT_EQUAL(common.count, THREADS * TURNS);
     for (unsigned i = 0; i < THREADS; i++) {
         wrong += talks[i].wrong;
         ends_fini(&talks[i].own);
@@ -542,6 +558,7 @@ static const struct unit_case cases[] = {
     CASE(what_goes_plain),
     CASE(the_options_are_kept),
     CASE(above_the_budget_no_compressor_is_kept_and_all_is_understood),
+    CASE(above_the_budget_nothing_waits_on_a_shelf),
     CASE(a_shelf_keeps_a_few),
     CASE(what_failed_to_inflate_is_used_again),
     CASE(the_limit_is_that_of_the_inflated_message),
