@@ -5,13 +5,14 @@
 #include "ws.h"
 
 #define KEY_OCTETS    16
+#define KEY_PADDING   "=="
 #define DIGEST_OCTETS 20
 #define BLOCK_OCTETS  64
 
+static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
 static void base64(const uint8_t *src, size_t bytes, char *dst)
 {
-    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
     for (size_t i = 0; i < bytes; i += 3) {
         size_t left = bytes - i;
         uint32_t group =
@@ -79,6 +80,15 @@ void ws_accept_of(const char *key, char accept[WS_ACCEPT_CHARS + 1])
     for (unsigned i = 0; i < DIGEST_OCTETS; i++)
         digest[i] = (uint8_t)(state[i / 4] >> (24 - 8 * (i % 4)));
     base64(digest, sizeof digest, accept);
+}
+
+/* Of the last character only two bits belong to the 16 octets. */
+bool ws_key_is_valid(const char *key)
+{
+    size_t digits = strspn(key, alphabet);
+
+    return digits == WS_KEY_CHARS - 2 && strcmp(key + digits, KEY_PADDING) == 0 &&
+           (strchr(alphabet, key[digits - 1]) - alphabet) % 16 == 0;
 }
 
 void ws_key_make(char key[WS_KEY_CHARS + 1])

@@ -6,7 +6,8 @@
 #include <string.h>
 
 static const struct case_table *const tables[] = {&cases_framing,    &cases_fragments, &cases_utf8,
-                                                  &cases_utf8_table, &cases_close,     &cases_limits};
+                                                  &cases_utf8_table, &cases_close,     &cases_limits,
+                                                  &cases_connection};
 #define TABLE_COUNT (sizeof tables / sizeof tables[0])
 
 static const size_t section_sizes[SECTION_MAX + 1] = {
@@ -31,7 +32,7 @@ static bool sections_are_complete(const struct conf_case *const *all, size_t cou
         if (case_section(all[i]) <= SECTION_MAX)
             found[case_section(all[i])]++;
     for (unsigned s = 0; s <= SECTION_MAX; s++) {
-        if (found[s] != section_sizes[s]) {
+        if (s != SECTION_OWN && found[s] != section_sizes[s]) {
             fprintf(stderr, "section %u has %zu cases, not %zu\n", s, found[s], section_sizes[s]);
             return false;
         }
@@ -53,7 +54,12 @@ static bool ids_are_unique(const struct conf_case *const *all, size_t count)
     return true;
 }
 
-const struct conf_case **case_catalogue(size_t *count)
+static bool is_for(const struct conf_case *c, const struct role *role)
+{
+    return c->only == 0 || c->only == role->bit;
+}
+
+const struct conf_case **case_catalogue(const struct role *role, size_t *count)
 {
     const struct conf_case **all;
     size_t total = 0, n = 0;
@@ -67,7 +73,8 @@ const struct conf_case **case_catalogue(size_t *count)
     }
     for (size_t t = 0; t < TABLE_COUNT; t++)
         for (size_t i = 0; i < tables[t]->count; i++)
-            all[n++] = &tables[t]->cases[i];
+            if (is_for(&tables[t]->cases[i], role))
+                all[n++] = &tables[t]->cases[i];
     if (!sections_are_complete(all, n) || !ids_are_unique(all, n)) {
         free(all);
         return NULL;

@@ -1,6 +1,7 @@
 /* A conformance case as data: what the tester sends, what it must record, how the connection must end.
  *
- * The tester is this program, the client; the peer is the echo server under test. A case is one connection.
+ * The tester is this program, as a client or as a server (role.h); the peer is the echo endpoint under test
+ * at the other end. A case is one connection.
  *
  *   steps     run one after the other as soon as the connection is open; only a pause waits
  *   outcomes  lists of events, compared with the recorded list as a whole: same events, same order, no more
@@ -15,6 +16,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "role.h"
 
 #define KIB(n) ((n)*1024u)
 #define MIB(n) ((n)*1024u * 1024u)
@@ -55,6 +58,7 @@ enum step_kind {
     STEP_KILL,        /* after ms: fail the connection with 1001, or drop TCP when it is closing already */
     STEP_CLOSE_AFTER, /* after ms: a Close frame without a code */
     STEP_LIMIT,       /* after ms: the same, and the case has failed */
+    STEP_END_TCP,     /* ends TCP behind what was sent, without a Close frame */
 };
 #define NO_CODE (-1)
 
@@ -90,6 +94,7 @@ struct step {
 #define KILL(milliseconds) {.kind = STEP_KILL, .ms = (milliseconds)}
 #define CLOSE_AFTER(milliseconds) {.kind = STEP_CLOSE_AFTER, .ms = (milliseconds)}
 #define LIMIT(seconds) {.kind = STEP_LIMIT, .ms = (seconds)*1000u}
+#define END_TCP {.kind = STEP_END_TCP}
 #define STEPS(...) ((const struct step[]){__VA_ARGS__, {.kind = STEP_END}})
 /* clang-format on */
 
@@ -115,7 +120,9 @@ enum side { SIDE_NONE, SIDE_TESTER, SIDE_PEER };
 
 struct closing {
     enum side by;                /* sends the first Close frame; a bare TCP drop counts as the peer's */
-    bool clean;                  /* both Close frames seen, and TCP dropped by the peer within a second */
+    bool clean;                  /* both Close frames seen, and TCP dropped by the server, then the client */
+    bool bare;                   /* no frame of any kind may come: the connection never opened */
+    bool awaits_tcp;             /* the peer must not end TCP before the tester does (beyond the suite) */
     bool decides_behaviour;      /* the tester had to close: the behaviour has failed too */
     bool code_decides_behaviour; /* so has it with a wrong code */
     bool code_demanded;          /* a Close frame of the peer must carry a code (beyond the suite) */
@@ -125,11 +132,26 @@ struct closing {
 /* clang-format off */
 #define TESTER_CLEAN(...) {.by = SIDE_TESTER, .clean = true, .codes = {__VA_ARGS__}}
 #define PEER_1002 {.by = SIDE_PEER, .codes = {1002}}
+#define PEER_DROPS {.by = SIDE_PEER, .bare = true}
 #define PEER_1007 {.by = SIDE_PEER, .decides_behaviour = true, .codes = {1007}}
 /* clang-format on */
 
+/* The answer of a tester that is a server. In head "{accept}" becomes the value that the request's key asks
+ * for, "{other}" that of another key, "{switched}" the right one in the other case of letters, "{padding}"
+ * padding_bytes of x, and "@" a NUL. */
+struct reply {
+    const char *head;
+    uint32_t padding_bytes;
+    uint32_t chop_bytes; /* not 0: written in pieces of so many octets */
+    bool glued;          /* in one write with the first frames */
+};
+
 struct conf_case {
     const char *id;
+    unsigned only;             /* a role's bit: a case for the tester in that role alone; 0: for both */
+    const struct reply *reply; /* NULL: the usual 101 */
+    bool wrong_masking;        /* the frames of the steps are masked as those of the other side */
+    uint32_t tcp_delay_ms;     /* after the closing handshake, before a server ends TCP */
     const struct step *steps;
     uint32_t chop_bytes; /* not 0: every frame in writes of so many octets, 10 microseconds apart */
     bool sync;           /* every frame in a write of its own, 10 microseconds apart */
@@ -144,13 +166,14 @@ struct case_table {
     size_t count;
 };
 extern const struct case_table cases_framing, cases_fragments, cases_utf8, cases_utf8_table, cases_close,
-    cases_limits;
+    cases_limits, cases_connection;
 
-#define SECTION_MAX 10
+#define SECTION_MAX 14
+#define SECTION_OWN 14 /* what the suite does not have: the client's opening handshake, the end of TCP */
 
-/* All cases in the order of their ids, in memory of the caller's; NULL (with a message on stderr) when the
- * number of cases of a section is not the document's or there is no memory. */
-const struct conf_case **case_catalogue(size_t *count);
+/* All cases for the role in the order of their ids, in memory of the caller's; NULL (with a message on
+ * stderr) when the number of cases of a section is not the document's or there is no memory. */
+const struct conf_case **case_catalogue(const struct role *role, size_t *count);
 unsigned case_section(const struct conf_case *c);
 /* Whether id is the case's own or that of a group it belongs to: 6, 6.4 and 6.4.1 all select 6.4.1. */
 bool case_is_in(const struct conf_case *c, const char *id, size_t id_bytes);

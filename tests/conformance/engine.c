@@ -16,15 +16,19 @@ struct engine {
     size_t count;
     size_t started;
     size_t ended;
-    const struct target *target;
+    const struct target *target; /* NULL: as a server */
+    struct server *server;
     const struct session_options *options;
+    struct choices choices; /* of the clients */
+    uint64_t last_ns;       /* when a connection last came or went */
+    unsigned busy_count;
     unsigned slot_count;
     struct slot {
         struct session session;
         size_t index;
         bool busy;
     } * slots;
-    struct pollfd *polled; /* of the slot of the same index; fd -1 when it is not busy */
+    struct pollfd *polled; /* of the slot of the same index; fd -1 when it is not busy; the listener's last */
 };
 
 static uint64_t clock_ns(void)
@@ -35,16 +39,49 @@ static uint64_t clock_ns(void)
     return (uint64_t)t.tv_sec * SECOND_NS + (uint64_t)t.tv_nsec;
 }
 
+/* Says to a client that there is no case left. */
+static const struct conf_case last_case = {
+    .reply = &(const struct reply){.head = "HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n"
+                                           "Connection: close\r\n\r\n"},
+    .id = "-",
+    .steps = STEPS(END_TCP),
+};
+#define NO_INDEX SIZE_MAX
+
+/* False: no client waits. */
+static bool start_as_server(struct engine *e, struct slot *slot)
+{
+    int fd = server_accept(e->server);
+
+    if (fd < 0)
+        return false;
+    slot->index = e->started < e->count ? e->started++ : NO_INDEX;
+    session_accept(&slot->session, slot->index == NO_INDEX ? &last_case : e->cases[slot->index], fd,
+                   e->server->host, &e->choices, e->options, clock_ns());
+    return true;
+}
+
+static bool start_as_client(struct engine *e, struct slot *slot)
+{
+    if (e->started == e->count)
+        return false;
+    slot->index = e->started++;
+    session_start(&slot->session, e->cases[slot->index], e->target, e->options, clock_ns());
+    return true;
+}
+
 static void fill_slots(struct engine *e)
 {
-    for (unsigned i = 0; i < e->slot_count && e->started < e->count; i++) {
+    for (unsigned i = 0; i < e->slot_count; i++) {
         struct slot *slot = &e->slots[i];
 
         if (slot->busy)
             continue;
+        if (!(e->target ? start_as_client(e, slot) : start_as_server(e, slot)))
+            return;
         slot->busy = true;
-        slot->index = e->started++;
-        session_start(&slot->session, e->cases[slot->index], e->target, e->options, clock_ns());
+        e->busy_count++;
+        e->last_ns = clock_ns();
     }
 }
 
@@ -55,10 +92,14 @@ static void reap_slots(struct engine *e)
 
         if (!slot->busy || slot->session.state != GONE)
             continue;
-        e->verdicts[slot->index] = verdict_of(slot->session.c, &slot->session.record);
+        if (slot->index != NO_INDEX) {
+            e->verdicts[slot->index] = verdict_of(slot->session.c, &slot->session.record);
+            e->ended++;
+        }
         session_fini(&slot->session);
         slot->busy = false;
-        e->ended++;
+        e->busy_count--;
+        e->last_ns = clock_ns();
     }
 }
 
@@ -87,8 +128,10 @@ static void wait_for_any(struct engine *e)
         if (deadline_ns != 0 && (first_ns == 0 || deadline_ns < first_ns))
             first_ns = deadline_ns;
     }
+    e->polled[e->slot_count] = (struct pollfd){
+        .fd = e->server && e->busy_count < e->slot_count ? e->server->listener : -1, .events = POLLIN};
     timeout = until(first_ns);
-    ppoll(e->polled, e->slot_count, &timeout, NULL);
+    ppoll(e->polled, e->slot_count + 1, &timeout, e->server ? &e->server->mask : NULL);
 }
 
 static void turn_slots(struct engine *e, uint64_t now_ns)
@@ -109,6 +152,40 @@ static void postpone_slots(struct engine *e, uint64_t busy_ns)
             session_postpone(&e->slots[i].session, busy_ns);
 }
 
+static bool goes_on(struct engine *e)
+{
+    uint64_t idle_ms;
+
+    if (e->target)
+        return e->ended < e->count;
+    if (e->busy_count > 0)
+        return true;
+    idle_ms = (clock_ns() - e->last_ns) / MS_NS / e->options->patience;
+    return server_goes_on(e->server, e->ended == e->count, idle_ms);
+}
+
+static void run(struct engine *e)
+{
+    uint64_t now_ns;
+
+    prctl(PR_SET_TIMERSLACK, 1UL);
+    e->slots = memory_resize(NULL, e->slot_count, sizeof *e->slots);
+    e->polled = memory_resize(NULL, e->slot_count + 1, sizeof *e->polled);
+    for (unsigned i = 0; i < e->slot_count; i++)
+        e->slots[i].busy = false;
+    e->last_ns = clock_ns();
+    do {
+        fill_slots(e);
+        wait_for_any(e);
+        now_ns = clock_ns();
+        turn_slots(e, now_ns);
+        reap_slots(e);
+        postpone_slots(e, clock_ns() - now_ns);
+    } while (goes_on(e));
+    free(e->slots);
+    free(e->polled);
+}
+
 void engine_run(const struct conf_case *const *cases, size_t count, unsigned jobs,
                 const struct target *target, const struct session_options *options, struct verdict *verdicts)
 {
@@ -118,21 +195,21 @@ void engine_run(const struct conf_case *const *cases, size_t count, unsigned job
                        .target = target,
                        .options = options,
                        .slot_count = jobs};
-    uint64_t now_ns;
 
-    prctl(PR_SET_TIMERSLACK, 1UL);
-    e.slots = memory_resize(NULL, jobs, sizeof *e.slots);
-    e.polled = memory_resize(NULL, jobs, sizeof *e.polled);
-    for (unsigned i = 0; i < jobs; i++)
-        e.slots[i].busy = false;
-    while (e.ended < e.count) {
-        fill_slots(&e);
-        wait_for_any(&e);
-        now_ns = clock_ns();
-        turn_slots(&e, now_ns);
-        reap_slots(&e);
-        postpone_slots(&e, clock_ns() - now_ns);
-    }
-    free(e.slots);
-    free(e.polled);
+    run(&e);
+}
+
+void engine_serve(const struct conf_case *const *cases, size_t count, unsigned jobs, struct server *server,
+                  const struct session_options *options, struct verdict *verdicts)
+{
+    struct engine e = {.cases = cases,
+                       .verdicts = verdicts,
+                       .count = count,
+                       .server = server,
+                       .options = options,
+                       .slot_count = jobs};
+
+    run(&e);
+    for (size_t i = e.started; i < count; i++)
+        verdicts[i] = verdict_of_none("not opened: no connection came");
 }

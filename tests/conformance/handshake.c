@@ -1,12 +1,9 @@
-/* The opening handshake of the tester; see handshake.h. */
+/* The opening handshake of the tester as a client; see handshake.h. */
 #include "handshake.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-
-#define HEADER_BYTES_MAX 16384
-#define VALUE_CHARS_MAX  256
 
 static const char *resolve(struct target *t, char *host)
 {
@@ -71,8 +68,7 @@ void handshake_request(struct octets *out, const struct target *t, const char *k
     octets_put(out, request, (size_t)chars);
 }
 
-/* Copies the value of one header; how often the header is there is returned. */
-static unsigned header_value(const char *head, const char *name, char value[VALUE_CHARS_MAX])
+unsigned head_value(const char *head, const char *name, char value[VALUE_CHARS_MAX])
 {
     size_t name_chars = strlen(name), chars;
     unsigned found = 0;
@@ -91,10 +87,10 @@ static unsigned header_value(const char *head, const char *name, char value[VALU
     return found;
 }
 
-static bool list_has_upgrade(char *list)
+bool head_list_has(char *list, const char *item)
 {
-    for (char *save, *item = strtok_r(list, ", \t", &save); item; item = strtok_r(NULL, ", \t", &save))
-        if (strcasecmp(item, "upgrade") == 0)
+    for (char *save, *word = strtok_r(list, ", \t", &save); word; word = strtok_r(NULL, ", \t", &save))
+        if (strcasecmp(word, item) == 0)
             return true;
     return false;
 }
@@ -106,22 +102,21 @@ static const char *what_is_wrong(const char *head, const char *key)
     ws_accept_of(key, accept);
     if (strncmp(head, "HTTP/1.1 101", 12) != 0 || !strchr(" \r", head[12]))
         return "the status is not 101";
-    if (header_value(head, "Upgrade", value) != 1 || strcasecmp(value, "websocket") != 0)
+    if (head_value(head, "Upgrade", value) != 1 || strcasecmp(value, "websocket") != 0)
         return "no header Upgrade: websocket";
-    if (header_value(head, "Connection", value) != 1 || !list_has_upgrade(value))
+    if (head_value(head, "Connection", value) != 1 || !head_list_has(value, "upgrade"))
         return "no header Connection: Upgrade";
-    if (header_value(head, "Sec-WebSocket-Accept", value) != 1 || strcmp(value, accept) != 0)
+    if (head_value(head, "Sec-WebSocket-Accept", value) != 1 || strcmp(value, accept) != 0)
         return "wrong Sec-WebSocket-Accept";
-    if (header_value(head, "Sec-WebSocket-Extensions", value) != 0)
+    if (head_value(head, "Sec-WebSocket-Extensions", value) != 0)
         return "an extension that was not offered";
-    if (header_value(head, "Sec-WebSocket-Protocol", value) != 0)
+    if (head_value(head, "Sec-WebSocket-Protocol", value) != 0)
         return "a subprotocol that was not offered";
     return NULL;
 }
 
-int64_t handshake_response(const struct octets *in, const char *key, const char **why)
+int64_t head_take(const struct octets *in, char head[HEADER_BYTES_MAX + 1], const char **why)
 {
-    char head[HEADER_BYTES_MAX + 1];
     const uint8_t *end = in->bytes ? memmem(in->data, in->bytes, "\r\n\r\n", 4) : NULL;
     size_t bytes;
 
@@ -134,6 +129,16 @@ int64_t handshake_response(const struct octets *in, const char *key, const char 
         return HANDSHAKE_REFUSED;
     memcpy(head, in->data, bytes);
     head[bytes] = '\0';
+    return (int64_t)bytes;
+}
+
+int64_t handshake_response(const struct octets *in, const char *key, const char **why)
+{
+    char head[HEADER_BYTES_MAX + 1];
+    int64_t bytes = head_take(in, head, why);
+
+    if (bytes <= 0)
+        return bytes;
     *why = what_is_wrong(head, key);
-    return *why ? HANDSHAKE_REFUSED : (int64_t)bytes;
+    return *why ? HANDSHAKE_REFUSED : bytes;
 }

@@ -1,4 +1,5 @@
-/* The opening handshake of the tester: the address, the request, and what is demanded of the answer. */
+/* The opening handshake of the tester as a client: the address, the request, what is demanded of the answer.
+ * As a server it has request.h. */
 #ifndef WEFT_CONFORMANCE_HANDSHAKE_H
 #define WEFT_CONFORMANCE_HANDSHAKE_H
 
@@ -19,6 +20,16 @@ const char *target_parse(struct target *t, const char *url);
 void target_fini(struct target *t);
 
 void handshake_request(struct octets *out, const struct target *t, const char *key);
+
+#define HEADER_BYTES_MAX 16384
+#define VALUE_CHARS_MAX  256
+/* The header section that in begins with, as a string for the functions below; the result is as that of
+ * handshake_response. */
+int64_t head_take(const struct octets *in, char head[HEADER_BYTES_MAX + 1], const char **why);
+/* Copies the value of one header, the last; how often the header is there is returned. */
+unsigned head_value(const char *head, const char *name, char value[VALUE_CHARS_MAX]);
+/* Whether a list has the item, in any case of letters; cuts the list. */
+bool head_list_has(char *list, const char *item);
 
 #define HANDSHAKE_MORE    0
 #define HANDSHAKE_REFUSED (-1)

@@ -1,6 +1,24 @@
-/* The peer's octets become frames, messages and events; every rule of RFC 6455 for a server's frames is
- * checked. */
+/* The peer's octets become frames, messages and events; every rule of RFC 6455 for its frames is checked. */
 #include "session.h"
+
+/* Each frame has a mask that cannot be foretold (RFC 6455 section 5.3). Two are equal by chance once in 2^32
+ * times. */
+static bool mask_is_old(const struct session *s, uint32_t mask)
+{
+    if (s->mask_known)
+        return s->mask == mask;
+    return s->choices->mask_known && s->choices->mask == mask;
+}
+
+static void keep_mask(struct session *s, uint32_t mask)
+{
+    if (!s->mask_known) {
+        s->choices->mask = mask;
+        s->choices->mask_known = true;
+    }
+    s->mask = mask;
+    s->mask_known = true;
+}
 
 /* NULL or the rule that the frame's head breaks. */
 static const char *head_trouble(const struct session *s, const struct ws_head *head)
@@ -8,8 +26,10 @@ static const char *head_trouble(const struct session *s, const struct ws_head *h
     uint8_t opcode = head->first_octet & 0x0f;
     bool control = opcode & 8;
 
-    if (head->masked)
-        return "a masked frame";
+    if (head->masked == s->role->masks)
+        return head->masked ? "a masked frame" : "a frame without a mask";
+    if (head->masked && mask_is_old(s, head->mask))
+        return "a frame with the mask of one before";
     if (head->first_octet & RSV(7))
         return "a frame with reserved bits";
     if (opcode > (control ? OP_PONG : OP_BINARY))
@@ -99,6 +119,10 @@ void incoming_read(struct session *s, uint64_t now_ns)
         }
         if (s->in.bytes - at - head.bytes < head.payload_bytes)
             break;
+        if (head.masked) {
+            keep_mask(s, head.mask);
+            ws_mask_apply(s->in.data + at + head.bytes, (size_t)head.payload_bytes, head.mask);
+        }
         take_frame(s, head.first_octet, s->in.data + at + head.bytes, (size_t)head.payload_bytes, now_ns);
         at += head.bytes + (size_t)head.payload_bytes;
     }

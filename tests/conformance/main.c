@@ -1,16 +1,25 @@
-/* The conformance client: sections 1 to 7, 9 and 10 of the well-known suite, against an echo server.
+/* The conformance program: sections 1 to 7, 9 and 10 of the well-known suite and a section 14 of our own,
+ * against an echo server, or as a server against an echo client.
  *
- *     conformance URL [--cases 1,2.3,6.4] [--jobs N] [--patience N] [--allow-non-strict] [--json FILE]
- *                 [--verbose]
- *     conformance --list [--cases ...]
+ *     conformance [OPTION...] URL
+ *     conformance --serve [OPTION...] [--port N] [-- CLIENT [ARGUMENT...]]
+ *     conformance --list [--serve] [--cases ...]
  *
- * Exit status: 0 all good, 1 at least one case is not, 2 the run could not be made.
+ * Options: --cases 1,2.3,6.4, --jobs N, --patience N, --allow-non-strict, --json FILE, --verbose.
+ *
+ * As a server it prints "listening on 127.0.0.1:PORT", and each connection is one case, the next, whatever
+ * its target is; when there are no more the answer is 410. An echo client connects again and again, goes on
+ * when a connection fails, and ends with 0 at an answer 4xx or when nobody listens. With --, jobs such clients
+ * are started, "{url}" in their arguments becomes the address, and each must end with 0.
+ *
+ * Exit status: 0 all good, 1 at least one case is not or a client ended badly, 2 the run could not be made.
  *
  * Two verdicts a case: what the peer did (behaviour) and how the connection ended (close); a case passes when
  * both are good. Stricter than the suite: 9.x compares the octets of every echo; 3.7 wants the code 1002 in a
  * Close frame, for an empty one is also what a peer answers that ignores reserved bits; a code that may not
  * be on the wire, a payload that a Close frame cannot have, and octets after the peer's Close frame are never
- * accepted. */
+ * accepted; a client's TCP must end within a second of the server's, each of its frames has a new mask, and
+ * each of its requests a new key. */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +36,8 @@ struct run_options {
     const char *selection; /* NULL: all */
     const char *json;
     unsigned jobs;
+    unsigned port; /* 0: any that is free */
+    char **command;
     bool allow_non_strict;
     bool list;
     struct session_options session;
@@ -34,10 +45,13 @@ struct run_options {
 
 static int usage(const char *program)
 {
-    fprintf(stderr,
-            "usage: %s URL [--cases 1,2.3,6.4] [--jobs N] [--patience N] [--allow-non-strict] [--json FILE]\n"
-            "       [--verbose], or %s --list [--cases ...]\n",
-            program, program);
+    fprintf(
+        stderr,
+        "usage: %s [OPTION...] URL\n"
+        "       %s --serve [--port N] [OPTION...] [-- CLIENT [ARGUMENT...]]\n"
+        "       %s --list [--serve] [--cases ...]\n"
+        "options: --cases 1,2.3,6.4, --jobs N, --patience N, --allow-non-strict, --json FILE, --verbose\n",
+        program, program, program);
     return EXIT_CANNOT;
 }
 
@@ -69,6 +83,11 @@ static bool take_option(struct run_options *o, int option)
     case 'n':
         o->allow_non_strict = true;
         return true;
+    case 's':
+        o->session.role = &role_server;
+        return true;
+    case 't':
+        return read_number(optarg, UINT16_MAX, &o->port);
     case 'l':
         o->list = true;
         return true;
@@ -85,6 +104,7 @@ static bool read_options(struct run_options *o, int argc, char **argv)
     static const struct option names[] = {
         {"cases", required_argument, NULL, 'c'}, {"jobs", required_argument, NULL, 'j'},
         {"json", required_argument, NULL, 'f'},  {"patience", required_argument, NULL, 'p'},
+        {"serve", no_argument, NULL, 's'},       {"port", required_argument, NULL, 't'},
         {"list", no_argument, NULL, 'l'},        {"allow-non-strict", no_argument, NULL, 'n'},
         {"verbose", no_argument, NULL, 'v'},     {NULL, 0, NULL, 0},
     };
@@ -93,6 +113,10 @@ static bool read_options(struct run_options *o, int argc, char **argv)
     while ((option = getopt_long(argc, argv, "", names, NULL)) != -1)
         if (!take_option(o, option))
             return false;
+    if (o->session.role == &role_server) {
+        o->command = optind < argc ? argv + optind : NULL;
+        return true;
+    }
     if (optind < argc)
         o->url = argv[optind++];
     return optind == argc && (o->list || o->url);
@@ -153,21 +177,49 @@ static int judge(const struct run_options *o, const struct conf_case *const *cas
     return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-static int run(const struct run_options *o, const struct conf_case *const *cases, size_t count)
+static int run_as_client(const struct run_options *o, const struct conf_case *const *cases, size_t count,
+                         struct verdict *verdicts)
 {
     struct target target;
     const char *trouble = target_parse(&target, o->url);
-    struct verdict *verdicts;
-    int status;
 
     if (trouble) {
         fprintf(stderr, "%s: %s\n", o->url, trouble);
         return EXIT_CANNOT;
     }
-    verdicts = memory_resize(NULL, count, sizeof *verdicts);
     engine_run(cases, count, o->jobs, &target, &o->session, verdicts);
     target_fini(&target);
+    return judge(o, cases, count, verdicts);
+}
+
+static int run_as_server(const struct run_options *o, const struct conf_case *const *cases, size_t count,
+                         struct verdict *verdicts)
+{
+    struct server server;
+    int status, trouble;
+
+    if (server_open(&server, o->port) != 0 ||
+        (o->command && server_start(&server, o->jobs, o->command) != 0)) {
+        perror("conformance");
+        return EXIT_CANNOT;
+    }
+    printf("listening on %s\n", server.host);
+    fflush(stdout);
+    engine_serve(cases, count, o->jobs, &server, &o->session, verdicts);
+    trouble = server_fini(&server);
     status = judge(o, cases, count, verdicts);
+    return status == EXIT_SUCCESS && trouble ? EXIT_FAILURE : status;
+}
+
+static int run(const struct run_options *o, const struct conf_case *const *cases, size_t count)
+{
+    struct verdict *verdicts = memory_resize(NULL, count, sizeof *verdicts);
+    int status;
+
+    for (size_t i = 0; i < count; i++)
+        verdicts[i] = (struct verdict){0};
+    status = o->session.role->connects ? run_as_client(o, cases, count, verdicts)
+                                       : run_as_server(o, cases, count, verdicts);
     for (size_t i = 0; i < count; i++)
         verdict_fini(&verdicts[i]);
     free(verdicts);
@@ -176,14 +228,14 @@ static int run(const struct run_options *o, const struct conf_case *const *cases
 
 int main(int argc, char **argv)
 {
-    struct run_options options = {.jobs = 1, .session = {.patience = 1}};
+    struct run_options options = {.jobs = 1, .session = {.role = &role_client, .patience = 1}};
     const struct conf_case **cases;
     size_t count;
     int status = EXIT_CANNOT;
 
     if (!read_options(&options, argc, argv))
         return usage(argv[0]);
-    cases = case_catalogue(&count);
+    cases = case_catalogue(options.session.role, &count);
     if (!cases)
         return EXIT_CANNOT;
     if (options.selection)

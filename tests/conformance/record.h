@@ -26,11 +26,11 @@ struct record {
     bool close_sent;
     bool close_received;
     bool octets_after_close; /* the peer went on after its own Close frame */
-    bool
-        close_malformed; /* the peer's Close frame has a payload of one octet or a reason that is not UTF-8 */
-    int peer_code;       /* of its Close frame, NO_CODE without one */
+    bool close_malformed;    /* the payload of the peer's has one octet, or a reason that is not UTF-8 */
+    int peer_code;           /* of its Close frame, NO_CODE without one */
     enum side closed_first;
-    enum side dropped_by; /* who ended the TCP connection */
+    enum side dropped_by; /* who ended the TCP connection, or its half of it first */
+    bool forced;          /* the tester had to: the peer did not in time */
     const char *trouble;  /* why it did not open, or what the peer sent against the protocol; NULL: nothing */
     uint64_t begun_ns;
     uint64_t ended_ns;

@@ -15,7 +15,7 @@ static uint8_t *payload_octets(const struct payload *p)
 static void script_frame(struct session *s, uint8_t first_octet, const uint8_t *payload, size_t bytes)
 {
     session_trace(s, ">", first_octet, bytes);
-    ws_frame_put(&s->out.octets, first_octet, payload, bytes);
+    ws_frame_put(&s->out.octets, first_octet, s->role->masks != s->c->wrong_masking, payload, bytes);
     outgoing_end_frame(&s->out, s->c->chop_bytes, s->c->sync);
     if ((first_octet & 0x0f) <= OP_BINARY)
         s->record.data_frames_sent++;
@@ -59,7 +59,7 @@ static void begin_frame(struct session *s, const struct step *step)
     size_t head_bytes;
 
     session_trace(s, ">", step->first_octet, step->payload.bytes);
-    ws_frame_put(&s->held, step->first_octet, payload, step->payload.bytes);
+    ws_frame_put(&s->held, step->first_octet, s->role->masks, payload, step->payload.bytes);
     head_bytes = s->held.bytes - step->payload.bytes;
     send_held(s, head_bytes + step->now_bytes);
     free(payload);
@@ -104,6 +104,9 @@ static void run_step(struct session *s, const struct step *step, uint64_t now_ns
         break;
     case STEP_LIMIT:
         session_timer(s, TIMER_LIMIT, step->ms, now_ns);
+        break;
+    case STEP_END_TCP:
+        session_end_tcp(s, now_ns);
         break;
     case STEP_END:
         break;

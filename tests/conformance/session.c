@@ -1,6 +1,8 @@
 /* The states and timers of one connection; see session.h. */
 #include "session.h"
 
+#include "request.h"
+
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -57,19 +59,31 @@ static void refuse(struct session *s, const char *why, uint64_t now_ns)
     gone(s, SIDE_TESTER, now_ns);
 }
 
+static void force(struct session *s, uint64_t now_ns)
+{
+    s->record.forced = true;
+    gone(s, SIDE_TESTER, now_ns);
+}
+
+static void begin(struct session *s, const struct conf_case *c, const struct session_options *options,
+                  uint64_t now_ns)
+{
+    *s = (struct session){.c = c, .options = options, .role = options->role, .next = c->steps, .fd = -1};
+    s->record.begun_ns = now_ns;
+    s->record.peer_code = NO_CODE;
+    session_timer(s, TIMER_PHASE, OPENING_LIMIT_MS, now_ns);
+}
+
 void session_start(struct session *s, const struct conf_case *c, const struct target *t,
                    const struct session_options *options, uint64_t now_ns)
 {
     const struct addrinfo *a = t->address;
     int one = 1;
 
-    *s = (struct session){.c = c, .options = options, .next = c->steps, .fd = -1};
-    s->record.begun_ns = now_ns;
-    s->record.peer_code = NO_CODE;
+    begin(s, c, options, now_ns);
     ws_key_make(s->key);
     handshake_request(&s->out.octets, t, s->key);
     outgoing_end_frame(&s->out, 0, false);
-    session_timer(s, TIMER_PHASE, OPENING_LIMIT_MS, now_ns);
     s->fd = socket(a->ai_family, a->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, a->ai_protocol);
     if (s->fd < 0) {
         refuse(s, strerror(errno), now_ns);
@@ -78,6 +92,19 @@ void session_start(struct session *s, const struct conf_case *c, const struct ta
     setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     if (connect(s->fd, a->ai_addr, a->ai_addrlen) != 0 && errno != EINPROGRESS)
         refuse(s, strerror(errno), now_ns);
+}
+
+void session_accept(struct session *s, const struct conf_case *c, int fd, const char *host,
+                    struct choices *choices, const struct session_options *options, uint64_t now_ns)
+{
+    int one = 1;
+
+    begin(s, c, options, now_ns);
+    s->fd = fd;
+    s->host = host;
+    s->choices = choices;
+    s->state = OPENING;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 }
 
 short session_poll_events(const struct session *s)
@@ -109,8 +136,18 @@ uint64_t session_deadline_ns(const struct session *s)
 void session_frame(struct session *s, uint8_t first_octet, const uint8_t *payload, size_t bytes)
 {
     session_trace(s, ">", first_octet, bytes);
-    ws_frame_put(&s->out.octets, first_octet, payload, bytes);
+    ws_frame_put(&s->out.octets, first_octet, s->role->masks, payload, bytes);
     outgoing_end_frame(&s->out, 0, false);
+}
+
+void session_end_tcp(struct session *s, uint64_t now_ns)
+{
+    s->must_end_tcp = true;
+    if (s->state != OPEN)
+        return;
+    s->record.closed_first = SIDE_TESTER;
+    s->state = CLOSING;
+    session_timer(s, TIMER_PHASE, TCP_DROP_MS, now_ns);
 }
 
 void session_close(struct session *s, int code, const struct payload *reason, uint64_t now_ns)
@@ -176,7 +213,10 @@ void session_peer_closed(struct session *s, const uint8_t *payload, size_t bytes
     }
     s->state = CLOSED;
     stop_timers(s);
-    session_timer(s, TIMER_PHASE, TCP_DROP_MS, now_ns);
+    s->must_end_tcp = s->role->ends_tcp_first && s->c->tcp_delay_ms == 0;
+    if (s->role->ends_tcp_first && !s->must_end_tcp)
+        session_timer(s, TIMER_END_TCP, s->c->tcp_delay_ms, now_ns);
+    session_timer(s, TIMER_PHASE, TCP_DROP_MS + s->c->tcp_delay_ms, now_ns);
 }
 
 static void connected(struct session *s, uint64_t now_ns)
@@ -191,15 +231,51 @@ static void connected(struct session *s, uint64_t now_ns)
     s->state = OPENING;
 }
 
+static void put_answer(struct session *s, const struct reply *reply)
+{
+    request_answer(&s->out.octets, reply, s->key);
+    outgoing_end_frame(&s->out, reply ? reply->chop_bytes : 0, !reply || !reply->glued);
+}
+
+/* The trouble stays with the case; the client is told in HTTP. */
+static void refuse_request(struct session *s, const char *why)
+{
+    s->record.trouble = why;
+    s->deaf = true;
+    put_answer(s, &request_bad);
+    s->must_end_tcp = true;
+}
+
+/* As of handshake_response; a request that is taken has been answered. */
+static int64_t take_request(struct session *s, const char **why)
+{
+    int64_t bytes = request_read(&s->in, s->host, s->key, why);
+
+    if (bytes <= 0)
+        return bytes;
+    *why = "the key of the connection before";
+    if (strcmp(s->key, s->choices->key) == 0)
+        return HANDSHAKE_REFUSED;
+    *why = "frames before the handshake was answered";
+    if ((size_t)bytes < s->in.bytes)
+        return HANDSHAKE_REFUSED;
+    strcpy(s->choices->key, s->key);
+    put_answer(s, s->c->reply);
+    return bytes;
+}
+
 static void open_handshake(struct session *s, uint64_t now_ns)
 {
     const char *why;
-    int64_t bytes = handshake_response(&s->in, s->key, &why);
+    int64_t bytes = s->role->connects ? handshake_response(&s->in, s->key, &why) : take_request(s, &why);
 
     if (bytes == HANDSHAKE_MORE)
         return;
     if (bytes == HANDSHAKE_REFUSED) {
-        refuse(s, why, now_ns);
+        if (s->role->connects)
+            refuse(s, why, now_ns);
+        else
+            refuse_request(s, why);
         return;
     }
     octets_drop_front(&s->in, (size_t)bytes);
@@ -211,7 +287,7 @@ static void open_handshake(struct session *s, uint64_t now_ns)
 
 static void take(struct session *s, uint64_t now_ns)
 {
-    if (s->state == OPENING)
+    if (s->state == OPENING && !s->deaf)
         open_handshake(s, now_ns);
     if (s->state == OPEN || s->state == CLOSING)
         incoming_read(s, now_ns);
@@ -230,8 +306,9 @@ static void receive(struct session *s, uint64_t now_ns)
         return;
     if (n <= 0) {
         if (s->state == OPENING)
-            s->record.trouble = "TCP ended before the opening handshake did";
-        gone(s, SIDE_PEER, now_ns);
+            s->record.trouble =
+                s->record.trouble ? s->record.trouble : "TCP ended before the opening handshake did";
+        gone(s, s->has_ended_tcp ? SIDE_TESTER : SIDE_PEER, now_ns);
         return;
     }
     octets_put(&s->in, buffer, (size_t)n);
@@ -242,17 +319,28 @@ static void expire(struct session *s, enum timer timer, uint64_t now_ns)
 {
     s->deadline_ns[timer] = 0;
     if (timer == TIMER_PHASE) {
-        if (s->state < OPEN)
+        if (s->state < OPEN && !s->record.trouble)
             s->record.trouble = "the opening handshake took too long";
-        gone(s, SIDE_TESTER, now_ns);
+        force(s, now_ns);
+    } else if (timer == TIMER_END_TCP) {
+        s->must_end_tcp = true;
     } else if (timer == TIMER_PAUSE) {
         script_resume(s, now_ns);
     } else if (s->state == OPEN) {
         s->record.limit_over = s->record.limit_over || timer == TIMER_LIMIT;
         session_close(s, timer == TIMER_KILL ? 1001 : NO_CODE, NULL, now_ns);
     } else if (timer == TIMER_KILL && s->state == CLOSING) {
-        gone(s, SIDE_TESTER, now_ns);
+        force(s, now_ns);
     }
+}
+
+static void send_waiting(struct session *s, uint64_t now_ns)
+{
+    s->out_blocked = !outgoing_write(&s->out, s->fd, now_ns);
+    if (!s->must_end_tcp || s->has_ended_tcp || !outgoing_is_empty(&s->out))
+        return;
+    shutdown(s->fd, SHUT_WR);
+    s->has_ended_tcp = true;
 }
 
 void session_turn(struct session *s, short revents, uint64_t now_ns)
@@ -265,7 +353,7 @@ void session_turn(struct session *s, short revents, uint64_t now_ns)
         if (s->deadline_ns[i] != 0 && now_ns >= s->deadline_ns[i])
             expire(s, (enum timer)i, now_ns);
     if (s->state > CONNECTING && s->state < GONE)
-        s->out_blocked = !outgoing_write(&s->out, s->fd, now_ns);
+        send_waiting(s, now_ns);
 }
 
 void session_postpone(struct session *s, uint64_t busy_ns)

@@ -1,10 +1,11 @@
-/* One case on one connection: its steps, its timers, its record.
+/* One case on one connection: its steps, its timers, its record. What the role changes is in role.h.
  *
  * The session owns its socket and never waits: the engine polls the descriptor and calls session_turn with
  * what poll said and the time.
  *
  * States only go forward: CONNECTING, OPENING, OPEN, CLOSING (the tester's Close frame is on its way), CLOSED
- * (the peer's has come), GONE (TCP has ended). When the peer closes first, OPEN goes straight to CLOSED.
+ * (the peer's has come), GONE (TCP has ended). When the peer closes first, OPEN goes straight to CLOSED. A
+ * server begins with OPENING, and ends its half of TCP when it is CLOSED and all is written.
  *
  * session.c has the states and timers, script.c the steps, incoming.c the peer's octets. */
 #ifndef WEFT_CONFORMANCE_SESSION_H
@@ -14,6 +15,7 @@
 #include "handshake.h"
 #include "outgoing.h"
 #include "record.h"
+#include "role.h"
 
 #define MS_NS             1000000u
 #define OPENING_LIMIT_MS  5000u
@@ -24,9 +26,17 @@
 
 enum session_state { CONNECTING, OPENING, OPEN, CLOSING, CLOSED, GONE };
 
-enum timer { TIMER_PHASE, TIMER_PAUSE, TIMER_KILL, TIMER_CLOSE, TIMER_LIMIT, TIMER_COUNT };
+enum timer { TIMER_PHASE, TIMER_PAUSE, TIMER_KILL, TIMER_CLOSE, TIMER_LIMIT, TIMER_END_TCP, TIMER_COUNT };
+
+/* What a client chose on the connection before: a new one must choose anew. */
+struct choices {
+    char key[WS_KEY_CHARS + 1];
+    uint32_t mask;
+    bool mask_known;
+};
 
 struct session_options {
+    const struct role *role;
     unsigned patience; /* factor on all times that the peer is given */
     bool verbose;
 };
@@ -34,10 +44,17 @@ struct session_options {
 struct session {
     const struct conf_case *c;
     const struct session_options *options;
+    const struct role *role;
     int fd;
     enum session_state state;
+    bool must_end_tcp; /* when all is written */
+    bool has_ended_tcp;
     bool deaf; /* the peer broke the protocol, its octets cannot be read any more */
     char key[WS_KEY_CHARS + 1];
+    const char *host;        /* of a server: what a request's Host must be */
+    struct choices *choices; /* of a server: shared by its connections */
+    uint32_t mask;           /* of the frame before */
+    bool mask_known;
     uint64_t deadline_ns[TIMER_COUNT]; /* 0: not running */
     const struct step *next;           /* step to run */
     struct octets held;                /* the part of a begun frame that is not written yet */
@@ -53,6 +70,9 @@ struct session {
 
 void session_start(struct session *s, const struct conf_case *c, const struct target *t,
                    const struct session_options *options, uint64_t now_ns);
+/* The same for a server, on a connection that a client has made; fd is given. */
+void session_accept(struct session *s, const struct conf_case *c, int fd, const char *host,
+                    struct choices *choices, const struct session_options *options, uint64_t now_ns);
 short session_poll_events(const struct session *s);
 /* 0: none. */
 uint64_t session_deadline_ns(const struct session *s);
@@ -65,6 +85,8 @@ void session_fini(struct session *s);
 void session_timer(struct session *s, enum timer timer, uint32_t ms, uint64_t now_ns);
 /* One frame, at once and in one piece. */
 void session_frame(struct session *s, uint8_t first_octet, const uint8_t *payload, size_t bytes);
+/* Ends TCP without a Close frame once all is written. */
+void session_end_tcp(struct session *s, uint64_t now_ns);
 /* Sends a Close frame; the first one of the connection is the tester's when it is open. */
 void session_close(struct session *s, int code, const struct payload *reason, uint64_t now_ns);
 /* The peer broke the protocol: close with the code, and listen no more. */

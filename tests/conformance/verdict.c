@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define SHOWN_OCTETS 24
 #define SHOWN_EVENTS 10
@@ -22,7 +23,7 @@ static bool code_is_allowed(const struct closing *k, const struct record *r)
 {
     if (!r->close_received)
         return true;
-    if (r->close_malformed)
+    if (r->close_malformed || k->bare)
         return false;
     if (r->peer_code == NO_CODE)
         return !k->code_demanded;
@@ -32,9 +33,10 @@ static bool code_is_allowed(const struct closing *k, const struct record *r)
     return false;
 }
 
-static bool ended_cleanly(const struct record *r)
+static bool ended_cleanly(const struct closing *k, const struct record *r)
 {
-    return r->close_sent && r->close_received && r->dropped_by == SIDE_PEER;
+    return r->close_sent && r->close_received && !r->forced &&
+           (!k->awaits_tcp || r->dropped_by == SIDE_TESTER);
 }
 
 static enum grade close_grade(const struct closing *k, const struct record *r)
@@ -45,11 +47,11 @@ static enum grade close_grade(const struct closing *k, const struct record *r)
         return GRADE_INFORMATIONAL;
     if (r->closed_first != k->by)
         return GRADE_FAILED;
-    if (k->clean && !ended_cleanly(r))
+    if (k->clean && !ended_cleanly(k, r))
         return GRADE_UNCLEAN;
     if (!code_is_allowed(k, r))
         return GRADE_WRONG_CODE;
-    return r->dropped_by == SIDE_TESTER ? GRADE_FAILED_BY_CLIENT : GRADE_OK;
+    return r->forced ? GRADE_FAILED_BY_CLIENT : GRADE_OK;
 }
 
 static bool behaviour_is_out_of_question(const struct conf_case *c, const struct record *r)
@@ -151,7 +153,8 @@ static void print_end(FILE *out, const struct conf_case *c, const struct record 
         fputs(", Close frame without a code", out);
     else
         fprintf(out, ", close code %d", r->peer_code);
-    fprintf(out, ", TCP dropped by %s", sides[r->dropped_by]);
+    fprintf(out, ", TCP dropped by %s%s", sides[r->dropped_by],
+            r->forced ? ", for the peer did not in time" : "");
     if (r->limit_over)
         fputs(", the time limit was over", out);
     if (r->octets_after_close)
@@ -201,6 +204,12 @@ struct verdict verdict_of(const struct conf_case *c, const struct record *r)
     if (!verdict_is_good(&v, false))
         v.detail = describe(c, r);
     return v;
+}
+
+struct verdict verdict_of_none(const char *why)
+{
+    return (struct verdict){
+        .behaviour = GRADE_FAILED, .close = GRADE_FAILED, .peer_code = NO_CODE, .detail = strdup(why)};
 }
 
 void verdict_fini(struct verdict *v)

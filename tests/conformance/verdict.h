@@ -25,6 +25,8 @@ struct verdict {
 };
 
 struct verdict verdict_of(const struct conf_case *c, const struct record *r);
+/* Of a case that could not be run. */
+struct verdict verdict_of_none(const char *why);
 bool verdict_is_good(const struct verdict *v, bool allow_non_strict);
 void verdict_fini(struct verdict *v);
 

@@ -34,30 +34,36 @@ static void put_big_endian(struct octets *out, uint64_t value, unsigned octets)
         dst[i] = (uint8_t)(value >> (8 * (octets - 1 - i)));
 }
 
-static void put_length(struct octets *out, size_t bytes)
+static void put_length(struct octets *out, size_t bytes, unsigned mask_bit)
 {
     if (bytes < 126) {
-        put_big_endian(out, 0x80 | bytes, 1);
+        put_big_endian(out, mask_bit | bytes, 1);
     } else if (bytes < 65536) {
-        put_big_endian(out, 0x80 | 126, 1);
+        put_big_endian(out, mask_bit | 126, 1);
         put_big_endian(out, bytes, 2);
     } else {
-        put_big_endian(out, 0x80 | 127, 1);
+        put_big_endian(out, mask_bit | 127, 1);
         put_big_endian(out, bytes, 8);
     }
 }
 
-void ws_frame_put(struct octets *out, uint8_t first_octet, const uint8_t *payload, size_t bytes)
+void ws_mask_apply(uint8_t *payload, size_t bytes, uint32_t mask)
 {
-    uint32_t mask = ws_mask();
-    uint8_t *dst;
+    for (size_t i = 0; i < bytes; i++)
+        payload[i] = (uint8_t)(payload[i] ^ mask >> (24 - 8 * (i % 4)));
+}
+
+void ws_frame_put(struct octets *out, uint8_t first_octet, bool masked, const uint8_t *payload, size_t bytes)
+{
+    uint32_t mask = masked ? ws_mask() : 0;
 
     octets_put(out, &first_octet, 1);
-    put_length(out, bytes);
-    put_big_endian(out, mask, 4);
-    dst = octets_extend(out, bytes);
-    for (size_t i = 0; i < bytes; i++)
-        dst[i] = (uint8_t)(payload[i] ^ mask >> (24 - 8 * (i % 4)));
+    put_length(out, bytes, masked ? 0x80 : 0);
+    if (masked)
+        put_big_endian(out, mask, 4);
+    octets_put(out, payload, bytes);
+    if (masked)
+        ws_mask_apply(out->data + out->bytes - bytes, bytes, mask);
 }
 
 static uint64_t get_big_endian(const uint8_t *octets, unsigned count)
@@ -82,6 +88,7 @@ bool ws_head_read(const uint8_t *octets, size_t bytes, struct ws_head *head)
     head->bytes = 2 + extended + (head->masked ? 4 : 0);
     if (bytes < head->bytes)
         return false;
+    head->mask = head->masked ? (uint32_t)get_big_endian(octets + 2 + extended, 4) : 0;
     head->payload_bytes = extended ? get_big_endian(octets + 2, extended) : form;
     head->shortest = extended == 0 || head->payload_bytes >= (extended == 2 ? 126 : 65536);
     return true;

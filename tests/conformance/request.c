@@ -1,0 +1,123 @@
+/* The tester's side of the opening handshake as a server; see request.h. */
+#include "request.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#define OTHER_KEY "dGhlIHNhbXBsZSBub25jZQ=="
+
+static const struct reply usual = {
+    .head = "HTTP/1.1 101 Switching Protocols\r\nServer: weft-conformance\r\nUpgrade: websocket\r\n"
+            "Connection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"};
+const struct reply request_bad = {
+    .head = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"};
+
+/* GET, a target that is a path, HTTP/1.1; nothing else and one space each. */
+static bool line_is_right(const char *head)
+{
+    size_t chars = strcspn(head, "\r");
+    const char *target = head + 4, *end = memchr(target, ' ', chars > 4 ? chars - 4 : 0);
+
+    return strncmp(head, "GET /", 5) == 0 && end && (size_t)(end - head) + 9 == chars &&
+           strncmp(end, " HTTP/1.1\r\n", 11) == 0;
+}
+
+static bool lines_are_right(const char *head)
+{
+    for (const char *line = strstr(head, "\r\n") + 2; *line != '\r'; line = strstr(line, "\r\n") + 2) {
+        size_t name_chars = strcspn(line, ": \t\r");
+
+        if (name_chars == 0 || line[name_chars] != ':')
+            return false;
+    }
+    return true;
+}
+
+static const char *what_is_wrong(const char *head, const char *host, char key[WS_KEY_CHARS + 1])
+{
+    char value[VALUE_CHARS_MAX];
+
+    if (!line_is_right(head))
+        return "a request line that is not GET /... HTTP/1.1";
+    if (!lines_are_right(head))
+        return "a header line without a name";
+    if (head_value(head, "Host", value) != 1 || strcasecmp(value, host) != 0)
+        return "no header Host that names this server";
+    if (head_value(head, "Upgrade", value) != 1 || !head_list_has(value, "websocket"))
+        return "no header Upgrade: websocket";
+    if (head_value(head, "Connection", value) != 1 || !head_list_has(value, "upgrade"))
+        return "no header Connection: Upgrade";
+    if (head_value(head, "Sec-WebSocket-Version", value) != 1 || strcmp(value, "13") != 0)
+        return "no header Sec-WebSocket-Version: 13";
+    if (head_value(head, "Content-Length", value) != 0 || head_value(head, "Transfer-Encoding", value) != 0)
+        return "a request with a body";
+    if (head_value(head, "Sec-WebSocket-Accept", value) != 0)
+        return "a header Sec-WebSocket-Accept in a request";
+    if (head_value(head, "Sec-WebSocket-Key", value) != 1 || !ws_key_is_valid(value))
+        return "no header Sec-WebSocket-Key of 16 octets";
+    memcpy(key, value, WS_KEY_CHARS + 1);
+    return NULL;
+}
+
+int64_t request_read(const struct octets *in, const char *host, char key[WS_KEY_CHARS + 1], const char **why)
+{
+    char head[HEADER_BYTES_MAX + 1];
+    int64_t bytes = head_take(in, head, why);
+
+    if (bytes <= 0)
+        return bytes;
+    *why = what_is_wrong(head, host, key);
+    return *why ? HANDSHAKE_REFUSED : bytes;
+}
+
+static void switch_case(char *text)
+{
+    for (; *text; text++)
+        *text = (char)(islower((unsigned char)*text) ? toupper((unsigned char)*text)
+                                                     : tolower((unsigned char)*text));
+}
+
+static void put_value(struct octets *out, const struct reply *reply, const char *key, const char *name)
+{
+    char accept[WS_ACCEPT_CHARS + 1];
+
+    if (strncmp(name, "{padding}", 9) == 0) {
+        memset(octets_extend(out, reply->padding_bytes), 'x', reply->padding_bytes);
+        return;
+    }
+    ws_accept_of(strncmp(name, "{other}", 7) == 0 ? OTHER_KEY : key, accept);
+    if (strncmp(name, "{switched}", 10) == 0)
+        switch_case(accept);
+    octets_put(out, accept, WS_ACCEPT_CHARS);
+}
+
+/* '@' stands for a NUL, which a string cannot have. */
+static void put_text(struct octets *out, const char *text, size_t chars)
+{
+    size_t begin = out->bytes;
+
+    octets_put(out, text, chars);
+    for (size_t i = begin; i < out->bytes; i++)
+        if (out->data[i] == '@')
+            out->data[i] = '\0';
+}
+
+void request_answer(struct octets *out, const struct reply *reply, const char *key)
+{
+    const char *at;
+
+    reply = reply ? reply : &usual;
+    at = reply->head;
+    while (*at) {
+        size_t chars = strcspn(at, "{");
+
+        put_text(out, at, chars);
+        at += chars;
+        if (*at) {
+            put_value(out, reply, key, at);
+            at += strcspn(at, "}") + 1;
+        }
+    }
+}
