@@ -20,7 +20,7 @@ struct engine {
     struct server *server;
     const struct session_options *options;
     struct choices choices; /* of the clients */
-    uint64_t last_ns;       /* when a connection last came or went */
+    uint64_t last_ns;       /* when a connection of a case last came or went */
     unsigned busy_count;
     unsigned slot_count;
     struct slot {
@@ -81,7 +81,8 @@ static void fill_slots(struct engine *e)
             return;
         slot->busy = true;
         e->busy_count++;
-        e->last_ns = clock_ns();
+        if (slot->index != NO_INDEX)
+            e->last_ns = clock_ns();
     }
 }
 
@@ -95,11 +96,11 @@ static void reap_slots(struct engine *e)
         if (slot->index != NO_INDEX) {
             e->verdicts[slot->index] = verdict_of(slot->session.c, &slot->session.record);
             e->ended++;
+            e->last_ns = clock_ns();
         }
         session_fini(&slot->session);
         slot->busy = false;
         e->busy_count--;
-        e->last_ns = clock_ns();
     }
 }
 
@@ -152,16 +153,15 @@ static void postpone_slots(struct engine *e, uint64_t busy_ns)
             session_postpone(&e->slots[i].session, busy_ns);
 }
 
+/* A client that comes again and again when the cases are over is not waited for for ever. */
 static bool goes_on(struct engine *e)
 {
     uint64_t idle_ms;
 
-    if (e->target)
+    if (e->target || e->ended < e->started)
         return e->ended < e->count;
-    if (e->busy_count > 0)
-        return true;
     idle_ms = (clock_ns() - e->last_ns) / MS_NS / e->options->patience;
-    return server_goes_on(e->server, e->ended == e->count, idle_ms);
+    return server_goes_on(e->server, e->ended == e->count, e->busy_count > 0, idle_ms);
 }
 
 static void run(struct engine *e)
@@ -182,6 +182,9 @@ static void run(struct engine *e)
         reap_slots(e);
         postpone_slots(e, clock_ns() - now_ns);
     } while (goes_on(e));
+    for (unsigned i = 0; i < e->slot_count; i++)
+        if (e->slots[i].busy)
+            session_fini(&e->slots[i].session);
     free(e->slots);
     free(e->polled);
 }

@@ -1,22 +1,26 @@
-/* The echo server with faults; see faulty.h. One blocking thread a connection. */
+/* The echo server and client with faults; see faulty.h. A blocking thread for each connection of a server;
+ * one connection at a time for a client. */
 #include "faulty.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "case.h"
-#include "ws.h"
+#include "handshake.h"
 
 #define READ_BYTES     65536
 #define FRAGMENT_BYTES 1000
 #define MASKED         0x80
+#define KEEPS_TCP_MS   3000 /* longer than the tester waits */
 
 /* The UTF-8 read so far: how many octets are still missing, and from where to where the next one may be. */
 struct utf8 {
@@ -26,6 +30,10 @@ struct utf8 {
 
 struct peer {
     int fd;
+    bool connects; /* as a client */
+    bool opened;
+    bool unwanted; /* a client that was answered with 4xx */
+    uint32_t masks;
     enum fault fault;
     struct octets in;
     struct ws_head head;
@@ -70,19 +78,33 @@ static void put_length(struct octets *out, size_t bytes, bool longer, uint8_t ma
     octets_put(out, head, 1 + extended);
 }
 
+static void make_mask(struct peer *p, uint8_t mask[4])
+{
+    p->masks++;
+    ws_random(mask, 4);
+    if (has(p, FAULT_SAME_MASK))
+        memcpy(mask, "mask", 4);
+    if (has(p, FAULT_MASKS_BEGIN_AGAIN))
+        memcpy(mask, &p->masks, 4);
+}
+
 static void put_frame(struct peer *p, uint8_t first_octet, const uint8_t *payload, size_t bytes)
 {
-    static const uint8_t zero_mask[4];
-    bool data = (first_octet & 0x0f) <= OP_BINARY;
+    bool data = (first_octet & 0x0f) <= OP_BINARY, masked = p->connects != has(p, FAULT_MASKING);
+    uint8_t mask[4];
     struct octets out = {0};
 
     if (data && has(p, FAULT_SETS_RSV))
         first_octet |= RSV(2);
     octets_put(&out, &first_octet, 1);
-    put_length(&out, bytes, data && has(p, FAULT_LONG_LENGTH), has(p, FAULT_MASKS) ? MASKED : 0);
-    if (has(p, FAULT_MASKS))
-        octets_put(&out, zero_mask, sizeof zero_mask);
+    put_length(&out, bytes, data && has(p, FAULT_LONG_LENGTH), masked ? MASKED : 0);
+    if (masked) {
+        make_mask(p, mask);
+        octets_put(&out, mask, sizeof mask);
+    }
     octets_put(&out, payload, bytes);
+    for (size_t i = 0; masked && i < bytes; i++)
+        out.data[out.bytes - bytes + i] ^= mask[i % 4];
     put_all(p, out.data, out.bytes);
     octets_fini(&out);
 }
@@ -270,6 +292,8 @@ static bool head_is_refused(const struct peer *p)
     uint8_t first = p->head.first_octet, opcode = first & 0x0f;
     bool control = opcode & 8;
 
+    if (p->head.masked == p->connects && !has(p, FAULT_TAKES_ANY_MASKING))
+        return true;
     if (first & RSV(7) && !has(p, FAULT_IGNORES_RSV) && !has(p, FAULT_SKIPS_RSV_FRAMES))
         return true;
     if (opcode > (control ? OP_PONG : OP_BINARY))
@@ -295,7 +319,7 @@ static void look_at_new(struct peer *p, uint8_t *payload, size_t bytes)
 {
     const uint8_t *mask = payload - 4;
 
-    for (size_t i = p->seen; i < bytes; i++)
+    for (size_t i = p->seen; p->head.masked && i < bytes; i++)
         payload[i] ^= mask[i % 4];
     if (frame_is_text(p) && !has(p, FAULT_UTF8_AT_FRAME_END) && !has(p, FAULT_UTF8_AT_MESSAGE_END))
         check_text(p, payload + p->seen, bytes - p->seen);
@@ -310,7 +334,7 @@ static bool read_frame(struct peer *p)
 
     if (p->ended || !ws_head_read(p->in.data, p->in.bytes, &p->head))
         return false;
-    if (!p->head.masked || head_is_refused(p)) {
+    if (head_is_refused(p)) {
         fail(p, 1002);
         return false;
     }
@@ -355,7 +379,7 @@ static bool put_response(struct peer *p, const char *key)
     return !p->ended;
 }
 
-static bool opened(struct peer *p)
+static bool opened_as_server(struct peer *p)
 {
     static const char name[] = "Sec-WebSocket-Key: ";
     const char *key;
@@ -369,39 +393,189 @@ static bool opened(struct peer *p)
     return key && !has(p, FAULT_SILENT) && put_response(p, key + sizeof name - 1);
 }
 
+static void put_request(struct peer *p, unsigned port, char key[WS_KEY_CHARS + 1])
+{
+    char request[400], host[32];
+    int chars;
+
+    ws_key_make(key);
+    if (has(p, FAULT_SAME_KEY))
+        strcpy(key, "dGhlIHNhbXBsZSBub25jZQ==");
+    snprintf(host, sizeof host, "Host: 127.0.0.1:%u\r\n", port);
+    chars = snprintf(request, sizeof request,
+                     "GET /chat?x=1 HTTP/1.1\r\n%sUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                     "%sSec-WebSocket-Key: %s\r\n\r\n",
+                     has(p, FAULT_NO_HOST) ? "" : host,
+                     has(p, FAULT_NO_VERSION) ? "" : "Sec-WebSocket-Version: 13\r\n",
+                     has(p, FAULT_SHORT_KEY) ? key + 4 : key);
+    put_all(p, (const uint8_t *)request, (size_t)chars);
+    if (has(p, FAULT_FRAME_BEFORE_ANSWER))
+        put_frame(p, FIN | OP_PONG, NULL, 0);
+}
+
+static bool status_is_right(const struct peer *p, const char *head)
+{
+    if (has(p, FAULT_TAKES_ANY_STATUS))
+        return true;
+    if (has(p, FAULT_TAKES_HTTP_1_0) && strncmp(head, "HTTP/1.0 101 ", 13) == 0)
+        return true;
+    return strncmp(head, "HTTP/1.1 101 ", 13) == 0;
+}
+
+static bool accept_is_right(const struct peer *p, const char *head, const char *key)
+{
+    char value[VALUE_CHARS_MAX], accept[WS_ACCEPT_CHARS + 1];
+    unsigned count = head_value(head, "Sec-WebSocket-Accept", value);
+
+    ws_accept_of(key, accept);
+    if (has(p, FAULT_TAKES_ANY_ACCEPT))
+        return true;
+    if (has(p, FAULT_TAKES_TWO_ACCEPTS) && count == 2)
+        return true;
+    if (has(p, FAULT_ACCEPT_WITHOUT_CASE))
+        return strcasecmp(value, accept) == 0;
+    if (has(p, FAULT_ACCEPT_BEGINS))
+        return strncmp(value, accept, WS_ACCEPT_CHARS) == 0;
+    return count == 1 && strcmp(value, accept) == 0;
+}
+
+static bool headers_are_right(const struct peer *p, const char *head)
+{
+    char value[VALUE_CHARS_MAX];
+
+    if (has(p, FAULT_NAMES_AS_WRITTEN) && !strstr(head, "\nUpgrade: websocket\r"))
+        return false;
+    if (!has(p, FAULT_TAKES_ANY_UPGRADE) &&
+        (head_value(head, "Upgrade", value) != 1 || strcasecmp(value, "websocket") != 0))
+        return false;
+    if (!has(p, FAULT_TAKES_ANY_CONNECTION) &&
+        (head_value(head, "Connection", value) != 1 || !head_list_has(value, "upgrade")))
+        return false;
+    if (!has(p, FAULT_TAKES_SUBPROTOCOL) && head_value(head, "Sec-WebSocket-Protocol", value) != 0)
+        return false;
+    return has(p, FAULT_TAKES_EXTENSION) || head_value(head, "Sec-WebSocket-Extensions", value) == 0;
+}
+
+static bool response_is_right(struct peer *p, const char *head, const char *key)
+{
+    p->unwanted = strncmp(head, "HTTP/1.1 4", 10) == 0;
+    return !p->unwanted && status_is_right(p, head) &&
+           (has(p, FAULT_TAKES_ANY_LINE) || head_lines_are_right(head)) && headers_are_right(p, head) &&
+           accept_is_right(p, head, key);
+}
+
+/* Some faults see another head than the one that came: without a NUL, or without what makes it too long. */
+static int64_t take_head(struct peer *p, char head[HEADER_BYTES_MAX + 1])
+{
+    const uint8_t *end;
+    const char *why;
+
+    for (size_t i = 0; has(p, FAULT_TAKES_NUL) && i < p->in.bytes; i++)
+        p->in.data[i] = p->in.data[i] ? p->in.data[i] : 'x';
+    if (!has(p, FAULT_HEAD_WITHOUT_LIMIT) || p->in.bytes <= HEADER_BYTES_MAX)
+        return head_take(&p->in, head, &why);
+    end = memmem(p->in.data, p->in.bytes, "\r\n\r\n", 4);
+    if (!end)
+        return HANDSHAKE_MORE;
+    snprintf(head, HEADER_BYTES_MAX, "%.8000s\r\n\r\n", (const char *)p->in.data);
+    return end - p->in.data + 4;
+}
+
+static bool opened_as_client(struct peer *p, unsigned port)
+{
+    char head[HEADER_BYTES_MAX + 1], key[WS_KEY_CHARS + 1];
+    int64_t bytes;
+
+    if (has(p, FAULT_SILENT))
+        return false;
+    put_request(p, port, key);
+    do {
+        if (!receive(p))
+            return false;
+        bytes = take_head(p, head);
+    } while (bytes == HANDSHAKE_MORE && !has(p, FAULT_HEAD_IN_ONE_READ));
+    if (bytes <= 0 || !response_is_right(p, head, key)) {
+        if (has(p, FAULT_REFUSES_WITH_CLOSE))
+            put_close(p, 1002);
+        return false;
+    }
+    octets_drop_front(&p->in, has(p, FAULT_LOSES_GLUED) ? p->in.bytes : (size_t)bytes);
+    return true;
+}
+
+/* Whether it ends TCP before it waits for the other side to do so. */
+static bool ends_tcp_first(const struct peer *p)
+{
+    if (has(p, FAULT_KEEPS_TCP) || has(p, FAULT_NO_CLOSE_ANSWER) || has(p, FAULT_SILENT))
+        return false;
+    return !p->connects || !p->opened || has(p, FAULT_ENDS_TCP_FIRST) || has(p, FAULT_DROPS_WITHOUT_CLOSE);
+}
+
 /* Reads to the end, or unread octets would make the kernel send a reset that overtakes the Close frame. */
 static void leave(struct peer *p)
 {
-    if (!has(p, FAULT_KEEPS_TCP) && !has(p, FAULT_NO_CLOSE_ANSWER) && !has(p, FAULT_SILENT))
+    if (ends_tcp_first(p))
         shutdown(p->fd, SHUT_WR);
     do {
         p->in.bytes = 0;
     } while (receive(p));
+    if (p->connects && has(p, FAULT_KEEPS_TCP))
+        poll(NULL, 0, KEEPS_TCP_MS);
     close(p->fd);
     octets_fini(&p->in);
     octets_fini(&p->message);
     octets_fini(&p->pong);
 }
 
+static void converse(struct peer *p)
+{
+    p->opened = true;
+    if (has(p, FAULT_CLOSES_AT_ONCE))
+        put_close(p, 1000);
+    do {
+        while (read_frame(p))
+            ;
+        if (has(p, FAULT_MERGES_PONGS))
+            flush_pong(p);
+    } while (!p->closed && receive(p));
+}
+
+static void no_delay(int fd)
+{
+    int one = 1;
+
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+}
+
 static void *serve_one(void *arg)
 {
     struct peer *p = arg;
-    int one = 1;
 
-    setsockopt(p->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (opened(p)) {
-        if (has(p, FAULT_CLOSES_AT_ONCE))
-            put_close(p, 1000);
-        while (!p->closed && receive(p)) {
-            while (read_frame(p))
-                ;
-            if (has(p, FAULT_MERGES_PONGS))
-                flush_pong(p);
-        }
-    }
+    no_delay(p->fd);
+    if (opened_as_server(p))
+        converse(p);
     leave(p);
     free(p);
     return NULL;
+}
+
+void faulty_visit(unsigned port, enum fault fault)
+{
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    bool unwanted = false;
+
+    while (!unwanted) {
+        struct peer p = {.fault = fault, .connects = true, .fd = socket(AF_INET, SOCK_STREAM, 0)};
+
+        if (p.fd < 0 || connect(p.fd, (struct sockaddr *)&address, sizeof address) != 0)
+            return;
+        no_delay(p.fd);
+        if (opened_as_client(&p, port))
+            converse(&p);
+        unwanted = p.unwanted || fault == FAULT_SILENT; /* would not hear that it is unwanted */
+        leave(&p);
+    }
 }
 
 void faulty_serve(int listener, enum fault fault)

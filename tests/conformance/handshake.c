@@ -87,6 +87,17 @@ unsigned head_value(const char *head, const char *name, char value[VALUE_CHARS_M
     return found;
 }
 
+bool head_lines_are_right(const char *head)
+{
+    for (const char *line = strstr(head, "\r\n") + 2; *line != '\r'; line = strstr(line, "\r\n") + 2) {
+        size_t name_chars = strcspn(line, ": \t\r");
+
+        if (name_chars == 0 || line[name_chars] != ':')
+            return false;
+    }
+    return true;
+}
+
 bool head_list_has(char *list, const char *item)
 {
     for (char *save, *word = strtok_r(list, ", \t", &save); word; word = strtok_r(NULL, ", \t", &save))
@@ -102,6 +113,8 @@ static const char *what_is_wrong(const char *head, const char *key)
     ws_accept_of(key, accept);
     if (strncmp(head, "HTTP/1.1 101", 12) != 0 || !strchr(" \r", head[12]))
         return "the status is not 101";
+    if (!head_lines_are_right(head))
+        return "a header line without a name";
     if (head_value(head, "Upgrade", value) != 1 || strcasecmp(value, "websocket") != 0)
         return "no header Upgrade: websocket";
     if (head_value(head, "Connection", value) != 1 || !head_list_has(value, "upgrade"))

@@ -28,6 +28,8 @@ void handshake_request(struct octets *out, const struct target *t, const char *k
 int64_t head_take(const struct octets *in, char head[HEADER_BYTES_MAX + 1], const char **why);
 /* Copies the value of one header, the last; how often the header is there is returned. */
 unsigned head_value(const char *head, const char *name, char value[VALUE_CHARS_MAX]);
+/* Whether each line behind the first has a name and a colon. */
+bool head_lines_are_right(const char *head);
 /* Whether a list has the item, in any case of letters; cuts the list. */
 bool head_list_has(char *list, const char *item);
 

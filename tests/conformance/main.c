@@ -9,8 +9,9 @@
  *
  * As a server it prints "listening on 127.0.0.1:PORT", and each connection is one case, the next, whatever
  * its target is; when there are no more the answer is 410. An echo client connects again and again, goes on
- * when a connection fails, and ends with 0 at an answer 4xx or when nobody listens. With --, jobs such clients
- * are started, "{url}" in their arguments becomes the address, and each must end with 0.
+ * when a connection fails, and ends with 0 at an answer 4xx or when nobody listens. With --, as many such
+ * clients as there are jobs are started, "{url}" in their arguments becomes the address, and each must end
+ * with 0.
  *
  * Exit status: 0 all good, 1 at least one case is not or a client ended badly, 2 the run could not be made.
  *

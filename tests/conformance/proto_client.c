@@ -2,8 +2,8 @@
  *
  *     proto_client URL
  *
- * Connects to ws://ADDRESS:PORT/PATH again and again and echoes each message, until the answer is 4xx or nobody
- * listens: then it ends with 0. A connection that fails is followed by the next. */
+ * Connects to ws://ADDRESS:PORT/PATH again and again and echoes each message, until the answer is 4xx or
+ * nobody listens: then it ends with 0. A connection that fails is followed by the next. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>

@@ -24,24 +24,13 @@ static bool line_is_right(const char *head)
            strncmp(end, " HTTP/1.1\r\n", 11) == 0;
 }
 
-static bool lines_are_right(const char *head)
-{
-    for (const char *line = strstr(head, "\r\n") + 2; *line != '\r'; line = strstr(line, "\r\n") + 2) {
-        size_t name_chars = strcspn(line, ": \t\r");
-
-        if (name_chars == 0 || line[name_chars] != ':')
-            return false;
-    }
-    return true;
-}
-
 static const char *what_is_wrong(const char *head, const char *host, char key[WS_KEY_CHARS + 1])
 {
     char value[VALUE_CHARS_MAX];
 
     if (!line_is_right(head))
         return "a request line that is not GET /... HTTP/1.1";
-    if (!lines_are_right(head))
+    if (!head_lines_are_right(head))
         return "a header line without a name";
     if (head_value(head, "Host", value) != 1 || strcasecmp(value, host) != 0)
         return "no header Host that names this server";

@@ -1,10 +1,13 @@
-/* Proves that the conformance client can fail: servers that break one rule each must fail exactly the cases
- * that are about that rule, with the verdicts that belong to it, and an odd but right server must fail none.
+/* Proves that the conformance program can fail, in both its roles: servers and clients that break one rule
+ * each must fail exactly the cases that are about that rule, with the verdicts that belong to it, and an odd
+ * but right one must fail none.
  *
- *     self_test PATH-OF-CONFORMANCE
+ *     self_test PATH-OF-CONFORMANCE [client | server]
+ *     self_test --visit FAULT PORT
  *
- * Each row runs a server process on a free port and the client against it. Rows mostly wait for the client's
- * timers, so some run at once. */
+ * The role is that of the conformance program. As a client it runs against a server process of the row on a
+ * free port; as a server it starts this program, which is then the row's client. Rows mostly wait for timers,
+ * so some run at once. */
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -16,9 +19,11 @@
 #include <unistd.h>
 
 #include "faulty.h"
+#include "role.h"
 #include "ws.h"
 
 #define ROWS_AT_ONCE 16
+#define VISITORS     "4" /* clients at once, where order does not matter */
 
 struct row {
     const char *says;
@@ -26,7 +31,8 @@ struct row {
     const char *cases;   /* to run */
     const char *fail;    /* the ids that must fail, in order; NULL: all that run */
     const char *verdict; /* behaviour and close of each of them, NULL: any */
-    const char *option;  /* one more for the client, or NULL */
+    const char *option;  /* one more for the program, or NULL */
+    unsigned only;       /* the bit of the one role of the program in which the row holds; 0: both */
 };
 
 #define SOME     "1.1.1,1.1.3,1.2.7,2.2,3.1,5.3,7.1.1,7.3.2,7.7.2"
@@ -35,94 +41,140 @@ struct row {
 /* clang-format off */
 static const struct row rows[] = {
     {"one octet at a time is right", ODD_ONE_OCTET_WRITES, "1.1.1,1.1.3,1.2.6,2,3,4,5,6.2,6.6,7", "", NULL,
-     NULL},
-    {"echoes in fragments are right", ODD_FRAGMENTED_ECHO, "1,2.2,5,9.1.1,9.8.5,10", "", NULL, NULL},
-    {"pings of the server are right", ODD_PING_BEFORE_ECHO, "1,5.3,5.6,9.7.2", "", NULL, NULL},
+     NULL, 0},
+    {"echoes in fragments are right", ODD_FRAGMENTED_ECHO, "1,2.2,5,9.1.1,9.8.5,10", "", NULL, NULL, 0},
+    {"pings of the server are right", ODD_PING_BEFORE_ECHO, "1,5.3,5.6,9.7.2", "", NULL, NULL, 0},
 
-    {"silence", FAULT_SILENT, "1.1.1,3.1,7.1.6", NULL, "FAILED/FAILED", NULL},
-    {"status 200", FAULT_STATUS_200, "1.1.1,3.1,7.1.6", NULL, "FAILED/FAILED", NULL},
-    {"wrong accept value", FAULT_WRONG_ACCEPT, "1.1.1,3.1,7.1.6", NULL, "FAILED/FAILED", NULL},
-    {"unasked extension", FAULT_EXTENSION, "1.1.1,3.1,7.1.6", NULL, "FAILED/FAILED", NULL},
-    {"unasked subprotocol", FAULT_SUBPROTOCOL, "1.1.1,3.1,7.1.6", NULL, "FAILED/FAILED", NULL},
-    {"closes at once", FAULT_CLOSES_AT_ONCE, "1.1.1,2.2,5.3", NULL, "FAILED/FAILED", NULL},
+    {"silence", FAULT_SILENT, "1.1.1,3.1,7.1.6", NULL, "FAILED/FAILED", NULL, 0},
+    {"status 200", FAULT_STATUS_200, "1.1.1,3.1,7.1.6", NULL, "FAILED/FAILED", NULL, ONLY_CLIENT},
+    {"wrong accept value", FAULT_WRONG_ACCEPT, "1.1.1,3.1,7.1.6", NULL, "FAILED/FAILED", NULL, ONLY_CLIENT},
+    {"unasked extension", FAULT_EXTENSION, "1.1.1,3.1,7.1.6", NULL, "FAILED/FAILED", NULL, ONLY_CLIENT},
+    {"unasked subprotocol", FAULT_SUBPROTOCOL, "1.1.1,3.1,7.1.6", NULL, "FAILED/FAILED", NULL, ONLY_CLIENT},
+    {"closes at once", FAULT_CLOSES_AT_ONCE, "1.1.1,2.2,5.3", NULL, "FAILED/FAILED", NULL, 0},
 
-    {"ignores reserved bits", FAULT_IGNORES_RSV, "3.1,3.2,3.3,3.4,3.5,3.6", NULL, "FAILED/FAILED", NULL},
-    {"ignores reserved bits of a close", FAULT_IGNORES_RSV, "3.7", NULL, "OK/WRONG CODE", NULL},
-    {"skips frames with reserved bits", FAULT_SKIPS_RSV_FRAMES, "3.1,3.5,3.6,3.7", NULL, "OK/FAILED", NULL},
-    {"skips a frame before a ping", FAULT_SKIPS_RSV_FRAMES, "3.2,3.3,3.4", NULL, "FAILED/FAILED", NULL},
-    {"takes reserved opcodes", FAULT_TAKES_RESERVED_OPCODES, "4", NULL, "FAILED/FAILED", NULL},
-    {"takes long pings", FAULT_TAKES_LONG_CONTROL, "2", "2.5", "FAILED/FAILED", NULL},
-    {"takes long closes", FAULT_TAKES_LONG_CONTROL, "7.3", "7.3.6", "FAILED/WRONG CODE", NULL},
-    {"takes fragmented pings", FAULT_TAKES_FRAGMENTED_CONTROL, "5.1,5.2", "5.1", "FAILED/OK", NULL},
+    {"no Host", FAULT_NO_HOST, "1.1.1,3.1", NULL, "FAILED/FAILED", NULL, ONLY_SERVER},
+    {"no version", FAULT_NO_VERSION, "1.1.1,3.1", NULL, "FAILED/FAILED", NULL, ONLY_SERVER},
+    {"a key of 13 octets", FAULT_SHORT_KEY, "1.1.1,3.1", NULL, "FAILED/FAILED", NULL, ONLY_SERVER},
+    {"the same key", FAULT_SAME_KEY, "1.1.1,1.1.2,3.1", "1.1.2 3.1", "FAILED/FAILED", "--jobs=1",
+     ONLY_SERVER},
+    {"a frame before the answer", FAULT_FRAME_BEFORE_ANSWER, "1.1.1,3.1", NULL, "FAILED/FAILED", NULL,
+     ONLY_SERVER},
+    {"head in one read", FAULT_HEAD_IN_ONE_READ, "14.1", "14.1.2", "FAILED/FAILED", NULL, ONLY_SERVER},
+    {"loses what follows the head", FAULT_LOSES_GLUED, "14.1.3,14.1.5,14.1.6", NULL, NULL, NULL,
+     ONLY_SERVER},
+    {"names as they are written", FAULT_NAMES_AS_WRITTEN, "14.1", "14.1.4", "FAILED/FAILED", NULL,
+     ONLY_SERVER},
+    {"takes any accept value", FAULT_TAKES_ANY_ACCEPT, "14",
+     "14.2.1 14.2.2 14.2.3 14.2.4 14.2.5 14.2.6", "FAILED/FAILED", NULL, ONLY_SERVER},
+    {"accept value in any case", FAULT_ACCEPT_WITHOUT_CASE, "14", "14.2.2", "FAILED/FAILED", NULL,
+     ONLY_SERVER},
+    {"accept value with more", FAULT_ACCEPT_BEGINS, "14", "14.2.3", "FAILED/FAILED", NULL, ONLY_SERVER},
+    {"takes two accept values", FAULT_TAKES_TWO_ACCEPTS, "14", "14.2.6", "FAILED/FAILED", NULL, ONLY_SERVER},
+    {"takes any Upgrade", FAULT_TAKES_ANY_UPGRADE, "14", "14.2.7 14.2.8", "FAILED/FAILED", NULL, ONLY_SERVER},
+    {"takes any Connection", FAULT_TAKES_ANY_CONNECTION, "14", "14.2.9 14.2.10", "FAILED/FAILED", NULL,
+     ONLY_SERVER},
+    {"takes a subprotocol", FAULT_TAKES_SUBPROTOCOL, "14", "14.2.11", "FAILED/FAILED", NULL, ONLY_SERVER},
+    {"takes an extension", FAULT_TAKES_EXTENSION, "14", "14.2.12", "FAILED/FAILED", NULL, ONLY_SERVER},
+    {"takes any status", FAULT_TAKES_ANY_STATUS, "14", "14.3.1 14.3.2 14.3.4 14.3.5", "FAILED/FAILED", NULL,
+     ONLY_SERVER},
+    {"takes HTTP/1.0", FAULT_TAKES_HTTP_1_0, "14", "14.3.1", "FAILED/FAILED", NULL, ONLY_SERVER},
+    {"takes any line", FAULT_TAKES_ANY_LINE, "14", "14.3.7", "FAILED/FAILED", NULL, ONLY_SERVER},
+    {"takes a NUL", FAULT_TAKES_NUL, "14", "14.3.6", "FAILED/FAILED", NULL, ONLY_SERVER},
+    {"a head without limit", FAULT_HEAD_WITHOUT_LIMIT, "14", "14.3.8 14.3.9", NULL, NULL, ONLY_SERVER},
+    {"refuses with a Close frame", FAULT_REFUSES_WITH_CLOSE, "14.2.1,14.3.2", NULL, "OK/WRONG CODE", NULL,
+     ONLY_SERVER},
+
+    {"masks, or does not", FAULT_MASKING, "1.1.1,2.2,5.3", NULL, NULL, NULL, 0},
+    {"the same mask", FAULT_SAME_MASK, "1.1.1,2.10,5.3", NULL, NULL, NULL, ONLY_SERVER},
+    {"masks that begin again", FAULT_MASKS_BEGIN_AGAIN, "1.1.1,2.2,5.3", "2.2 5.3", NULL, "--jobs=1",
+     ONLY_SERVER},
+    {"takes any masking", FAULT_TAKES_ANY_MASKING, "14.4", "14.4.1 14.4.2", "FAILED/FAILED", NULL, 0},
+
+    {"ignores reserved bits", FAULT_IGNORES_RSV, "3.1,3.2,3.3,3.4,3.5,3.6", NULL, "FAILED/FAILED", NULL, 0},
+    {"ignores reserved bits of a close", FAULT_IGNORES_RSV, "3.7", NULL, "OK/WRONG CODE", NULL, 0},
+    {"skips frames with reserved bits", FAULT_SKIPS_RSV_FRAMES, "3.1,3.5,3.6,3.7", NULL, "OK/FAILED", NULL,
+     0},
+    {"skips a frame before a ping", FAULT_SKIPS_RSV_FRAMES, "3.2,3.3,3.4", NULL, "FAILED/FAILED", NULL, 0},
+    {"takes reserved opcodes", FAULT_TAKES_RESERVED_OPCODES, "4", NULL, "FAILED/FAILED", NULL, 0},
+    {"takes long pings", FAULT_TAKES_LONG_CONTROL, "2", "2.5", "FAILED/FAILED", NULL, 0},
+    {"takes long closes", FAULT_TAKES_LONG_CONTROL, "7.3", "7.3.6", "FAILED/WRONG CODE", NULL, 0},
+    {"takes fragmented pings", FAULT_TAKES_FRAGMENTED_CONTROL, "5.1,5.2", "5.1", "FAILED/OK", NULL, 0},
     {"takes lone continuations", FAULT_TAKES_LONE_CONTINUATION, "5", "5.9 5.10 5.11 5.17", "FAILED/FAILED",
-     NULL},
-    {"takes a text inside a message", FAULT_TAKES_TEXT_IN_MESSAGE, "5", "5.18", "FAILED/FAILED", NULL},
+     NULL, 0},
+    {"takes a text inside a message", FAULT_TAKES_TEXT_IN_MESSAGE, "5", "5.18", "FAILED/FAILED", NULL, 0},
 
-    {"does not check UTF-8", FAULT_NO_UTF8_CHECK, BAD_UTF8, NULL, "FAILED/FAILED", NULL},
+    {"does not check UTF-8", FAULT_NO_UTF8_CHECK, BAD_UTF8, NULL, "FAILED/FAILED", NULL, 0},
     {"checks UTF-8 at the end of the message", FAULT_UTF8_AT_MESSAGE_END, "6.1,6.2,6.3,6.4",
-     "6.4.1 6.4.2 6.4.3 6.4.4", "NON-STRICT/OK", NULL},
-    {"the same, forgiven", FAULT_UTF8_AT_MESSAGE_END, "6.4", "", NULL, "--allow-non-strict"},
+     "6.4.1 6.4.2 6.4.3 6.4.4", "NON-STRICT/OK", NULL, 0},
+    {"the same, forgiven", FAULT_UTF8_AT_MESSAGE_END, "6.4", "", NULL, "--allow-non-strict", 0},
     {"checks UTF-8 at the end of the frame", FAULT_UTF8_AT_FRAME_END, "6.1,6.2,6.3,6.4", "6.4.3 6.4.4",
-     "NON-STRICT/OK", NULL},
-    {"fails cut code points", FAULT_UTF8_TOO_EARLY, "6.1,6.2,6.3,6.4", "6.2.3 6.2.4 6.4.2 6.4.4", NULL, NULL},
+     "NON-STRICT/OK", NULL, 0},
+    {"fails cut code points", FAULT_UTF8_TOO_EARLY, "6.1,6.2,6.3,6.4", "6.2.3 6.2.4 6.4.2 6.4.4", NULL,
+     NULL, 0},
     {"takes surrogates", FAULT_TAKES_SURROGATES, "6",
      "6.3.1 6.3.2 6.20.1 6.20.2 6.20.3 6.20.4 6.20.5 6.20.6 6.20.7 "
-     "6.21.1 6.21.2 6.21.3 6.21.4 6.21.5 6.21.6 6.21.7 6.21.8", "FAILED/FAILED", NULL},
+     "6.21.1 6.21.2 6.21.3 6.21.4 6.21.5 6.21.6 6.21.7 6.21.8", "FAILED/FAILED", NULL, 0},
     {"closes bad UTF-8 with 1002", FAULT_UTF8_CODE_1002, "6.3,6.6",
      "6.3.1 6.3.2 6.6.1 6.6.3 6.6.4 6.6.6 6.6.8 6.6.10",
-     "OK/WRONG CODE", NULL},
+     "OK/WRONG CODE", NULL, 0},
 
-    {"no pong", FAULT_NO_PONG, "2.1,2.2,2.6,2.9,2.10,2.11,5.6,5.19", NULL, "FAILED/OK", NULL},
-    {"merges pongs", FAULT_MERGES_PONGS, "2.1,2.2,2.10", "2.10", "FAILED/OK", NULL},
-    {"empty pongs", FAULT_EMPTY_PONG, "2.1,2.2,2.3,2.9", "2.2 2.3 2.9", "FAILED/OK", NULL},
-    {"pongs after the message", FAULT_PONG_AFTER_MESSAGE, "2,5", "5.6 5.7 5.8 5.19 5.20", "FAILED/OK", NULL},
+    {"no pong", FAULT_NO_PONG, "2.1,2.2,2.6,2.9,2.10,2.11,5.6,5.19", NULL, "FAILED/OK", NULL, 0},
+    {"merges pongs", FAULT_MERGES_PONGS, "2.1,2.2,2.10", "2.10", "FAILED/OK", NULL, 0},
+    {"empty pongs", FAULT_EMPTY_PONG, "2.1,2.2,2.3,2.9", "2.2 2.3 2.9", "FAILED/OK", NULL, 0},
+    {"pongs after the message", FAULT_PONG_AFTER_MESSAGE, "2,5", "5.6 5.7 5.8 5.19 5.20", "FAILED/OK", NULL,
+     0},
 
     {"no echo", FAULT_NO_ECHO, "1.1.1,1.2.5,3.2,5.3,6.5.1,7.1.1,9.1.1",
-     "1.1.1 1.2.5 3.2 5.3 6.5.1 7.1.1 9.1.1", NULL, NULL},
-    {"echoes twice", FAULT_ECHOES_TWICE, "1.1.1,1.2.7,5.3,9.1.1,9.7.1,9.7.6", NULL, NULL, NULL},
+     "1.1.1 1.2.5 3.2 5.3 6.5.1 7.1.1 9.1.1", NULL, NULL, 0},
+    {"echoes twice", FAULT_ECHOES_TWICE, "1.1.1,1.2.7,5.3,9.1.1,9.7.1,9.7.6", NULL, NULL, NULL, 0},
     {"echoes text as binary", FAULT_ECHOES_TEXT_AS_BINARY, "1.1.1,1.2.1,5.3,6.5.1,9.1.1,9.2.1,9.7.2,9.8.2,10",
-     "1.1.1 5.3 6.5.1 9.1.1 9.7.2 10.1.1", "FAILED/OK", NULL},
+     "1.1.1 5.3 6.5.1 9.1.1 9.7.2 10.1.1", "FAILED/OK", NULL, 0},
     {"flips the last bit", FAULT_FLIPS_LAST_BIT, "1.2.2,6.5.1,9.1.6,9.2.1,9.4.1,9.6.1,9.8.2,9.8.1,10",
-     "1.2.2 6.5.1 9.1.6 9.2.1 9.4.1 9.6.1 9.8.2 10.1.1", "FAILED/OK", NULL},
+     "1.2.2 6.5.1 9.1.6 9.2.1 9.4.1 9.6.1 9.8.2 10.1.1", "FAILED/OK", NULL, 0},
     {"cuts the last octet", FAULT_CUTS_LAST_OCTET, "1.1.1,1.2.2,9.2.6,9.8.2,10", "1.2.2 9.2.6 9.8.2 10.1.1",
-     "FAILED/OK", NULL},
-    {"masks", FAULT_MASKS, "1.1.1,2.2,5.3", NULL, NULL, NULL},
-    {"sets reserved bits", FAULT_SETS_RSV, "1.1.1,2.2,5.3", "1.1.1 5.3", NULL, NULL},
-    {"uses a longer length", FAULT_LONG_LENGTH, "1.1.1,1.1.3,1.2.7", "1.1.1", NULL, NULL},
+     "FAILED/OK", NULL, 0},
+    {"sets reserved bits", FAULT_SETS_RSV, "1.1.1,2.2,5.3", "1.1.1 5.3", NULL, NULL, 0},
+    {"uses a longer length", FAULT_LONG_LENGTH, "1.1.1,1.1.3,1.2.7", "1.1.1", NULL, NULL, 0},
 
-    {"no answer to a close", FAULT_NO_CLOSE_ANSWER, "1.1.1,2.7,7.1.1,7.7.2", NULL, "OK/UNCLEAN", NULL},
-    {"no answer to a bad close", FAULT_NO_CLOSE_ANSWER, "7.3.2", NULL, "OK/FAILED BY CLIENT", NULL},
+    {"no answer to a close", FAULT_NO_CLOSE_ANSWER, "1.1.1,2.7,7.1.1,7.7.2", NULL, "OK/UNCLEAN", NULL, 0},
+    {"no answer to a bad close", FAULT_NO_CLOSE_ANSWER, "7.3.2", NULL, "OK/FAILED BY CLIENT", NULL, 0},
     {"drops TCP without a close", FAULT_DROPS_WITHOUT_CLOSE, SOME, "1.1.1 1.1.3 1.2.7 2.2 5.3 7.1.1 7.7.2",
-     "OK/UNCLEAN", NULL},
-    {"keeps TCP", FAULT_KEEPS_TCP, "1.1.1,2.7,7.1.1,7.7.2", NULL, "OK/UNCLEAN", NULL},
-    {"keeps TCP after an error", FAULT_KEEPS_TCP, "3.1,5.1,6.3.1,7.3.2", NULL, "OK/FAILED BY CLIENT", NULL},
+     "OK/UNCLEAN", NULL, 0},
+    {"keeps TCP", FAULT_KEEPS_TCP, "1.1.1,2.7,7.1.1,7.7.2", NULL, "OK/UNCLEAN", NULL, 0},
+    {"keeps TCP after an error", FAULT_KEEPS_TCP, "3.1,5.1,6.3.1,7.3.2", NULL, "OK/FAILED BY CLIENT", NULL,
+     0},
+    {"ends TCP first", FAULT_ENDS_TCP_FIRST, "7.1.1,7.1.2,14.5", "14.5.1", "OK/UNCLEAN", NULL, ONLY_SERVER},
     {"goes on after its close", FAULT_GOES_ON_AFTER_CLOSE, "7.1.1,7.1.2,7.1.3,7.1.4,7.1.5",
      "7.1.2 7.1.3 7.1.4 7.1.5",
-     "FAILED/OK", NULL},
-    {"1005 on the wire", FAULT_ANSWERS_1005, "7.3,7.7", "7.3.1", "FAILED/WRONG CODE", NULL},
+     "FAILED/OK", NULL, 0},
+    {"1005 on the wire", FAULT_ANSWERS_1005, "7.3,7.7", "7.3.1", "FAILED/WRONG CODE", NULL, 0},
     {"answers with 1011", FAULT_ANSWERS_1011, "7.1.1,7.3,7.7.2,7.7.9",
      "7.1.1 7.3.1 7.3.2 7.3.3 7.3.4 7.3.5 7.7.2",
-     "FAILED/WRONG CODE", NULL},
-    {"answers with 1011 elsewhere", FAULT_ANSWERS_1011, "1.1.1,2.7,9.7.1", NULL, "OK/WRONG CODE", NULL},
-    {"answers with one octet", FAULT_ANSWERS_ONE_OCTET, "1.1.1,3.1", NULL, "OK/WRONG CODE", NULL},
-    {"takes codes that may not be sent", FAULT_TAKES_BAD_CODES, "7.9", NULL, "FAILED/WRONG CODE", NULL},
-    {"takes a close of one octet", FAULT_TAKES_ONE_OCTET_CLOSE, "7.3", "7.3.2", "FAILED/WRONG CODE", NULL},
+     "FAILED/WRONG CODE", NULL, 0},
+    {"answers with 1011 elsewhere", FAULT_ANSWERS_1011, "1.1.1,2.7,9.7.1", NULL, "OK/WRONG CODE", NULL, 0},
+    {"answers with one octet", FAULT_ANSWERS_ONE_OCTET, "1.1.1,3.1", NULL, "OK/WRONG CODE", NULL, 0},
+    {"takes codes that may not be sent", FAULT_TAKES_BAD_CODES, "7.9", NULL, "FAILED/WRONG CODE", NULL, 0},
+    {"takes a close of one octet", FAULT_TAKES_ONE_OCTET_CLOSE, "7.3", "7.3.2", "FAILED/WRONG CODE", NULL, 0},
     {"takes a reason that is not UTF-8", FAULT_TAKES_BAD_REASON, "7.3,7.5", "7.5.1", "FAILED/WRONG CODE",
-     NULL},
+     NULL, 0},
     {"errors with 1000", FAULT_ERROR_CODE_1000, "2.5,3.1,3.7,4.1.1,5.1,5.18,6.3.1", NULL, "OK/WRONG CODE",
-     NULL},
+     NULL, 0},
 
-    {"no fault", FAULT_NONE, "1,2,3,4,5,6,7,9,10", "", NULL, "--jobs=16"},
+    {"no fault", FAULT_NONE, "1,2,3,4,5,6,7,9,10,14", "", NULL, "--jobs=16", 0},
 };
 /* clang-format on */
 #define ROW_COUNT (sizeof rows / sizeof rows[0])
 
 struct trial {
     const struct row *row;
-    pid_t server;
-    pid_t client;
+    const struct role *role;
+    pid_t server; /* of the row, when the program is the client */
+    pid_t program;
     int output;
 };
+
+/* Paths of programs. */
+static const char *conformance, *self;
 
 static void must(bool holds, const char *what)
 {
@@ -156,13 +208,28 @@ static pid_t start_server(int listener, enum fault fault)
     return pid;
 }
 
-static pid_t start_client(const char *program, const struct row *row, unsigned port, int *output)
+static void become_tester(const struct row *row, const struct role *role, unsigned port)
 {
-    char url[64];
+    char url[64], fault[16];
+
+    snprintf(url, sizeof url, "ws://127.0.0.1:%u", port);
+    snprintf(fault, sizeof fault, "%d", row->fault);
+    if (role->connects)
+        execl(conformance, conformance, "--jobs", "64", "--cases", row->cases, url, row->option,
+              (char *)NULL);
+    else
+        execl(conformance, conformance, "--serve", "--jobs", VISITORS, "--cases", row->cases,
+              row->option ? row->option : "--jobs=" VISITORS, "--", self, "--visit", fault, "{url}",
+              (char *)NULL);
+    perror(conformance);
+    _exit(2);
+}
+
+static pid_t start_tester(const struct row *row, const struct role *role, unsigned port, int *output)
+{
     int ends[2];
     pid_t pid;
 
-    snprintf(url, sizeof url, "ws://127.0.0.1:%u", port);
     must(pipe(ends) == 0, "pipe");
     pid = fork();
     must(pid >= 0, "fork");
@@ -170,24 +237,25 @@ static pid_t start_client(const char *program, const struct row *row, unsigned p
         dup2(ends[1], STDOUT_FILENO);
         close(ends[0]);
         close(ends[1]);
-        execl(program, program, url, "--jobs", "64", "--cases", row->cases, row->option, (char *)NULL);
-        perror(program);
-        _exit(2);
+        become_tester(row, role, port);
     }
     close(ends[1]);
     *output = ends[0];
     return pid;
 }
 
-static struct trial start(const char *program, const struct row *row)
+static struct trial start(const struct row *row, const struct role *role)
 {
-    struct trial t = {.row = row};
-    unsigned port;
-    int listener = listen_somewhere(&port);
+    struct trial t = {.row = row, .role = role};
+    unsigned port = 0;
 
     fflush(stdout);
-    t.server = start_server(listener, row->fault);
-    t.client = start_client(program, row, port, &t.output);
+    if (role->connects) {
+        int listener = listen_somewhere(&port);
+
+        t.server = start_server(listener, row->fault);
+    }
+    t.program = start_tester(row, role, port, &t.output);
     return t;
 }
 
@@ -202,7 +270,7 @@ static void read_all(int fd, struct octets *text)
     close(fd);
 }
 
-/* The ids of the cases that the client printed as not good; false when one has another verdict than wanted.
+/* The ids of the cases that the program printed as not good; false when one has another verdict than wanted.
  */
 static bool collect(char *text, const char *verdict, struct octets *ids, const char **sum)
 {
@@ -223,7 +291,7 @@ static bool collect(char *text, const char *verdict, struct octets *ids, const c
     return right;
 }
 
-static bool is_as_told(const struct row *row, char *text, int status)
+static bool is_as_told(const struct row *row, const struct role *role, char *text, int status)
 {
     struct octets ids = {0};
     const char *sum = "";
@@ -231,7 +299,7 @@ static bool is_as_told(const struct row *row, char *text, int status)
 
     right = row->fail ? strcmp(row->fail, (char *)ids.data) == 0 : strncmp(sum, "0 passed, ", 10) == 0;
     right = right && verdicts_right && WIFEXITED(status) && WEXITSTATUS(status) == (ids.bytes > 1);
-    printf("%-40s %s\n", row->says, right ? "as told" : "NOT AS TOLD");
+    printf("a %s: %-40s %s\n", role->peer, row->says, right ? "as told" : "NOT AS TOLD");
     if (!right)
         printf("    wanted %s, %s\n    got    %s, verdicts %s, exit status %d, %s\n",
                row->fail ? row->fail : "all failing", row->verdict ? row->verdict : "any", (char *)ids.data,
@@ -248,12 +316,14 @@ static bool finish(struct trial *t)
     bool right;
 
     read_all(t->output, &text);
-    must(waitpid(t->client, &status, 0) == t->client, "waitpid");
-    kill(t->server, SIGKILL);
-    must(waitpid(t->server, NULL, 0) == t->server, "waitpid");
+    must(waitpid(t->program, &status, 0) == t->program, "waitpid");
+    if (t->role->connects) {
+        kill(t->server, SIGKILL);
+        must(waitpid(t->server, NULL, 0) == t->server, "waitpid");
+    }
     copy = strdup((char *)text.data);
     must(copy, "strdup");
-    right = is_as_told(t->row, (char *)text.data, status);
+    right = is_as_told(t->row, t->role, (char *)text.data, status);
     if (!right)
         puts(copy);
     free(copy);
@@ -261,7 +331,7 @@ static bool finish(struct trial *t)
     return right;
 }
 
-/* RFC 6455 section 1.3: client and faulty server share this computation, so neither can prove it. */
+/* RFC 6455 section 1.3: tester and faulty peer share this computation, so neither can prove it. */
 static bool accept_is_that_of_the_rfc(void)
 {
     char accept[WS_ACCEPT_CHARS + 1];
@@ -270,21 +340,49 @@ static bool accept_is_that_of_the_rfc(void)
     return strcmp(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=") == 0;
 }
 
-int main(int argc, char **argv)
+/* The rows that hold in the role; how many were not as told. */
+static size_t run_rows(const struct role *role)
 {
     struct trial trials[ROWS_AT_ONCE];
-    size_t wrong = !accept_is_that_of_the_rfc();
+    size_t wrong = 0, count = 0;
 
-    if (argc != 2) {
-        fprintf(stderr, "usage: %s PATH-OF-CONFORMANCE\n", argv[0]);
-        return 2;
-    }
-    for (size_t first = 0, running; first < ROW_COUNT; first += running) {
-        for (running = 0; running < ROWS_AT_ONCE && first + running < ROW_COUNT; running++)
-            trials[running] = start(argv[1], &rows[first + running]);
+    for (size_t next = 0, running; next < ROW_COUNT;) {
+        for (running = 0; running < ROWS_AT_ONCE && next < ROW_COUNT; next++)
+            if (rows[next].only == 0 || rows[next].only == role->bit)
+                trials[running++] = start(&rows[next], role);
         for (size_t i = 0; i < running; i++)
             wrong += !finish(&trials[i]);
+        count += running;
     }
-    printf("%zu rows, %zu not as told\n", ROW_COUNT, wrong);
+    printf("%zu rows of a faulty %s, %zu not as told\n", count, role->peer, wrong);
+    return wrong;
+}
+
+static int visit(const char *fault, const char *url)
+{
+    unsigned port;
+
+    if (sscanf(url, "ws://127.0.0.1:%u", &port) != 1)
+        return 2;
+    faulty_visit(port, (enum fault)atoi(fault));
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    size_t wrong = !accept_is_that_of_the_rfc();
+
+    if (argc == 4 && strcmp(argv[1], "--visit") == 0)
+        return visit(argv[2], argv[3]);
+    if (argc < 2 || argc > 3) {
+        fprintf(stderr, "usage: %s PATH-OF-CONFORMANCE [client | server]\n", argv[0]);
+        return 2;
+    }
+    self = argv[0];
+    conformance = argv[1];
+    if (argc < 3 || strcmp(argv[2], "client") == 0)
+        wrong += run_rows(&role_client);
+    if (argc < 3 || strcmp(argv[2], "server") == 0)
+        wrong += run_rows(&role_server);
     return wrong == 0 ? 0 : 1;
 }

@@ -137,14 +137,12 @@ static bool somebody_waits(const struct server *s)
 }
 
 /* The clients are looked after first: one that has ended may have left a connection behind. */
-bool server_goes_on(struct server *s, bool cases_are_over, uint64_t idle_ms)
+bool server_goes_on(struct server *s, bool cases_are_over, bool somebody_is_here, uint64_t idle_ms)
 {
     reap(s, WNOHANG);
-    if (somebody_waits(s))
-        return true;
-    if (s->client_count > 0)
-        return s->running > 0 && idle_ms < (cases_are_over ? END_LIMIT_MS : COME_LIMIT_MS);
-    return idle_ms < (cases_are_over ? LEAVE_LIMIT_MS : COME_LIMIT_MS);
+    if (idle_ms >= (!cases_are_over ? COME_LIMIT_MS : s->client_count > 0 ? END_LIMIT_MS : LEAVE_LIMIT_MS))
+        return false;
+    return s->client_count == 0 || s->running > 0 || somebody_is_here || somebody_waits(s);
 }
 
 unsigned server_fini(struct server *s)

@@ -28,8 +28,8 @@ int server_open(struct server *s, unsigned port);
 int server_start(struct server *s, unsigned count, char *const *command);
 /* A connection that waits, or -1. */
 int server_accept(const struct server *s);
-/* Whether somebody may still come, nobody having been there for idle_ms; looks after clients that ended. */
-bool server_goes_on(struct server *s, bool cases_are_over, uint64_t idle_ms);
+/* Whether somebody may still come, no case having been run for idle_ms; looks after clients that ended. */
+bool server_goes_on(struct server *s, bool cases_are_over, bool somebody_is_here, uint64_t idle_ms);
 /* Ends what still runs; how many clients did not end well. */
 unsigned server_fini(struct server *s);
 
