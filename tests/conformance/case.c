@@ -7,11 +7,12 @@
 
 static const struct case_table *const tables[] = {&cases_framing,    &cases_fragments, &cases_utf8,
                                                   &cases_utf8_table, &cases_close,     &cases_limits,
-                                                  &cases_connection};
+                                                  &cases_connection, &cases_deflate};
 #define TABLE_COUNT (sizeof tables / sizeof tables[0])
 
 static const size_t section_sizes[SECTION_MAX + 1] = {
-    [1] = 16, [2] = 11, [3] = 7, [4] = 10, [5] = 20, [6] = 145, [7] = 37, [9] = 54, [10] = 1};
+    [1] = 16, [2] = 11, [3] = 7,  [4] = 10,  [5] = 20,  [6] = 145,
+    [7] = 37, [9] = 54, [10] = 1, [12] = 90, [13] = 126};
 
 unsigned case_section(const struct conf_case *c)
 {
@@ -24,7 +25,12 @@ bool case_is_in(const struct conf_case *c, const char *id, size_t id_bytes)
            (c->id[id_bytes] == '\0' || c->id[id_bytes] == '.');
 }
 
-static bool sections_are_complete(const struct conf_case *const *all, size_t count)
+static bool is_of_deflate(unsigned section)
+{
+    return section == 12 || section == 13 || section == 15;
+}
+
+static bool sections_are_complete(const struct conf_case *const *all, size_t count, bool deflate)
 {
     size_t found[SECTION_MAX + 1] = {0}, known = 0;
 
@@ -32,7 +38,7 @@ static bool sections_are_complete(const struct conf_case *const *all, size_t cou
         if (case_section(all[i]) <= SECTION_MAX)
             found[case_section(all[i])]++;
     for (unsigned s = 0; s <= SECTION_MAX; s++) {
-        if (s != SECTION_OWN && found[s] != section_sizes[s]) {
+        if (s < SECTION_OWN && is_of_deflate(s) == deflate && found[s] != section_sizes[s]) {
             fprintf(stderr, "section %u has %zu cases, not %zu\n", s, found[s], section_sizes[s]);
             return false;
         }
@@ -54,12 +60,12 @@ static bool ids_are_unique(const struct conf_case *const *all, size_t count)
     return true;
 }
 
-static bool is_for(const struct conf_case *c, const struct role *role)
+static bool is_for(const struct conf_case *c, const struct role *role, bool deflate)
 {
-    return c->only == 0 || c->only == role->bit;
+    return is_of_deflate(case_section(c)) == deflate && (c->only == 0 || c->only == role->bit);
 }
 
-const struct conf_case **case_catalogue(const struct role *role, size_t *count)
+const struct conf_case **case_catalogue(const struct role *role, bool deflate, size_t *count)
 {
     const struct conf_case **all;
     size_t total = 0, n = 0;
@@ -73,9 +79,9 @@ const struct conf_case **case_catalogue(const struct role *role, size_t *count)
     }
     for (size_t t = 0; t < TABLE_COUNT; t++)
         for (size_t i = 0; i < tables[t]->count; i++)
-            if (is_for(&tables[t]->cases[i], role))
+            if (is_for(&tables[t]->cases[i], role, deflate))
                 all[n++] = &tables[t]->cases[i];
-    if (!sections_are_complete(all, n) || !ids_are_unique(all, n)) {
+    if (!sections_are_complete(all, n, deflate) || !ids_are_unique(all, n)) {
         free(all);
         return NULL;
     }

@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "data.h"
 #include "role.h"
 
 #define KIB(n) ((n)*1024u)
@@ -54,6 +55,7 @@ enum step_kind {
     STEP_BEGIN,       /* a frame of which only the header and now_bytes of its payload are written */
     STEP_MORE,        /* the next now_bytes of that frame, 0: the rest */
     STEP_PAUSE,       /* ms; if the connection is then open "timeout LABEL" is recorded, else steps end */
+    STEP_SLICES,      /* as STEP_ROUNDS, each message the next now_bytes characters of data */
     STEP_ROUNDS,      /* count messages, one at a time, each compared with its echo */
     STEP_KILL,        /* after ms: fail the connection with 1001, or drop TCP when it is closing already */
     STEP_CLOSE_AFTER, /* after ms: a Close frame without a code */
@@ -71,9 +73,14 @@ struct step {
     uint32_t now_bytes;
     uint32_t count;
     uint32_t ms;
+    enum data_kind data;
     struct payload payload;
 };
+#define SLICE_COUNT 1000 /* of messages, unless the run has other options */
 /* clang-format off */
+#define SLICES(op, which, length, fragment) \
+    {.kind = STEP_SLICES, .first_octet = (op), .data = (which), .now_bytes = (length), \
+     .fragment_bytes = (fragment), .count = SLICE_COUNT}
 #define FRAME(octet, ...) {.kind = STEP_FRAME, .first_octet = (octet), .payload = __VA_ARGS__}
 #define TEXT(...)       FRAME(FIN | OP_TEXT, __VA_ARGS__)
 #define BINARY(...)     FRAME(FIN | OP_BINARY, __VA_ARGS__)
@@ -146,12 +153,26 @@ struct reply {
     bool glued;          /* in one write with the first frames */
 };
 
+#define ANSWERS_MAX 3
+/* permessage-deflate: what a client offers; what a server answers with, besides the server_* of the offer. A
+ * server takes the first answer that an offer allows. */
+struct pmd_case {
+    const char *offer;
+    struct pmd_answer {
+        bool given;       /* false ends the list */
+        bool no_takeover; /* client_no_context_takeover */
+        int bits;         /* client_max_window_bits, if it was offered; 0: none */
+    } answers[ANSWERS_MAX];
+    bool may_decline; /* the case holds without the extension too */
+};
+
 struct conf_case {
     const char *id;
-    unsigned only;             /* a role's bit: a case for the tester in that role alone; 0: for both */
-    const struct reply *reply; /* NULL: the usual 101 */
-    bool wrong_masking;        /* the frames of the steps are masked as those of the other side */
-    uint32_t tcp_delay_ms;     /* after the closing handshake, before a server ends TCP */
+    unsigned only;              /* a role's bit: a case for the tester in that role alone; 0: for both */
+    const struct reply *reply;  /* NULL: the usual 101 */
+    const struct pmd_case *pmd; /* NULL: no extension */
+    bool wrong_masking;         /* the frames of the steps are masked as those of the other side */
+    uint32_t tcp_delay_ms;      /* after the closing handshake, before a server ends TCP */
     const struct step *steps;
     uint32_t chop_bytes; /* not 0: every frame in writes of so many octets, 10 microseconds apart */
     bool sync;           /* every frame in a write of its own, 10 microseconds apart */
@@ -166,14 +187,15 @@ struct case_table {
     size_t count;
 };
 extern const struct case_table cases_framing, cases_fragments, cases_utf8, cases_utf8_table, cases_close,
-    cases_limits, cases_connection;
+    cases_limits, cases_connection, cases_deflate;
 
-#define SECTION_MAX 14
-#define SECTION_OWN 14 /* what the suite does not have: the client's opening handshake, the end of TCP */
+#define SECTION_MAX 15
+#define SECTION_OWN 14 /* from here on: what the suite does not have */
 
-/* All cases for the role in the order of their ids, in memory of the caller's; NULL (with a message on
- * stderr) when the number of cases of a section is not the document's or there is no memory. */
-const struct conf_case **case_catalogue(const struct role *role, size_t *count);
+/* The cases for the role, those of permessage-deflate or all others, in the order of their ids, in memory of
+ * the caller's; NULL (with a message on stderr) when the number of cases of a section is not the document's
+ * or there is no memory. */
+const struct conf_case **case_catalogue(const struct role *role, bool deflate, size_t *count);
 unsigned case_section(const struct conf_case *c);
 /* Whether id is the case's own or that of a group it belongs to: 6, 6.4 and 6.4.1 all select 6.4.1. */
 bool case_is_in(const struct conf_case *c, const char *id, size_t id_bytes);

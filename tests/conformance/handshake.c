@@ -50,9 +50,9 @@ void target_fini(struct target *t)
     t->address = NULL;
 }
 
-void handshake_request(struct octets *out, const struct target *t, const char *key)
+void handshake_request(struct octets *out, const struct target *t, const char *key, const char *offer)
 {
-    char request[1200];
+    char request[1600];
     int chars = snprintf(request, sizeof request,
                          "GET %s HTTP/1.1\r\n"
                          "User-Agent: weft-conformance\r\n"
@@ -62,8 +62,9 @@ void handshake_request(struct octets *out, const struct target *t, const char *k
                          "Pragma: no-cache\r\n"
                          "Cache-Control: no-cache\r\n"
                          "Sec-WebSocket-Key: %s\r\n"
-                         "Sec-WebSocket-Version: 13\r\n\r\n",
-                         t->path, t->authority, key);
+                         "Sec-WebSocket-Version: 13\r\n%s%s%s\r\n",
+                         t->path, t->authority, key, offer ? "Sec-WebSocket-Extensions: " : "",
+                         offer ? offer : "", offer ? "\r\n" : "");
 
     octets_put(out, request, (size_t)chars);
 }
@@ -106,6 +107,23 @@ bool head_list_has(char *list, const char *item)
     return false;
 }
 
+static const char *extension_trouble(const char *head, struct pmd_terms *agreed, bool *is_agreed)
+{
+    char value[VALUE_CHARS_MAX];
+    struct pmd_terms more;
+    unsigned count = head_value(head, "Sec-WebSocket-Extensions", value);
+
+    *is_agreed = agreed && count == 1;
+    if (count == 0)
+        return NULL;
+    if (!agreed)
+        return "an extension that was not offered";
+    if (count > 1 || pmd_parse(value, 0, agreed) != PMD_GOOD || pmd_parse(value, 1, &more) != PMD_END ||
+        agreed->client_bits == BITS_ANY)
+        return "a malformed answer to permessage-deflate";
+    return NULL;
+}
+
 static const char *what_is_wrong(const char *head, const char *key)
 {
     char value[VALUE_CHARS_MAX], accept[WS_ACCEPT_CHARS + 1];
@@ -121,8 +139,6 @@ static const char *what_is_wrong(const char *head, const char *key)
         return "no header Connection: Upgrade";
     if (head_value(head, "Sec-WebSocket-Accept", value) != 1 || strcmp(value, accept) != 0)
         return "wrong Sec-WebSocket-Accept";
-    if (head_value(head, "Sec-WebSocket-Extensions", value) != 0)
-        return "an extension that was not offered";
     if (head_value(head, "Sec-WebSocket-Protocol", value) != 0)
         return "a subprotocol that was not offered";
     return NULL;
@@ -145,7 +161,8 @@ int64_t head_take(const struct octets *in, char head[HEADER_BYTES_MAX + 1], cons
     return (int64_t)bytes;
 }
 
-int64_t handshake_response(const struct octets *in, const char *key, const char **why)
+int64_t handshake_response(const struct octets *in, const char *key, struct pmd_terms *agreed,
+                           bool *is_agreed, const char **why)
 {
     char head[HEADER_BYTES_MAX + 1];
     int64_t bytes = head_take(in, head, why);
@@ -153,5 +170,7 @@ int64_t handshake_response(const struct octets *in, const char *key, const char 
     if (bytes <= 0)
         return bytes;
     *why = what_is_wrong(head, key);
+    if (!*why)
+        *why = extension_trouble(head, agreed, is_agreed);
     return *why ? HANDSHAKE_REFUSED : bytes;
 }

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 #include "octets.h"
+#include "pmd.h"
 #include "ws.h"
 
 struct target {
@@ -19,7 +20,8 @@ struct target {
 const char *target_parse(struct target *t, const char *url);
 void target_fini(struct target *t);
 
-void handshake_request(struct octets *out, const struct target *t, const char *key);
+/* offer: of extensions, or NULL. */
+void handshake_request(struct octets *out, const struct target *t, const char *key, const char *offer);
 
 #define HEADER_BYTES_MAX 16384
 #define VALUE_CHARS_MAX  256
@@ -36,7 +38,9 @@ bool head_list_has(char *list, const char *item);
 #define HANDSHAKE_MORE    0
 #define HANDSHAKE_REFUSED (-1)
 /* The octets that the response takes when it is a good one; HANDSHAKE_MORE while it is not complete;
- * HANDSHAKE_REFUSED with the reason in why. */
-int64_t handshake_response(const struct octets *in, const char *key, const char **why);
+ * HANDSHAKE_REFUSED with the reason in why. agreed is NULL when nothing was offered; *is_agreed tells whether
+ * the extension is used. */
+int64_t handshake_response(const struct octets *in, const char *key, struct pmd_terms *agreed,
+                           bool *is_agreed, const char **why);
 
 #endif

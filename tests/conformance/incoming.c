@@ -20,6 +20,14 @@ static void keep_mask(struct session *s, uint32_t mask)
     s->mask_known = true;
 }
 
+/* RSV1 on the first frame of a message, if the extension is agreed upon. */
+static bool is_compressed(const struct session *s, uint8_t first_octet)
+{
+    uint8_t opcode = first_octet & 0x0f;
+
+    return s->pmd && (first_octet & RSV(7)) == RSV(4) && (opcode == OP_TEXT || opcode == OP_BINARY);
+}
+
 /* NULL or the rule that the frame's head breaks. */
 static const char *head_trouble(const struct session *s, const struct ws_head *head)
 {
@@ -30,7 +38,7 @@ static const char *head_trouble(const struct session *s, const struct ws_head *h
         return head->masked ? "a masked frame" : "a frame without a mask";
     if (head->masked && mask_is_old(s, head->mask))
         return "a frame with the mask of one before";
-    if (head->first_octet & RSV(7))
+    if (head->first_octet & RSV(7) && !is_compressed(s, head->first_octet))
         return "a frame with reserved bits";
     if (opcode > (control ? OP_PONG : OP_BINARY))
         return "a frame with a reserved opcode";
@@ -55,11 +63,27 @@ static void give_event(struct session *s, enum event_kind kind, struct octets pa
         session_event(s, event, now_ns);
 }
 
+/* False: it is not what permessage-deflate makes of any message. */
+static bool inflate_message(struct session *s)
+{
+    struct octets message = {0};
+    bool right = pmd_inflate(s->pmd, s->message.data, s->message.bytes, MESSAGE_BYTES_MAX, &message);
+
+    octets_fini(&s->message);
+    s->message = message;
+    return right;
+}
+
 static void end_message(struct session *s, uint64_t now_ns)
 {
-    struct octets message = s->message;
+    struct octets message;
     enum event_kind kind = s->message_opcode == OP_TEXT ? EVENT_TEXT : EVENT_BINARY;
 
+    if (s->message_compressed && !inflate_message(s)) {
+        session_fail(s, 1007, "a message that does not inflate", now_ns);
+        return;
+    }
+    message = s->message;
     if (kind == EVENT_TEXT && !ws_utf8_is_valid(message.data, message.bytes)) {
         session_fail(s, 1007, "a text that is not UTF-8", now_ns);
         return;
@@ -72,8 +96,10 @@ static void end_message(struct session *s, uint64_t now_ns)
 static void take_data(struct session *s, uint8_t first_octet, const uint8_t *payload, size_t bytes,
                       uint64_t now_ns)
 {
-    if ((first_octet & 0x0f) != OP_CONT)
+    if ((first_octet & 0x0f) != OP_CONT) {
         s->message_opcode = first_octet & 0x0f;
+        s->message_compressed = is_compressed(s, first_octet);
+    }
     octets_put(&s->message, payload, bytes);
     if (first_octet & FIN)
         end_message(s, now_ns);

@@ -5,7 +5,9 @@
  *     conformance --serve [OPTION...] [--port N] [-- CLIENT [ARGUMENT...]]
  *     conformance --list [--serve] [--cases ...]
  *
- * Options: --cases 1,2.3,6.4, --jobs N, --patience N, --allow-non-strict, --json FILE, --verbose.
+ * Options: --cases 1,2.3,6.4, --jobs N, --patience N, --allow-non-strict, --json FILE, --verbose. With
+ * --deflate the cases are those of permessage-deflate instead: sections 12 and 13, of --messages N messages
+ * each (1000), and a section 15 of our own.
  *
  * As a server it prints "listening on 127.0.0.1:PORT", and each connection is one case, the next, whatever
  * its target is; when there are no more the answer is 410. An echo client connects again and again, goes on
@@ -41,6 +43,7 @@ struct run_options {
     char **command;
     bool allow_non_strict;
     bool list;
+    bool deflate;
     struct session_options session;
 };
 
@@ -51,7 +54,8 @@ static int usage(const char *program)
         "usage: %s [OPTION...] URL\n"
         "       %s --serve [--port N] [OPTION...] [-- CLIENT [ARGUMENT...]]\n"
         "       %s --list [--serve] [--cases ...]\n"
-        "options: --cases 1,2.3,6.4, --jobs N, --patience N, --allow-non-strict, --json FILE, --verbose\n",
+        "options: --cases 1,2.3,6.4, --jobs N, --patience N, --allow-non-strict, --json FILE, --verbose,\n"
+        "         --deflate, --messages N\n",
         program, program, program);
     return EXIT_CANNOT;
 }
@@ -89,6 +93,11 @@ static bool take_option(struct run_options *o, int option)
         return true;
     case 't':
         return read_number(optarg, UINT16_MAX, &o->port);
+    case 'd':
+        o->deflate = true;
+        return true;
+    case 'm':
+        return read_number(optarg, SLICE_COUNT, &o->session.slices);
     case 'l':
         o->list = true;
         return true;
@@ -103,11 +112,12 @@ static bool take_option(struct run_options *o, int option)
 static bool read_options(struct run_options *o, int argc, char **argv)
 {
     static const struct option names[] = {
-        {"cases", required_argument, NULL, 'c'}, {"jobs", required_argument, NULL, 'j'},
-        {"json", required_argument, NULL, 'f'},  {"patience", required_argument, NULL, 'p'},
-        {"serve", no_argument, NULL, 's'},       {"port", required_argument, NULL, 't'},
-        {"list", no_argument, NULL, 'l'},        {"allow-non-strict", no_argument, NULL, 'n'},
-        {"verbose", no_argument, NULL, 'v'},     {NULL, 0, NULL, 0},
+        {"cases", required_argument, NULL, 'c'},    {"jobs", required_argument, NULL, 'j'},
+        {"json", required_argument, NULL, 'f'},     {"patience", required_argument, NULL, 'p'},
+        {"serve", no_argument, NULL, 's'},          {"port", required_argument, NULL, 't'},
+        {"list", no_argument, NULL, 'l'},           {"allow-non-strict", no_argument, NULL, 'n'},
+        {"verbose", no_argument, NULL, 'v'},        {"deflate", no_argument, NULL, 'd'},
+        {"messages", required_argument, NULL, 'm'}, {NULL, 0, NULL, 0},
     };
     int option;
 
@@ -229,14 +239,15 @@ static int run(const struct run_options *o, const struct conf_case *const *cases
 
 int main(int argc, char **argv)
 {
-    struct run_options options = {.jobs = 1, .session = {.role = &role_client, .patience = 1}};
+    struct run_options options = {.jobs = 1,
+                                  .session = {.role = &role_client, .slices = SLICE_COUNT, .patience = 1}};
     const struct conf_case **cases;
     size_t count;
     int status = EXIT_CANNOT;
 
     if (!read_options(&options, argc, argv))
         return usage(argv[0]);
-    cases = case_catalogue(options.session.role, &count);
+    cases = case_catalogue(options.session.role, options.deflate, &count);
     if (!cases)
         return EXIT_CANNOT;
     if (options.selection)
@@ -248,5 +259,6 @@ int main(int argc, char **argv)
         status = run(&options, cases, count);
     }
     free(cases);
+    data_fini();
     return status;
 }

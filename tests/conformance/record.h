@@ -22,6 +22,7 @@ struct record {
     size_t event_count;
     uint32_t data_frames_sent; /* by the script */
     bool opened;
+    bool unimplemented; /* an extension that the case is about was not agreed upon */
     bool limit_over;
     bool close_sent;
     bool close_received;

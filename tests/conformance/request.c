@@ -10,7 +10,7 @@
 
 static const struct reply usual = {
     .head = "HTTP/1.1 101 Switching Protocols\r\nServer: weft-conformance\r\nUpgrade: websocket\r\n"
-            "Connection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"};
+            "Connection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n{extension}\r\n"};
 const struct reply request_bad = {
     .head = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"};
 
@@ -24,7 +24,7 @@ static bool line_is_right(const char *head)
            strncmp(end, " HTTP/1.1\r\n", 11) == 0;
 }
 
-static const char *what_is_wrong(const char *head, const char *host, char key[WS_KEY_CHARS + 1])
+static const char *what_is_wrong(const char *head, const char *host, struct request *r)
 {
     char value[VALUE_CHARS_MAX];
 
@@ -46,18 +46,21 @@ static const char *what_is_wrong(const char *head, const char *host, char key[WS
         return "a header Sec-WebSocket-Accept in a request";
     if (head_value(head, "Sec-WebSocket-Key", value) != 1 || !ws_key_is_valid(value))
         return "no header Sec-WebSocket-Key of 16 octets";
-    memcpy(key, value, WS_KEY_CHARS + 1);
+    memcpy(r->key, value, WS_KEY_CHARS + 1);
+    if (head_value(head, "Sec-WebSocket-Extensions", r->extensions) > 1)
+        return "two headers Sec-WebSocket-Extensions";
     return NULL;
 }
 
-int64_t request_read(const struct octets *in, const char *host, char key[WS_KEY_CHARS + 1], const char **why)
+int64_t request_read(const struct octets *in, const char *host, struct request *r, const char **why)
 {
     char head[HEADER_BYTES_MAX + 1];
     int64_t bytes = head_take(in, head, why);
 
     if (bytes <= 0)
         return bytes;
-    *why = what_is_wrong(head, host, key);
+    r->extensions[0] = '\0';
+    *why = what_is_wrong(head, host, r);
     return *why ? HANDSHAKE_REFUSED : bytes;
 }
 
@@ -68,9 +71,61 @@ static void switch_case(char *text)
                                                      : tolower((unsigned char)*text));
 }
 
-static void put_value(struct octets *out, const struct reply *reply, const char *key, const char *name)
+static bool offers_allow(const struct request *r, const struct pmd_answer *a, struct pmd_terms *agreed)
+{
+    enum pmd_parsed parsed = PMD_OTHER;
+
+    for (unsigned i = 0; r->extensions[0] && parsed != PMD_END; i++) {
+        parsed = pmd_parse(r->extensions, i, agreed);
+        if (parsed == PMD_GOOD && (a->bits == 0 || agreed->client_bits != BITS_ABSENT))
+            return true;
+    }
+    return false;
+}
+
+bool request_agrees(const struct request *r, const struct pmd_case *c, struct pmd_terms *agreed)
+{
+    for (const struct pmd_answer *a = c->answers; a < c->answers + ANSWERS_MAX && a->given; a++) {
+        if (!offers_allow(r, a, agreed))
+            continue;
+        agreed->client_no_takeover = a->no_takeover;
+        agreed->client_bits = a->bits;
+        return true;
+    }
+    return false;
+}
+
+static void put_bits(struct octets *out, const char *name, int bits)
+{
+    char text[64];
+
+    if (bits != BITS_ABSENT)
+        octets_put(out, text, (size_t)snprintf(text, sizeof text, "; %s=%d", name, bits));
+}
+
+static void put_extension(struct octets *out, const struct pmd_terms *agreed)
+{
+    char text[200];
+    int chars = snprintf(text, sizeof text, "Sec-WebSocket-Extensions: permessage-deflate%s%s",
+                         agreed->server_no_takeover ? "; server_no_context_takeover" : "",
+                         agreed->client_no_takeover ? "; client_no_context_takeover" : "");
+
+    octets_put(out, text, (size_t)chars);
+    put_bits(out, "server_max_window_bits", agreed->server_bits);
+    put_bits(out, "client_max_window_bits", agreed->client_bits);
+    octets_put(out, "\r\n", 2);
+}
+
+static void put_value(struct octets *out, const struct reply *reply, const char *key,
+                      const struct pmd_terms *agreed, const char *name)
 {
     char accept[WS_ACCEPT_CHARS + 1];
+
+    if (strncmp(name, "{extension}", 11) == 0) {
+        if (agreed)
+            put_extension(out, agreed);
+        return;
+    }
 
     if (strncmp(name, "{padding}", 9) == 0) {
         memset(octets_extend(out, reply->padding_bytes), 'x', reply->padding_bytes);
@@ -93,7 +148,8 @@ static void put_text(struct octets *out, const char *text, size_t chars)
             out->data[i] = '\0';
 }
 
-void request_answer(struct octets *out, const struct reply *reply, const char *key)
+void request_answer(struct octets *out, const struct reply *reply, const char *key,
+                    const struct pmd_terms *agreed)
 {
     const char *at;
 
@@ -105,7 +161,7 @@ void request_answer(struct octets *out, const struct reply *reply, const char *k
         put_text(out, at, chars);
         at += chars;
         if (*at) {
-            put_value(out, reply, key, at);
+            put_value(out, reply, key, agreed, at);
             at += strcspn(at, "}") + 1;
         }
     }

@@ -6,12 +6,20 @@
 #include "case.h"
 #include "handshake.h"
 
-/* The octets that the request takes when it is a good one, and its key; otherwise as handshake_response.
- * host is what its Host must be. */
-int64_t request_read(const struct octets *in, const char *host, char key[WS_KEY_CHARS + 1], const char **why);
+struct request {
+    char key[WS_KEY_CHARS + 1];
+    char extensions[VALUE_CHARS_MAX]; /* empty: none were offered */
+};
+/* The octets that the request takes when it is a good one; otherwise as handshake_response. host is what its
+ * Host must be. */
+int64_t request_read(const struct octets *in, const char *host, struct request *r, const char **why);
 
-/* Appends the answer; NULL stands for the usual one. */
-void request_answer(struct octets *out, const struct reply *reply, const char *key);
+/* The case's first answer that the request's offers allow. False: it is not agreed upon. */
+bool request_agrees(const struct request *r, const struct pmd_case *c, struct pmd_terms *agreed);
+
+/* Appends the answer; reply NULL stands for the usual one, agreed NULL for no extension in it. */
+void request_answer(struct octets *out, const struct reply *reply, const char *key,
+                    const struct pmd_terms *agreed);
 
 /* For a request that is refused. */
 extern const struct reply request_bad;

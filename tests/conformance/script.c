@@ -1,5 +1,6 @@
 /* The steps of a case become frames and timers; see session.h and case.h. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "session.h"
 
@@ -23,19 +24,55 @@ static void script_frame(struct session *s, uint8_t first_octet, const uint8_t *
 
 /* A length above the fragment size that is a multiple of it ends in an empty last frame, as the suite's does.
  */
-static void send_message(struct session *s, uint8_t opcode, const struct payload *p, size_t fragment_bytes)
+static void send_octets(struct session *s, uint8_t opcode, const uint8_t *payload, size_t bytes,
+                        size_t fragment_bytes)
 {
-    uint8_t *payload = payload_octets(p);
     size_t at = 0;
 
-    if (fragment_bytes > 0 && p->bytes > fragment_bytes) {
-        for (; p->bytes - at >= fragment_bytes; at += fragment_bytes) {
+    if (fragment_bytes > 0 && bytes > fragment_bytes) {
+        for (; bytes - at >= fragment_bytes; at += fragment_bytes) {
             script_frame(s, opcode, payload + at, fragment_bytes);
             opcode = OP_CONT;
         }
     }
-    script_frame(s, FIN | opcode, payload + at, p->bytes - at);
+    script_frame(s, FIN | opcode, payload + at, bytes - at);
+}
+
+static void send_message(struct session *s, uint8_t opcode, const struct payload *p, size_t fragment_bytes)
+{
+    uint8_t *payload = payload_octets(p);
+
+    send_octets(s, opcode, payload, p->bytes, fragment_bytes);
     free(payload);
+}
+
+static void send_slice(struct session *s, const struct step *step)
+{
+    struct octets compressed = {0};
+
+    data_slice(step->data, &s->slice_at, step->now_bytes, &s->slice);
+    if (!s->pmd) {
+        send_octets(s, step->first_octet, s->slice.data, s->slice.bytes, step->fragment_bytes);
+        return;
+    }
+    pmd_deflate(s->pmd, s->slice.data, s->slice.bytes, &compressed);
+    send_octets(s, RSV(4) | step->first_octet, compressed.data, compressed.bytes, step->fragment_bytes);
+    octets_fini(&compressed);
+}
+
+static void send_round(struct session *s)
+{
+    if (s->rounds->kind == STEP_SLICES)
+        send_slice(s, s->rounds);
+    else
+        send_message(s, s->rounds->first_octet, &s->rounds->payload, 0);
+}
+
+static bool round_equals(const struct session *s, const struct octets *echo)
+{
+    if (s->rounds->kind == STEP_SLICES)
+        return echo->bytes == s->slice.bytes && memcmp(echo->data, s->slice.data, echo->bytes) == 0;
+    return payload_difference(&s->rounds->payload, echo->data, echo->bytes) < 0;
 }
 
 static void send_frame(struct session *s, const struct step *step)
@@ -68,8 +105,8 @@ static void begin_frame(struct session *s, const struct step *step)
 static void begin_rounds(struct session *s, const struct step *step)
 {
     s->rounds = step;
-    s->rounds_left = step->count;
-    send_message(s, step->first_octet, &step->payload, 0);
+    s->rounds_left = step->kind == STEP_SLICES ? s->options->slices : step->count;
+    send_round(s);
 }
 
 static void run_step(struct session *s, const struct step *step, uint64_t now_ns)
@@ -94,6 +131,7 @@ static void run_step(struct session *s, const struct step *step, uint64_t now_ns
         session_timer(s, TIMER_PAUSE, step->ms, now_ns);
         break;
     case STEP_ROUNDS:
+    case STEP_SLICES:
         begin_rounds(s, step);
         break;
     case STEP_KILL:
@@ -143,15 +181,14 @@ bool script_round(struct session *s, struct event *event, uint64_t now_ns)
     if (s->rounds_left == 0)
         return false;
     wanted = s->rounds->first_octet == OP_TEXT ? EVENT_TEXT : EVENT_BINARY;
-    if (event->kind != wanted ||
-        payload_difference(&s->rounds->payload, event->payload.data, event->payload.bytes) >= 0) {
+    if (event->kind != wanted || !round_equals(s, &event->payload)) {
         s->rounds_left = 0;
         session_event(s, *event, now_ns);
         return true;
     }
     octets_fini(&event->payload);
     if (--s->rounds_left > 0)
-        send_message(s, s->rounds->first_octet, &s->rounds->payload, 0);
+        send_round(s);
     else
         session_event(s, (struct event){.kind = EVENT_ROUNDS, .count = s->rounds->count}, now_ns);
     return true;

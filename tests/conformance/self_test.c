@@ -160,6 +160,7 @@ static const struct row rows[] = {
     {"errors with 1000", FAULT_ERROR_CODE_1000, "2.5,3.1,3.7,4.1.1,5.1,5.18,6.3.1", NULL, "OK/WRONG CODE",
      NULL, 0},
 
+    {"no permessage-deflate", FAULT_NONE, "12.1.1,13.7.18,15.1.1", NULL, "UNIMPLEMENTED/OK", "--deflate", 0},
     {"no fault", FAULT_NONE, "1,2,3,4,5,6,7,9,10,14", "", NULL, "--jobs=16", 0},
 };
 /* clang-format on */

@@ -82,7 +82,7 @@ void session_start(struct session *s, const struct conf_case *c, const struct ta
 
     begin(s, c, options, now_ns);
     ws_key_make(s->key);
-    handshake_request(&s->out.octets, t, s->key);
+    handshake_request(&s->out.octets, t, s->key, c->pmd ? c->pmd->offer : NULL);
     outgoing_end_frame(&s->out, 0, false);
     s->fd = socket(a->ai_family, a->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, a->ai_protocol);
     if (s->fd < 0) {
@@ -231,9 +231,9 @@ static void connected(struct session *s, uint64_t now_ns)
     s->state = OPENING;
 }
 
-static void put_answer(struct session *s, const struct reply *reply)
+static void put_answer(struct session *s, const struct reply *reply, const struct pmd_terms *agreed)
 {
-    request_answer(&s->out.octets, reply, s->key);
+    request_answer(&s->out.octets, reply, s->key, agreed);
     outgoing_end_frame(&s->out, reply ? reply->chop_bytes : 0, !reply || !reply->glued);
 }
 
@@ -242,17 +242,21 @@ static void refuse_request(struct session *s, const char *why)
 {
     s->record.trouble = why;
     s->deaf = true;
-    put_answer(s, &request_bad);
+    put_answer(s, &request_bad, NULL);
     s->must_end_tcp = true;
 }
 
 /* As of handshake_response; a request that is taken has been answered. */
 static int64_t take_request(struct session *s, const char **why)
 {
-    int64_t bytes = request_read(&s->in, s->host, s->key, why);
+    struct request request;
+    struct pmd_terms agreed;
+    bool is_agreed;
+    int64_t bytes = request_read(&s->in, s->host, &request, why);
 
     if (bytes <= 0)
         return bytes;
+    strcpy(s->key, request.key);
     *why = "the key of the connection before";
     if (strcmp(s->key, s->choices->key) == 0)
         return HANDSHAKE_REFUSED;
@@ -260,14 +264,29 @@ static int64_t take_request(struct session *s, const char **why)
     if ((size_t)bytes < s->in.bytes)
         return HANDSHAKE_REFUSED;
     strcpy(s->choices->key, s->key);
-    put_answer(s, s->c->reply);
+    is_agreed = s->c->pmd && request_agrees(&request, s->c->pmd, &agreed);
+    if (is_agreed)
+        s->pmd = pmd_new(&agreed, false);
+    put_answer(s, s->c->reply, is_agreed ? &agreed : NULL);
+    return bytes;
+}
+
+/* As of handshake_response. */
+static int64_t take_response(struct session *s, const char **why)
+{
+    struct pmd_terms agreed;
+    bool is_agreed = false;
+    int64_t bytes = handshake_response(&s->in, s->key, s->c->pmd ? &agreed : NULL, &is_agreed, why);
+
+    if (bytes > 0 && is_agreed)
+        s->pmd = pmd_new(&agreed, true);
     return bytes;
 }
 
 static void open_handshake(struct session *s, uint64_t now_ns)
 {
     const char *why;
-    int64_t bytes = s->role->connects ? handshake_response(&s->in, s->key, &why) : take_request(s, &why);
+    int64_t bytes = s->role->connects ? take_response(s, &why) : take_request(s, &why);
 
     if (bytes == HANDSHAKE_MORE)
         return;
@@ -282,7 +301,11 @@ static void open_handshake(struct session *s, uint64_t now_ns)
     s->record.opened = true;
     s->state = OPEN;
     s->deadline_ns[TIMER_PHASE] = 0;
-    script_run(s, now_ns);
+    s->record.unimplemented = s->c->pmd && !s->c->pmd->may_decline && !s->pmd;
+    if (s->record.unimplemented)
+        session_close(s, 1000, NULL, now_ns);
+    else
+        script_run(s, now_ns);
 }
 
 static void take(struct session *s, uint64_t now_ns)
@@ -371,6 +394,8 @@ void session_fini(struct session *s)
     octets_fini(&s->in);
     octets_fini(&s->message);
     octets_fini(&s->held);
+    octets_fini(&s->slice);
+    pmd_free(s->pmd);
     outgoing_fini(&s->out);
     record_fini(&s->record);
 }

@@ -14,6 +14,7 @@
 #include "case.h"
 #include "handshake.h"
 #include "outgoing.h"
+#include "pmd.h"
 #include "record.h"
 #include "role.h"
 
@@ -37,6 +38,7 @@ struct choices {
 
 struct session_options {
     const struct role *role;
+    uint32_t slices;   /* how many of a STEP_SLICES are sent */
     unsigned patience; /* factor on all times that the peer is given */
     bool verbose;
 };
@@ -60,6 +62,10 @@ struct session {
     struct octets held;                /* the part of a begun frame that is not written yet */
     const struct step *rounds;         /* the messages that are sent one at a time */
     uint32_t rounds_left;
+    struct octets slice; /* the message of a STEP_SLICES that is echoed now */
+    size_t slice_at;
+    struct pmd *pmd; /* NULL: permessage-deflate was not agreed upon */
+    bool message_compressed;
     struct outgoing out;
     bool out_blocked;
     struct octets in;

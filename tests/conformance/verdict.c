@@ -13,6 +13,7 @@ const char *const grade_names[GRADE_COUNT] = {
     [GRADE_OK] = "OK",
     [GRADE_NON_STRICT] = "NON-STRICT",
     [GRADE_INFORMATIONAL] = "INFORMATIONAL",
+    [GRADE_UNIMPLEMENTED] = "UNIMPLEMENTED",
     [GRADE_FAILED] = "FAILED",
     [GRADE_UNCLEAN] = "UNCLEAN",
     [GRADE_WRONG_CODE] = "WRONG CODE",
@@ -71,6 +72,8 @@ static enum grade behaviour_grade(const struct conf_case *c, const struct record
         return GRADE_FAILED;
     if (c->closing.informational)
         return GRADE_INFORMATIONAL;
+    if (r->unimplemented)
+        return GRADE_UNIMPLEMENTED;
     if (behaviour_is_out_of_question(c, r))
         return GRADE_FAILED;
     if (record_equals(r, c->ok))

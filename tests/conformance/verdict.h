@@ -8,6 +8,7 @@ enum grade {
     GRADE_OK,
     GRADE_NON_STRICT,
     GRADE_INFORMATIONAL,
+    GRADE_UNIMPLEMENTED, /* permessage-deflate was not agreed upon */
     GRADE_FAILED,
     GRADE_UNCLEAN,
     GRADE_WRONG_CODE,
