@@ -34,6 +34,7 @@ struct peer {
     bool opened;
     bool unwanted; /* a client that was answered with 4xx */
     uint32_t masks;
+    bool compressed; /* the message */
     enum fault fault;
     struct octets in;
     struct ws_head head;
@@ -51,6 +52,11 @@ struct peer {
 static bool has(const struct peer *p, enum fault fault)
 {
     return p->fault == fault;
+}
+
+static bool mirrors(const struct peer *p)
+{
+    return p->fault >= ODD_MIRRORS_DEFLATE && p->fault <= FAULT_MIRRORS_WITHOUT_RSV;
 }
 
 static void put_all(struct peer *p, const uint8_t *octets, size_t bytes)
@@ -165,7 +171,7 @@ static bool utf8_goes_on(const struct peer *p, struct utf8 *u, const uint8_t *oc
 
 static void check_text(struct peer *p, const uint8_t *octets, size_t bytes)
 {
-    if (has(p, FAULT_NO_UTF8_CHECK))
+    if (has(p, FAULT_NO_UTF8_CHECK) || mirrors(p))
         return;
     if (!utf8_goes_on(p, &p->utf8, octets, bytes) || (has(p, FAULT_UTF8_TOO_EARLY) && p->utf8.missing > 0))
         fail(p, has(p, FAULT_UTF8_CODE_1002) ? 1002 : 1007);
@@ -179,6 +185,10 @@ static void put_echo(struct peer *p)
 
     if (m->bytes > 0 && has(p, FAULT_FLIPS_LAST_BIT))
         m->data[m->bytes - 1] ^= 1;
+    if (p->compressed && !has(p, FAULT_MIRRORS_WITHOUT_RSV))
+        opcode |= RSV(4);
+    if (m->bytes > 0 && has(p, FAULT_MIRRORS_WRONG_BIT))
+        m->data[m->bytes / 2] ^= 1;
     if (m->bytes > 0 && has(p, FAULT_CUTS_LAST_OCTET))
         m->bytes--;
     for (; has(p, ODD_FRAGMENTED_ECHO) && m->bytes - at >= FRAGMENT_BYTES; at += FRAGMENT_BYTES) {
@@ -262,8 +272,10 @@ static void answer_ping(struct peer *p, const uint8_t *payload, size_t bytes)
 
 static void take_data(struct peer *p, uint8_t opcode, const uint8_t *payload, size_t bytes)
 {
-    if (opcode != OP_CONT || !p->message_opcode)
+    if (opcode != OP_CONT || !p->message_opcode) {
         p->message_opcode = opcode == OP_TEXT ? OP_TEXT : OP_BINARY;
+        p->compressed = p->head.first_octet & RSV(4) && mirrors(p);
+    }
     if (p->message_opcode == OP_TEXT && has(p, FAULT_UTF8_AT_FRAME_END))
         check_text(p, payload, bytes);
     octets_put(&p->message, payload, bytes);
@@ -294,6 +306,8 @@ static bool head_is_refused(const struct peer *p)
 
     if (p->head.masked == p->connects && !has(p, FAULT_TAKES_ANY_MASKING))
         return true;
+    if ((first & RSV(7)) == RSV(4) && mirrors(p) && (opcode == OP_TEXT || opcode == OP_BINARY))
+        first &= (uint8_t)~RSV(4);
     if (first & RSV(7) && !has(p, FAULT_IGNORES_RSV) && !has(p, FAULT_SKIPS_RSV_FRAMES))
         return true;
     if (opcode > (control ? OP_PONG : OP_BINARY))
@@ -369,12 +383,13 @@ static bool put_response(struct peer *p, const char *key)
     ws_accept_of(key, accept);
     if (has(p, FAULT_WRONG_ACCEPT))
         accept[0] ^= 1;
-    chars = snprintf(response, sizeof response,
-                     "HTTP/1.1 %s\r\nupgrade:websocket\r\nCONNECTION: keep-alive, Upgrade \r\n"
-                     "Sec-WebSocket-Accept: %s\r\n%s%s\r\n",
-                     has(p, FAULT_STATUS_200) ? "200 OK" : "101 Switching Protocols", accept,
-                     has(p, FAULT_EXTENSION) ? "Sec-WebSocket-Extensions: permessage-deflate\r\n" : "",
-                     has(p, FAULT_SUBPROTOCOL) ? "Sec-WebSocket-Protocol: chat\r\n" : "");
+    chars = snprintf(
+        response, sizeof response,
+        "HTTP/1.1 %s\r\nupgrade:websocket\r\nCONNECTION: keep-alive, Upgrade \r\n"
+        "Sec-WebSocket-Accept: %s\r\n%s%s\r\n",
+        has(p, FAULT_STATUS_200) ? "200 OK" : "101 Switching Protocols", accept,
+        has(p, FAULT_EXTENSION) || mirrors(p) ? "Sec-WebSocket-Extensions: permessage-deflate\r\n" : "",
+        has(p, FAULT_SUBPROTOCOL) ? "Sec-WebSocket-Protocol: chat\r\n" : "");
     put_all(p, (const uint8_t *)response, (size_t)chars);
     return !p->ended;
 }
@@ -404,9 +419,10 @@ static void put_request(struct peer *p, unsigned port, char key[WS_KEY_CHARS + 1
     snprintf(host, sizeof host, "Host: 127.0.0.1:%u\r\n", port);
     chars = snprintf(request, sizeof request,
                      "GET /chat?x=1 HTTP/1.1\r\n%sUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                     "%sSec-WebSocket-Key: %s\r\n\r\n",
+                     "%s%sSec-WebSocket-Key: %s\r\n\r\n",
                      has(p, FAULT_NO_HOST) ? "" : host,
                      has(p, FAULT_NO_VERSION) ? "" : "Sec-WebSocket-Version: 13\r\n",
+                     mirrors(p) ? "Sec-WebSocket-Extensions: permessage-deflate\r\n" : "",
                      has(p, FAULT_SHORT_KEY) ? key + 4 : key);
     put_all(p, (const uint8_t *)request, (size_t)chars);
     if (has(p, FAULT_FRAME_BEFORE_ANSWER))
@@ -453,7 +469,8 @@ static bool headers_are_right(const struct peer *p, const char *head)
         return false;
     if (!has(p, FAULT_TAKES_SUBPROTOCOL) && head_value(head, "Sec-WebSocket-Protocol", value) != 0)
         return false;
-    return has(p, FAULT_TAKES_EXTENSION) || head_value(head, "Sec-WebSocket-Extensions", value) == 0;
+    return has(p, FAULT_TAKES_EXTENSION) || mirrors(p) ||
+           head_value(head, "Sec-WebSocket-Extensions", value) == 0;
 }
 
 static bool response_is_right(struct peer *p, const char *head, const char *key)

@@ -13,6 +13,10 @@ enum fault {
     ODD_ONE_OCTET_WRITES,
     ODD_FRAGMENTED_ECHO,
     ODD_PING_BEFORE_ECHO, /* the echo waits for the pong */
+    /* permessage-deflate without a compressor: what came compressed goes back as it came. */
+    ODD_MIRRORS_DEFLATE,
+    FAULT_MIRRORS_WRONG_BIT,
+    FAULT_MIRRORS_WITHOUT_RSV,
     /* A server's side of the opening handshake. */
     FAULT_SILENT,
     FAULT_STATUS_200,

@@ -160,6 +160,11 @@ static const struct row rows[] = {
     {"errors with 1000", FAULT_ERROR_CODE_1000, "2.5,3.1,3.7,4.1.1,5.1,5.18,6.3.1", NULL, "OK/WRONG CODE",
      NULL, 0},
 
+    {"mirrors deflate, which is right", ODD_MIRRORS_DEFLATE, "12.1.3,12.2.5,12.4.4,12.5.11,13.1.7,15.1.1", "",
+     NULL, "--deflate", 0},
+    {"mirrors a wrong bit of the same length", FAULT_MIRRORS_WRONG_BIT, "12.5.5,12.5.12", NULL, "FAILED/OK",
+     "--deflate", 0},
+    {"mirrors without RSV1", FAULT_MIRRORS_WITHOUT_RSV, "12.2.5,12.5.11", NULL, "FAILED/OK", "--deflate", 0},
     {"no permessage-deflate", FAULT_NONE, "12.1.1,13.7.18,15.1.1", NULL, "UNIMPLEMENTED/OK", "--deflate", 0},
     {"no fault", FAULT_NONE, "1,2,3,4,5,6,7,9,10,14", "", NULL, "--jobs=16", 0},
 };
