@@ -52,7 +52,7 @@ static const struct conf_case table[] = {
     REFUSED("14.2.12", .head = RIGHT "Sec-WebSocket-Extensions: x-not-asked-for\r\n" END),
 
     REFUSED("14.3.1", .head = "HTTP/1.0 101 Switching Protocols\r\n" UPGRADE CONNECT ACCEPT END),
-    REFUSED("14.3.2", .head = "HTTP/1.1 200 OK\r\n" UPGRADE CONNECT ACCEPT END),
+    REFUSED("14.3.2", .head = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" UPGRADE CONNECT ACCEPT END),
     REFUSED("14.3.3", .head = "HTTP/1.1 500 Broken\r\nContent-Length: 0\r\n" END),
     REFUSED("14.3.4", .head = "HTTP/1.1 1010 Switching Protocols\r\n" UPGRADE CONNECT ACCEPT END),
     REFUSED("14.3.5", .head = "SSH-2.0-no-http\r\n" UPGRADE CONNECT ACCEPT END),
