@@ -2,8 +2,8 @@
  *
  *     echo_client URL [--callbacks] [--times N]
  *
- * Connects again and again and echoes each message, N times, or until the answer is 4xx or nobody listens: then
- * it ends with 0. A connection that fails is followed by the next. Straight-line, or with callbacks. */
+ * Connects again and again and echoes each message, N times, or until the answer is 4xx or nobody listens:
+ * then it ends with 0. A connection that fails is followed by the next. Straight-line, or with callbacks. */
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
