@@ -141,7 +141,12 @@ static int complain_about_value(const struct reader *r, const struct option_row 
     return 2;
 }
 
-/* An option and its value, in one argument or in two. */
+static bool is_operand(const struct reader *r, const char *arg)
+{
+    return r->set->operand && arg[0] != '-' && arg[0] != '\0' && !*r->set->operand_to;
+}
+
+/* An option and its value, in one argument or in two; or the operand. */
 static int read_option(struct reader *r)
 {
     const char *arg = r->argv[r->next++];
@@ -150,6 +155,10 @@ static int read_option(struct reader *r)
     const struct option_row *row = find_row(r->set, arg, bytes);
     const char *text = equals ? equals + 1 : NULL;
 
+    if (!row && is_operand(r, arg)) {
+        *r->set->operand_to = arg;
+        return OPTIONS_RUN;
+    }
     if (!row)
         return complain(r, arg, arg[0] == '-' ? "is not an option" : "is not expected here");
     if (row->kind == OPTION_FLAG && text)
@@ -164,7 +173,10 @@ static int read_option(struct reader *r)
 
 static void print_help(const struct option_set *set, FILE *out)
 {
-    fprintf(out, "%s: %s\n\nOptions:\n", set->program, set->about);
+    fprintf(out, "%s: %s\n\n", set->program, set->about);
+    if (set->operand)
+        fprintf(out, "Usage: %s [OPTION...] %s\n\n", set->program, set->operand);
+    fputs("Options:\n", out);
     for (size_t t = 0; t < sizeof set->tables / sizeof set->tables[0] && set->tables[t]; t++)
         for (const struct option_row *row = set->tables[t]; row->name; row++) {
             int width =
@@ -191,5 +203,7 @@ int options_read(const struct option_set *set, int argc, char **argv, FILE *out,
         }
         status = read_option(&r);
     }
+    if (status == OPTIONS_RUN && set->operand && !*set->operand_to)
+        return complain(&r, set->operand, "is missing");
     return status;
 }

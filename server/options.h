@@ -2,7 +2,7 @@
  *
  * Options are long ones only: "--port 80" or "--port=80", never shortened. Numbers are decimal digits and
  * nothing else; what is out of range, unknown or left over is an error with a sentence that names it. The
- * last of several wins. */
+ * last of several wins. A program may ask for one operand, which stands anywhere between the options. */
 #ifndef WEFT_SERVER_OPTIONS_H
 #define WEFT_SERVER_OPTIONS_H
 
@@ -66,6 +66,8 @@ struct option_set {
     const char *about; /* one sentence for --help */
     const char *version;
     const struct option_row *tables[3]; /* NULL for fewer */
+    const char *operand;                /* as --help shows it: "URL"; NULL: none is taken */
+    const char **operand_to;            /* NULL before the call; set, or it is complained that it is missing */
 };
 
 #define OPTIONS_RUN (-1)
