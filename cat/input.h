@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-#define INPUT_BYTES_MAX (256u << 20) /* of a line or a file: it is one message */
+#define INPUT_BYTES_MAX (64u << 20) /* of a line or a file: it is one message */
 
 struct input { /* all zero, but for the descriptor, is the beginning */
     int fd;

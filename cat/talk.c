@@ -28,6 +28,8 @@
 #include <unistd.h>
 
 #define BATCH_EVENTS_MAX 64 /* then the keyboard's turn comes */
+#define FRAME_MS         30 /* the line that is being typed is not drawn more often than that: it would flicker */
+#define FRAME_BYTES      8192
 #define NO_DEADLINE      UINT64_MAX
 
 struct talk {
@@ -42,6 +44,7 @@ struct talk {
     bool has_status;
     uint64_t received; /* messages shown */
     uint64_t heard_ms; /* when the last one came, or was sent */
+    uint64_t drawn_ms; /* when something was shown last */
 };
 
 static uint64_t now_ms(void)
@@ -230,18 +233,32 @@ static void handle(struct talk *t, const struct event *e)
     }
 }
 
-/* A batch, shown at once: so the line that is being typed is drawn once for many messages. */
+static bool is_full(const struct talk *t)
+{
+    return t->out.waiting.count >= (t->editor ? FRAME_BYTES : OUTPUT_BATCH_BYTES);
+}
+
+/* When what is waiting is to be shown. */
+static uint64_t frame_ms(const struct talk *t)
+{
+    return t->editor ? t->drawn_ms + FRAME_MS : 0;
+}
+
+/* A batch, shown at once: above a line that is being typed at most one a frame, and what is more waits in the queue. */
 static void handle_events(struct talk *t)
 {
     struct event e;
 
-    for (int i = 0; i < BATCH_EVENTS_MAX && t->out.waiting.count < OUTPUT_BATCH_BYTES; i++) {
+    for (int i = 0; i < BATCH_EVENTS_MAX && !is_full(t); i++) {
         if (!events_get(&t->events, &e))
             break;
         handle(t, &e);
         event_fini(&e);
     }
+    if (t->out.waiting.count == 0 || now_ms() < frame_ms(t))
+        return;
     output_flush(&t->out);
+    t->drawn_ms = now_ms();
 }
 
 /* ------------------------------------------------------------------------- one turn */
@@ -271,11 +288,13 @@ static void check_output(struct talk *t)
         leave(t, t->out.error == EPIPE ? TALK_DONE : TALK_TROUBLE);
 }
 
-static int timeout_until(const struct talk *t, uint64_t deadline_ms)
+static int timeout_until(struct talk *t, uint64_t deadline_ms)
 {
     uint64_t now = now_ms();
 
-    if (t->is_over || deadline_ms <= now)
+    if (t->out.waiting.count && frame_ms(t) < deadline_ms)
+        deadline_ms = frame_ms(t);
+    if (t->is_over || deadline_ms <= now || (!is_full(t) && events_waiting(&t->events)))
         return 0;
     if (deadline_ms == NO_DEADLINE)
         return -1;
@@ -290,9 +309,8 @@ static bool turn(struct talk *t, bool wants_input, uint64_t deadline_ms)
 {
     struct pollfd fds[] = {{.fd = t->events.wake_fd, .events = POLLIN},
                            {.fd = wants_input ? STDIN_FILENO : -1, .events = POLLIN}};
-    int timeout = events_waiting(&t->events) ? 0 : timeout_until(t, deadline_ms);
 
-    if (poll(fds, 2, timeout) < 0)
+    if (poll(fds, 2, timeout_until(t, deadline_ms)) < 0)
         fds[0].revents = fds[1].revents = 0;
     if (fds[0].revents)
         events_calm(&t->events);
@@ -522,6 +540,7 @@ static void edit_lines(struct talk *t)
     while (!is_ending(t) && (line = editor_read(t->editor, &bytes)))
         obey(t, line, bytes);
     t->out.hide = t->out.show = NULL;
+    output_flush(&t->out);
     leave(t, TALK_DONE);
 }
 
