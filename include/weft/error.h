@@ -30,6 +30,7 @@ extern "C" {
     X(WEFT_E_UTF8, -102, "text that is not UTF-8")                                                           \
     X(WEFT_E_TOO_BIG, -103, "larger than the limit")                                                         \
     X(WEFT_E_REFUSED, -104, "the opening handshake was refused")                                             \
+    X(WEFT_E_TLS, -105, "the TLS handshake or a certificate failed")                                         \
     X(WEFT_E_INVAL, -200, "an argument is not valid")                                                        \
     X(WEFT_E_STATE, -201, "not allowed in this state or on this thread")                                     \
     X(WEFT_E_SYSTEM, -202, "a system call failed; errno says how")                                           \

@@ -1,0 +1,795 @@
+/* Certificates, keys and rules of TLS, as wolfSSL wants them; see tls.h.
+ *
+ * wolfSSL's defaults are for compatibility and not for us, so each rule is set here: it verifies nobody unless
+ * told to, takes TLS 1.1, offers suites without encryption and without authentication, and passes over names
+ * of suites that it does not know.
+ *
+ * A context is one WOLFSSL_CTX for each certificate. wolfSSL locks what they share. */
+#include <wolfssl/options.h>
+#include <wolfssl/ssl.h>
+#include <wolfssl/wolfcrypt/chacha20_poly1305.h>
+#include <wolfssl/wolfcrypt/ecc.h>
+
+#include "io/tls_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "io/tls_names.h"
+#include "weft/error.h"
+
+/* Larger than any chain of certificates, or an OCSP response. */
+#define FILE_BYTES_MAX      (1024u * 1024u)
+#define RSA_BITS_MIN        2048
+#define ECC_BITS_MIN        256
+#define SESSIONS_DEFAULT    64u
+#define TICKET_KEY_SECONDS  3600u
+#define WARM_HANDSHAKES     3 /* the tables of a point are made when it is met again */
+#define WARM_STEPS_MAX      64
+
+/* Debian's wolfSSL is built without the processor's instructions for AES: ChaCha20 is more than twice as fast there. */
+#ifdef WOLFSSL_AESNI
+#define FIRST_1_3 "TLS13-AES128-GCM-SHA256:TLS13-CHACHA20-POLY1305-SHA256"
+#define FIRST_1_2                                                                                            \
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"                                             \
+    "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
+#else
+#define FIRST_1_3 "TLS13-CHACHA20-POLY1305-SHA256:TLS13-AES128-GCM-SHA256"
+#define FIRST_1_2                                                                                            \
+    "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:"                                             \
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256"
+#endif
+static const char default_ciphers[] =
+    FIRST_1_3 ":TLS13-AES256-GCM-SHA384:" FIRST_1_2
+              ":ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384";
+
+/* In Debian's and other distributions' order of likeliness. */
+static const char *const system_ca_files[] = {
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+};
+
+/* Where to say what is wrong. */
+struct complaint {
+    char *out;
+    size_t room;
+};
+
+__attribute__((format(printf, 3, 4))) static int complain(struct complaint *why, int rc, const char *format,
+                                                          ...)
+{
+    va_list args;
+
+    if (!why->room)
+        return rc;
+    va_start(args, format);
+    vsnprintf(why->out, why->room, format, args);
+    va_end(args);
+    return rc;
+}
+
+static int complain_of(struct complaint *why, const char *what, const char *file, int wolf_error)
+{
+    char text[WOLFSSL_MAX_ERROR_SZ] = "";
+
+    if (wolf_error == MEMORY_E)
+        return complain(why, WEFT_E_NOMEM, "%s: no memory", what);
+    wolfSSL_ERR_error_string((unsigned long)wolf_error, text);
+    return complain(why, WEFT_E_INVAL, "%s%s%s: %s", what, file ? " " : "", file ? file : "", text);
+}
+
+/* --- files --- */
+
+static void wipe(struct tls_bytes *b)
+{
+    if (b->p)
+        explicit_bzero(b->p, b->n);
+    mem_free(b->p);
+    *b = (struct tls_bytes){0};
+}
+
+static bool read_whole(int fd, struct tls_bytes *b)
+{
+    for (size_t have = 0; have < b->n;) {
+        ssize_t n = read(fd, b->p + have, b->n - have);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        have += (size_t)n;
+    }
+    return true;
+}
+
+static int read_file(const char *file, struct tls_bytes *out, struct complaint *why)
+{
+    int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK), rc = WEFT_OK;
+    struct stat st;
+
+    *out = (struct tls_bytes){0};
+    if (fd < 0)
+        return complain(why, WEFT_E_INVAL, "%s: %s", file, strerror(errno));
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+        rc = complain(why, WEFT_E_INVAL, "%s: not a file", file);
+    else if (st.st_size == 0 || st.st_size > FILE_BYTES_MAX)
+        rc = complain(why, WEFT_E_INVAL, "%s: empty, or larger than a megabyte", file);
+    else if (!(out->p = mem_alloc((size_t)st.st_size)))
+        rc = complain(why, WEFT_E_NOMEM, "%s: no memory", file);
+    out->n = rc == WEFT_OK ? (size_t)st.st_size : 0;
+    if (rc == WEFT_OK && !read_whole(fd, out)) {
+        rc = complain(why, WEFT_E_INVAL, "%s: %s", file, "cannot be read");
+        wipe(out);
+    }
+    close(fd);
+    return rc;
+}
+
+/* --- tickets --- */
+
+/* The keys that sessions are sealed with for resumption. One is used for TICKET_KEY_SECONDS, and still opens
+ * what it sealed for as long again. */
+struct ticket_key {
+    uint8_t name[WOLFSSL_TICKET_NAME_SZ];
+    uint8_t key[CHACHA20_POLY1305_AEAD_KEYSIZE];
+    uint64_t until_ns; /* 0: none */
+};
+
+struct tls_tickets {
+    _Atomic uint32_t references;
+    pthread_mutex_t lock;
+    struct ticket_key now, before; /* under lock */
+};
+
+#define TICKET_AAD_BYTES (WOLFSSL_TICKET_NAME_SZ + WOLFSSL_TICKET_IV_SZ)
+
+static struct tls_tickets *tickets_new(void)
+{
+    struct tls_tickets *k = mem_calloc(1, sizeof *k);
+
+    if (!k)
+        return NULL;
+    atomic_init(&k->references, 1);
+    pthread_mutex_init(&k->lock, NULL);
+    return k;
+}
+
+static struct tls_tickets *tickets_ref(struct tls_tickets *k)
+{
+    /* Relaxed: whoever has one can give another. */
+    atomic_fetch_add_explicit(&k->references, 1, memory_order_relaxed);
+    return k;
+}
+
+static void tickets_unref(struct tls_tickets *k)
+{
+    if (!k || atomic_fetch_sub_explicit(&k->references, 1, memory_order_acq_rel) != 1)
+        return;
+    pthread_mutex_destroy(&k->lock);
+    explicit_bzero(k, sizeof *k);
+    mem_free(k);
+}
+
+static bool randomize(void *p, size_t n)
+{
+    return getrandom(p, n, 0) == (ssize_t)n;
+}
+
+/* Under lock. */
+static bool turn_keys(struct tls_tickets *k)
+{
+    const uint64_t life_ns = TICKET_KEY_SECONDS * 1000000000ull;
+    uint64_t now_ns = clock_now_ns();
+    struct ticket_key fresh;
+
+    if (now_ns >= k->before.until_ns)
+        explicit_bzero(&k->before, sizeof k->before);
+    if (now_ns < k->now.until_ns)
+        return true;
+    if (!randomize(fresh.name, sizeof fresh.name) || !randomize(fresh.key, sizeof fresh.key))
+        return false;
+    fresh.until_ns = now_ns + life_ns;
+    k->before = k->now;
+    k->before.until_ns = now_ns < k->now.until_ns + life_ns ? k->now.until_ns + life_ns : 0;
+    k->now = fresh;
+    explicit_bzero(&fresh, sizeof fresh);
+    return true;
+}
+
+/* The key to seal with, or the one of this name. */
+static bool find_key(struct tls_tickets *k, const uint8_t *name, struct ticket_key *out)
+{
+    bool found = false;
+
+    pthread_mutex_lock(&k->lock);
+    if (turn_keys(k)) {
+        found = !name || memcmp(name, k->now.name, sizeof k->now.name) == 0;
+        *out = k->now;
+        if (!found && k->before.until_ns && memcmp(name, k->before.name, sizeof k->before.name) == 0) {
+            *out = k->before;
+            found = true;
+        }
+    }
+    pthread_mutex_unlock(&k->lock);
+    return found;
+}
+
+static bool seal(struct tls_tickets *k, uint8_t *name, uint8_t *iv, uint8_t *mac, uint8_t *ticket, int n)
+{
+    uint8_t aad[TICKET_AAD_BYTES];
+    struct ticket_key key;
+    bool done;
+
+    if (!find_key(k, NULL, &key) || !randomize(iv, WOLFSSL_TICKET_IV_SZ))
+        return false;
+    memcpy(name, key.name, sizeof key.name);
+    memcpy(aad, name, WOLFSSL_TICKET_NAME_SZ);
+    memcpy(aad + WOLFSSL_TICKET_NAME_SZ, iv, WOLFSSL_TICKET_IV_SZ);
+    memset(mac, 0, WOLFSSL_TICKET_MAC_SZ);
+    done = wc_ChaCha20Poly1305_Encrypt(key.key, iv, aad, sizeof aad, ticket, (word32)n, ticket, mac) == 0;
+    explicit_bzero(&key, sizeof key);
+    return done;
+}
+
+static bool unseal(struct tls_tickets *k, const uint8_t *name, const uint8_t *iv, const uint8_t *mac,
+                   uint8_t *ticket, int n)
+{
+    uint8_t aad[TICKET_AAD_BYTES];
+    struct ticket_key key;
+    bool done;
+
+    if (!find_key(k, name, &key))
+        return false;
+    memcpy(aad, name, WOLFSSL_TICKET_NAME_SZ);
+    memcpy(aad + WOLFSSL_TICKET_NAME_SZ, iv, WOLFSSL_TICKET_IV_SZ);
+    done = wc_ChaCha20Poly1305_Decrypt(key.key, iv, aad, sizeof aad, ticket, (word32)n, mac, ticket) == 0;
+    explicit_bzero(&key, sizeof key);
+    return done;
+}
+
+/* tickets is NULL where sessions are not resumed: none is given out, and none of other contexts is taken. */
+static int on_ticket(WOLFSSL *ssl, unsigned char name[WOLFSSL_TICKET_NAME_SZ],
+                     unsigned char iv[WOLFSSL_TICKET_IV_SZ], unsigned char mac[WOLFSSL_TICKET_MAC_SZ],
+                     int is_sealing, unsigned char *ticket, int n, int *out_bytes, void *tickets)
+{
+    (void)ssl;
+    if (!tickets || n <= 0)
+        return WOLFSSL_TICKET_RET_REJECT;
+    *out_bytes = n;
+    if (is_sealing ? seal(tickets, name, iv, mac, ticket, n) : unseal(tickets, name, iv, mac, ticket, n))
+        return WOLFSSL_TICKET_RET_OK;
+    return WOLFSSL_TICKET_RET_REJECT;
+}
+
+/* --- sessions of a client --- */
+
+static struct tls_sessions *sessions_new(uint32_t max)
+{
+    struct tls_sessions *s = mem_calloc(1, sizeof *s);
+
+    if (!s || !(s->places = mem_calloc(max, sizeof *s->places))) {
+        mem_free(s);
+        return NULL;
+    }
+    s->max = max;
+    pthread_mutex_init(&s->lock, NULL);
+    return s;
+}
+
+static void session_drop(struct tls_session *place)
+{
+    if (place->wolf)
+        wolfSSL_SESSION_free(place->wolf);
+    mem_free(place->host);
+    *place = (struct tls_session){0};
+}
+
+static void sessions_free(struct tls_sessions *s)
+{
+    if (!s)
+        return;
+    for (uint32_t i = 0; i < s->max; i++)
+        session_drop(&s->places[i]);
+    pthread_mutex_destroy(&s->lock);
+    mem_free(s->places);
+    mem_free(s);
+}
+
+struct WOLFSSL_SESSION *tls_sessions_take(struct tls_sessions *s, const char *host)
+{
+    WOLFSSL_SESSION *session = NULL;
+
+    if (!s)
+        return NULL;
+    pthread_mutex_lock(&s->lock);
+    for (uint32_t i = 0; i < s->max && !session; i++) {
+        struct tls_session *place = &s->places[i];
+        if (!place->wolf || strcmp(place->host, host) != 0)
+            continue;
+        session = place->wolf;
+        place->wolf = NULL;
+        session_drop(place);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return session;
+}
+
+void tls_sessions_put(struct tls_sessions *s, const char *host, struct WOLFSSL_SESSION *session)
+{
+    struct tls_session kept = {mem_strdup(host), session}, old;
+
+    if (!kept.host) {
+        session_drop(&kept);
+        return;
+    }
+    pthread_mutex_lock(&s->lock);
+    old = s->places[s->next]; /* the oldest makes room */
+    s->places[s->next] = kept;
+    s->next = (s->next + 1) % s->max;
+    pthread_mutex_unlock(&s->lock);
+    session_drop(&old);
+}
+
+/* --- suites --- */
+
+/* wolfSSL has them where it was built so; nobody who names them in a list can mean it. */
+static bool is_unsafe(const char *name)
+{
+    static const char *const parts[] = {"NULL", "ADH", "ANON", "RC4", "DES", "MD5", "IDEA", "EXP"};
+
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        if (strstr(name, parts[i]))
+            return true;
+    return false;
+}
+
+static bool is_known(const char *name)
+{
+    const char *other;
+
+    for (int i = 0; (other = wolfSSL_get_cipher_list(i)) != NULL; i++)
+        if (strcmp(other, name) == 0)
+            return true;
+    return false;
+}
+
+static int add_suite(struct tls_context *c, const char *name, bool must_exist, struct complaint *why)
+{
+    unsigned char high, low;
+    int flags;
+
+    if (is_unsafe(name))
+        return complain(why, WEFT_E_INVAL, "cipher suite %s: refused, it protects nothing", name);
+    if (!is_known(name) || wolfSSL_get_cipher_suite_from_name(name, &high, &low, &flags) != 0) {
+        if (!must_exist)
+            return WEFT_OK;
+        return complain(why, WEFT_E_INVAL, "cipher suite %s: this wolfSSL has none of that name", name);
+    }
+    if (c->suite_count == TLS_SUITES_MAX)
+        return complain(why, WEFT_E_INVAL, "more than %d cipher suites", TLS_SUITES_MAX);
+    if (c->ciphers[0])
+        strcat(c->ciphers, ":");
+    strcat(c->ciphers, name);
+    c->suites[c->suite_count++] = (uint16_t)(high << 8 | low);
+    return WEFT_OK;
+}
+
+/* wolfSSL takes a list in which it knows one name, and says nothing of the others. */
+static int choose_suites(struct tls_context *c, const char *wanted, struct complaint *why)
+{
+    char *names = mem_strdup(wanted ? wanted : default_ciphers), *rest = names, *name;
+    int rc = WEFT_OK;
+
+    c->ciphers = mem_calloc(1, strlen(wanted ? wanted : default_ciphers) + 1);
+    if (!names || !c->ciphers)
+        rc = complain(why, WEFT_E_NOMEM, "no memory");
+    while (rc == WEFT_OK && (name = strsep(&rest, ":")) != NULL)
+        if (*name)
+            rc = add_suite(c, name, wanted != NULL, why);
+    if (rc == WEFT_OK && !c->suite_count)
+        rc = complain(why, WEFT_E_INVAL, "no cipher suite is left");
+    mem_free(names);
+    return rc;
+}
+
+bool tls_context_allows(const struct tls_context *c, int suite)
+{
+    for (size_t i = 0; i < c->suite_count; i++)
+        if (c->suites[i] == suite)
+            return true;
+    return false;
+}
+
+/* --- one WOLFSSL_CTX --- */
+
+static int set_rules(const struct tls_context *c, WOLFSSL_CTX *w, struct complaint *why)
+{
+    int groups[] = {WOLFSSL_ECC_X25519, WOLFSSL_ECC_SECP256R1, WOLFSSL_ECC_SECP384R1};
+    int version = c->version_min == TLS_1_3 ? WOLFSSL_TLSV1_3 : WOLFSSL_TLSV1_2;
+
+    if (wolfSSL_CTX_SetMinVersion(w, version) != WOLFSSL_SUCCESS)
+        return complain(why, WEFT_E_INVAL, "this wolfSSL has not the TLS version asked for");
+    if (wolfSSL_CTX_set_cipher_list(w, c->ciphers) != WOLFSSL_SUCCESS)
+        return complain(why, WEFT_E_INVAL, "cipher suites %s: refused by wolfSSL", c->ciphers);
+    if (wolfSSL_CTX_set_groups(w, groups, sizeof groups / sizeof groups[0]) != WOLFSSL_SUCCESS)
+        return complain(why, WEFT_E_INVAL, "this wolfSSL has not X25519, P-256 and P-384");
+    wolfSSL_CTX_SetMinRsaKey_Sz(w, RSA_BITS_MIN);
+    wolfSSL_CTX_SetMinEccKey_Sz(w, ECC_BITS_MIN);
+    wolfSSL_CTX_set_group_messages(w); /* a flight is one write */
+    wolfSSL_CTX_SetIORecv(w, tls_on_receive);
+    wolfSSL_CTX_SetIOSend(w, tls_on_send);
+    return WEFT_OK;
+}
+
+static void set_verification(const struct tls_context *c, WOLFSSL_CTX *w)
+{
+    int mode = WOLFSSL_VERIFY_PEER;
+
+    if (c->role == TLS_CLIENT ? c->insecure : c->client_auth == TLS_CLIENT_AUTH_NONE)
+        mode = WOLFSSL_VERIFY_NONE;
+    else if (c->client_auth == TLS_CLIENT_AUTH_REQUIRED)
+        mode |= WOLFSSL_VERIFY_FAIL_IF_NO_PEER_CERT;
+    wolfSSL_CTX_set_verify(w, mode, mode == WOLFSSL_VERIFY_NONE ? NULL : tls_on_verify);
+}
+
+static void set_resumption(const struct tls_context *c, WOLFSSL_CTX *w)
+{
+    if (c->role == TLS_CLIENT) {
+        if (c->sessions)
+            wolfSSL_CTX_UseSessionTicket(w);
+        /* Ours is the cache; wolfSSL's is one for the process. */
+        wolfSSL_CTX_set_session_cache_mode(w, WOLFSSL_SESS_CACHE_NO_INTERNAL_STORE);
+        return;
+    }
+    wolfSSL_CTX_set_session_cache_mode(w, WOLFSSL_SESS_CACHE_OFF);
+    wolfSSL_CTX_set_TicketEncCb(w, on_ticket);
+    wolfSSL_CTX_set_TicketEncCtx(w, c->tickets);
+    if (c->tickets) {
+        wolfSSL_CTX_set_TicketHint(w, TICKET_KEY_SECONDS);
+    } else {
+        wolfSSL_CTX_no_ticket_TLSv13(w);
+        wolfSSL_CTX_NoTicketTLSv12(w);
+    }
+}
+
+static int load_system_cas(WOLFSSL_CTX *w, struct complaint *why)
+{
+    /* One that wolfSSL cannot read is one that nobody is trusted by. */
+    const word32 flags = WOLFSSL_LOAD_FLAG_IGNORE_ERR;
+
+    for (size_t i = 0; i < sizeof system_ca_files / sizeof system_ca_files[0]; i++)
+        if (access(system_ca_files[i], R_OK) == 0 &&
+            wolfSSL_CTX_load_verify_locations_ex(w, system_ca_files[i], NULL, flags) == WOLFSSL_SUCCESS)
+            return WEFT_OK;
+#ifdef WOLFSSL_SYS_CA_CERTS
+    if (wolfSSL_CTX_load_system_CA_certs(w) == WOLFSSL_SUCCESS)
+        return WEFT_OK;
+#endif
+    return complain(why, WEFT_E_INVAL, "no certificate authorities of the system: name a CA file");
+}
+
+static int load_cas(const struct tls_options *o, WOLFSSL_CTX *w, struct complaint *why)
+{
+    int rc;
+
+    if (o->ca_file && access(o->ca_file, R_OK) != 0)
+        return complain(why, WEFT_E_INVAL, "CA file %s: %s", o->ca_file, strerror(errno));
+    if (o->ca_file || o->ca_dir) {
+        rc = wolfSSL_CTX_load_verify_locations(w, o->ca_file, o->ca_dir);
+        if (rc != WOLFSSL_SUCCESS)
+            return complain_of(why, "CA file", o->ca_file ? o->ca_file : o->ca_dir, rc);
+        return WEFT_OK;
+    }
+    return o->role == TLS_CLIENT && !o->insecure ? load_system_cas(w, why) : WEFT_OK;
+}
+
+static int load_cert(struct tls_certificate *to, const char *file, struct complaint *why)
+{
+    struct tls_bytes pem;
+    int rc = read_file(file, &pem, why), n;
+
+    if (rc != WEFT_OK)
+        return rc;
+    to->der.p = mem_alloc(pem.n);
+    if (!to->der.p)
+        rc = complain(why, WEFT_E_NOMEM, "%s: no memory", file);
+    else if ((n = wc_CertPemToDer(pem.p, (int)pem.n, to->der.p, (int)pem.n, CERT_TYPE)) <= 0)
+        rc = complain_of(why, "certificate", file, n);
+    else if (to->der.n = (size_t)n,
+             (n = wolfSSL_CTX_use_certificate_chain_buffer(to->wolf, pem.p, (long)pem.n)) != WOLFSSL_SUCCESS)
+        rc = complain_of(why, "certificate", file, n);
+    wipe(&pem);
+    return rc;
+}
+
+static int load_key(struct tls_certificate *to, const char *file, const char *cert, struct complaint *why)
+{
+    struct tls_bytes pem;
+    int rc = read_file(file, &pem, why), n;
+
+    if (rc != WEFT_OK)
+        return rc;
+    n = wolfSSL_CTX_use_PrivateKey_buffer(to->wolf, pem.p, (long)pem.n, WOLFSSL_FILETYPE_PEM);
+    if (n != WOLFSSL_SUCCESS)
+        rc = complain_of(why, "key", file, n);
+    else if (wolfSSL_CTX_check_private_key(to->wolf) != WOLFSSL_SUCCESS)
+        rc = complain(why, WEFT_E_INVAL, "key %s: does not belong to the certificate %s", file, cert);
+    wipe(&pem);
+    return rc;
+}
+
+/* --- OCSP stapling --- */
+
+#ifdef HAVE_CERTIFICATE_STATUS_REQUEST
+/* wolfSSL asks for the answer of a responder; what it gets is the file. */
+static int on_ocsp(void *arg, const char *url, int url_bytes, unsigned char *request, int request_bytes,
+                   unsigned char **answer)
+{
+    const struct tls_bytes *staple = arg;
+
+    (void)url, (void)url_bytes, (void)request, (void)request_bytes;
+    *answer = staple->p;
+    return (int)staple->n;
+}
+
+static int load_staple(struct tls_certificate *to, const char *file, struct complaint *why)
+{
+    int rc = read_file(file, &to->staple, why);
+
+    if (rc != WEFT_OK)
+        return rc;
+    if (wolfSSL_CTX_EnableOCSPStapling(to->wolf) != WOLFSSL_SUCCESS ||
+        wolfSSL_CTX_SetOCSP_OverrideURL(to->wolf, "http://staple.invalid") != WOLFSSL_SUCCESS ||
+        wolfSSL_CTX_EnableOCSP(to->wolf, WOLFSSL_OCSP_URL_OVERRIDE | WOLFSSL_OCSP_NO_NONCE) != WOLFSSL_SUCCESS ||
+        wolfSSL_CTX_SetOCSP_Cb(to->wolf, on_ocsp, NULL, &to->staple) != WOLFSSL_SUCCESS)
+        return complain(why, WEFT_E_INVAL, "OCSP response %s: refused by wolfSSL", file);
+    return WEFT_OK;
+}
+#else
+static int load_staple(struct tls_certificate *to, const char *file, struct complaint *why)
+{
+    (void)to;
+    return complain(why, WEFT_E_INVAL, "OCSP response %s: this wolfSSL is built without stapling", file);
+}
+#endif
+
+/* --- a context --- */
+
+static int load_pair(struct tls_certificate *to, const struct tls_key_pair *pair, struct complaint *why)
+{
+    int rc;
+
+    if (!pair->cert_file && !pair->key_file)
+        return WEFT_OK;
+    if (!pair->cert_file || !pair->key_file)
+        return complain(why, WEFT_E_INVAL, "a certificate needs its key, and a key its certificate");
+    rc = load_cert(to, pair->cert_file, why);
+    if (rc == WEFT_OK)
+        rc = load_key(to, pair->key_file, pair->cert_file, why);
+    if (rc == WEFT_OK && pair->staple_file)
+        rc = load_staple(to, pair->staple_file, why);
+    return rc;
+}
+
+static int load_certificate(const struct tls_context *c, struct tls_certificate *to,
+                            const struct tls_options *o, const struct tls_key_pair *pair,
+                            struct complaint *why)
+{
+    int rc;
+
+    to->wolf = wolfSSL_CTX_new(c->role == TLS_SERVER ? wolfSSLv23_server_method() : wolfSSLv23_client_method());
+    if (!to->wolf)
+        return complain(why, WEFT_E_NOMEM, "no memory");
+    rc = set_rules(c, to->wolf, why);
+    set_verification(c, to->wolf);
+    set_resumption(c, to->wolf);
+    if (rc == WEFT_OK)
+        rc = load_cas(o, to->wolf, why);
+    if (rc == WEFT_OK)
+        rc = load_pair(to, pair, why);
+    return rc;
+}
+
+static int check_options(const struct tls_options *o, struct complaint *why)
+{
+    bool is_server = o->role == TLS_SERVER;
+
+    if (o->role != TLS_SERVER && o->role != TLS_CLIENT)
+        return complain(why, WEFT_E_INVAL, "neither server nor client");
+    if (is_server && (!o->own.cert_file || !o->own.key_file))
+        return complain(why, WEFT_E_INVAL, "a server needs a certificate and its key");
+    if (is_server && o->insecure)
+        return complain(why, WEFT_E_INVAL, "insecure is for clients");
+    if (!is_server && (o->other_count || o->client_auth != TLS_CLIENT_AUTH_NONE))
+        return complain(why, WEFT_E_INVAL, "further certificates and client_auth are for servers");
+    if (o->client_auth != TLS_CLIENT_AUTH_NONE && !o->ca_file && !o->ca_dir)
+        return complain(why, WEFT_E_INVAL, "client certificates need a CA file to check them with");
+    if (o->version_min && o->version_min != TLS_1_2 && o->version_min != TLS_1_3)
+        return complain(why, WEFT_E_INVAL, "the lowest version may be TLS 1.2 or 1.3");
+    for (size_t i = 0; i < o->other_count; i++)
+        if (!o->others[i].cert_file)
+            return complain(why, WEFT_E_INVAL, "a further certificate has no file");
+    return WEFT_OK;
+}
+
+static bool make_stores(struct tls_context *c, const struct tls_options *o)
+{
+    if (o->role == TLS_CLIENT) {
+        uint32_t max = o->sessions_max ? o->sessions_max : SESSIONS_DEFAULT;
+        return max == TLS_NO_SESSIONS || (c->sessions = sessions_new(max)) != NULL;
+    }
+    if (o->no_tickets || o->client_auth != TLS_CLIENT_AUTH_NONE)
+        return true;
+    c->tickets = o->tickets_of && o->tickets_of->tickets ? tickets_ref(o->tickets_of->tickets) : tickets_new();
+    return c->tickets != NULL;
+}
+
+static int fill(struct tls_context *c, const struct tls_options *o, struct complaint *why)
+{
+    int rc;
+
+    c->alpn = mem_strdup(o->alpn ? o->alpn : "http/1.1");
+    if (!c->alpn || !make_stores(c, o))
+        return complain(why, WEFT_E_NOMEM, "no memory");
+    rc = choose_suites(c, o->ciphers, why);
+    for (size_t i = 0; i < c->count && rc == WEFT_OK; i++)
+        rc = load_certificate(c, &c->certificates[i], o, i ? &o->others[i - 1] : &o->own, why);
+    return rc;
+}
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+/* Never cleaned up: the program may use wolfSSL too, and there is no end at which nobody does. */
+static void init_library(void)
+{
+    wolfSSL_Init();
+}
+
+int tls_context_new(struct tls_context **out, const struct tls_options *o, char *text, size_t room)
+{
+    struct complaint why = {text, room};
+    struct tls_context *c;
+    int rc;
+
+    *out = NULL;
+    rc = check_options(o, &why);
+    if (rc != WEFT_OK)
+        return rc;
+    pthread_once(&once, init_library);
+    c = mem_calloc(1, sizeof *c + (1 + o->other_count) * sizeof c->certificates[0]);
+    if (!c)
+        return complain(&why, WEFT_E_NOMEM, "no memory");
+    atomic_init(&c->references, 1);
+    c->role = o->role;
+    c->client_auth = o->client_auth;
+    c->version_min = o->version_min ? o->version_min : TLS_1_2;
+    c->insecure = o->insecure;
+    c->count = 1 + o->other_count;
+    rc = fill(c, o, &why);
+    wolfSSL_ERR_clear_error();
+    if (rc == WEFT_OK)
+        *out = c;
+    else
+        tls_context_unref(c);
+    return rc;
+}
+
+bool tls_is_built(void)
+{
+    return true;
+}
+
+struct tls_context *tls_context_ref(struct tls_context *c)
+{
+    /* Relaxed: whoever has one can give another. */
+    atomic_fetch_add_explicit(&c->references, 1, memory_order_relaxed);
+    return c;
+}
+
+void tls_context_unref(struct tls_context *c)
+{
+    if (!c || atomic_fetch_sub_explicit(&c->references, 1, memory_order_acq_rel) != 1)
+        return;
+    sessions_free(c->sessions);
+    for (size_t i = 0; i < c->count; i++) {
+        if (c->certificates[i].wolf)
+            wolfSSL_CTX_free(c->certificates[i].wolf);
+        mem_free(c->certificates[i].der.p);
+        mem_free(c->certificates[i].staple.p);
+    }
+    tickets_unref(c->tickets);
+    mem_free(c->alpn);
+    mem_free(c->ciphers);
+    mem_free(c);
+}
+
+struct WOLFSSL_CTX *tls_context_choose(const struct tls_context *c, const char *name)
+{
+    if (name[0] && c->count > 1)
+        for (size_t i = 0; i < c->count; i++)
+            if (tls_names_match(c->certificates[i].der.p, c->certificates[i].der.n, name))
+                return c->certificates[i].wolf;
+    return c->certificates[0].wolf;
+}
+
+/* --- threads --- */
+
+static int shake_hands(struct tls *server, struct tls *client, const int fds[2], struct tls_scratch *s)
+{
+    int a = WEFT_E_AGAIN, b = WEFT_E_AGAIN;
+
+    for (int i = 0; i < WARM_STEPS_MAX && (a == WEFT_E_AGAIN || b == WEFT_E_AGAIN); i++) {
+        if (b == WEFT_E_AGAIN)
+            b = tls_handshake(client, fds[1], s);
+        if (a == WEFT_E_AGAIN)
+            a = tls_handshake(server, fds[0], s);
+        if (a != WEFT_OK && a != WEFT_E_AGAIN)
+            return a;
+        if (b != WEFT_OK && b != WEFT_E_AGAIN)
+            return b;
+    }
+    return a == WEFT_OK && b == WEFT_OK ? WEFT_OK : WEFT_E_TLS;
+}
+
+static int warm_once(struct tls_context *c, struct tls_context *peer, struct tls_scratch *s,
+                     struct complaint *why)
+{
+    struct tls *server = tls_new(c, NULL), *client = tls_new(peer, NULL);
+    int fds[2], rc = WEFT_E_NOMEM;
+
+    if (server && client && socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0) {
+        rc = shake_hands(server, client, fds, s);
+        if (rc == WEFT_E_TLS)
+            tls_error_text(server, why->out, why->room);
+        close(fds[0]);
+        close(fds[1]);
+    }
+    tls_free(server);
+    tls_free(client);
+    return rc;
+}
+
+int tls_context_warm(struct tls_context *c, char *text, size_t room)
+{
+    struct tls_options o = {.role = TLS_CLIENT,
+                            .insecure = true,
+                            .ciphers = c->ciphers,
+                            .version_min = c->version_min,
+                            .alpn = c->alpn,
+                            .sessions_max = TLS_NO_SESSIONS};
+    struct complaint why = {text, room};
+    struct tls_context *peer;
+    struct tls_scratch *s;
+    int rc;
+
+    /* Its client would have to show a certificate, which is nobody's to have here. */
+    if (c->role != TLS_SERVER || c->client_auth == TLS_CLIENT_AUTH_REQUIRED)
+        return WEFT_OK;
+    rc = tls_context_new(&peer, &o, text, room);
+    if (rc != WEFT_OK)
+        return rc;
+    s = tls_scratch_new(0, 0);
+    rc = s ? WEFT_OK : complain(&why, WEFT_E_NOMEM, "no memory");
+    for (int i = 0; i < WARM_HANDSHAKES && rc == WEFT_OK; i++)
+        rc = warm_once(c, peer, s, &why);
+    tls_scratch_free(s);
+    tls_context_unref(peer);
+    return rc;
+}
+
+void tls_thread_leave(void)
+{
+#ifdef FP_ECC
+    wc_ecc_fp_free();
+#endif
+    wolfSSL_ERR_clear_error();
+}
