@@ -7,6 +7,7 @@
  * A context is one WOLFSSL_CTX for each certificate. wolfSSL locks what they share. */
 #include <wolfssl/options.h>
 #include <wolfssl/ssl.h>
+#include <wolfssl/wolfcrypt/asn_public.h>
 #include <wolfssl/wolfcrypt/chacha20_poly1305.h>
 #include <wolfssl/wolfcrypt/ecc.h>
 
@@ -32,6 +33,7 @@
 #define RSA_BITS_MIN        2048
 #define ECC_BITS_MIN        256
 #define SESSIONS_DEFAULT    64u
+#define SUITES_OF_1_3       0x13 /* the first octet of each */
 #define TICKET_KEY_SECONDS  3600u
 #define WARM_HANDSHAKES     3 /* the tables of a point are made when it is met again */
 #define WARM_STEPS_MAX      64
@@ -383,6 +385,14 @@ static int add_suite(struct tls_context *c, const char *name, bool must_exist, s
     return WEFT_OK;
 }
 
+static bool has_suite(const struct tls_context *c, bool of_1_3)
+{
+    for (size_t i = 0; i < c->suite_count; i++)
+        if ((c->suites[i] >> 8 == SUITES_OF_1_3) == of_1_3)
+            return true;
+    return false;
+}
+
 /* wolfSSL takes a list in which it knows one name, and says nothing of the others. */
 static int choose_suites(struct tls_context *c, const char *wanted, struct complaint *why)
 {
@@ -395,8 +405,8 @@ static int choose_suites(struct tls_context *c, const char *wanted, struct compl
     while (rc == WEFT_OK && (name = strsep(&rest, ":")) != NULL)
         if (*name)
             rc = add_suite(c, name, wanted != NULL, why);
-    if (rc == WEFT_OK && !c->suite_count)
-        rc = complain(why, WEFT_E_INVAL, "no cipher suite is left");
+    if (rc == WEFT_OK && !has_suite(c, true) && !(has_suite(c, false) && c->version_min == TLS_1_2))
+        rc = complain(why, WEFT_E_INVAL, "no cipher suite is left for the versions allowed");
     mem_free(names);
     return rc;
 }
@@ -411,16 +421,40 @@ bool tls_context_allows(const struct tls_context *c, int suite)
 
 /* --- one WOLFSSL_CTX --- */
 
-static int set_rules(const struct tls_context *c, WOLFSSL_CTX *w, struct complaint *why)
+/* wolfSSL settles the version first, and fails when it has no suite for it then. */
+static WOLFSSL_METHOD *method_of(const struct tls_context *c)
+{
+    bool is_server = c->role == TLS_SERVER;
+
+    if (c->version_min == TLS_1_3 || !has_suite(c, false))
+        return is_server ? wolfTLSv1_3_server_method() : wolfTLSv1_3_client_method();
+    if (!has_suite(c, true))
+        return is_server ? wolfTLSv1_2_server_method() : wolfTLSv1_2_client_method();
+    return is_server ? wolfSSLv23_server_method() : wolfSSLv23_client_method();
+}
+
+static bool set_groups(const struct tls_context *c, WOLFSSL_CTX *w)
 {
     int groups[] = {WOLFSSL_ECC_X25519, WOLFSSL_ECC_SECP256R1, WOLFSSL_ECC_SECP384R1};
+    const size_t count = sizeof groups / sizeof groups[0];
+
+    if (has_suite(c, true))
+        return wolfSSL_CTX_set_groups(w, groups, (int)count) == WOLFSSL_SUCCESS;
+    for (size_t i = 0; i < count; i++)
+        if (wolfSSL_CTX_UseSupportedCurve(w, (word16)groups[i]) != WOLFSSL_SUCCESS)
+            return false;
+    return true;
+}
+
+static int set_rules(const struct tls_context *c, WOLFSSL_CTX *w, struct complaint *why)
+{
     int version = c->version_min == TLS_1_3 ? WOLFSSL_TLSV1_3 : WOLFSSL_TLSV1_2;
 
     if (wolfSSL_CTX_SetMinVersion(w, version) != WOLFSSL_SUCCESS)
         return complain(why, WEFT_E_INVAL, "this wolfSSL has not the TLS version asked for");
     if (wolfSSL_CTX_set_cipher_list(w, c->ciphers) != WOLFSSL_SUCCESS)
         return complain(why, WEFT_E_INVAL, "cipher suites %s: refused by wolfSSL", c->ciphers);
-    if (wolfSSL_CTX_set_groups(w, groups, sizeof groups / sizeof groups[0]) != WOLFSSL_SUCCESS)
+    if (!set_groups(c, w))
         return complain(why, WEFT_E_INVAL, "this wolfSSL has not X25519, P-256 and P-384");
     wolfSSL_CTX_SetMinRsaKey_Sz(w, RSA_BITS_MIN);
     wolfSSL_CTX_SetMinEccKey_Sz(w, ECC_BITS_MIN);
@@ -511,6 +545,50 @@ static int load_cert(struct tls_certificate *to, const char *file, struct compla
     return rc;
 }
 
+/* wolfSSL 5.5.4 does not notice an EC key that belongs to another certificate. The public one is the end of what
+ * the certificate says of it, whole or as x with the sign of y. */
+static bool ends_with_point(const uint8_t *spki, size_t spki_bytes, const uint8_t *point, size_t n)
+{
+    size_t half = (n - 1) / 2;
+    const uint8_t *end = spki + spki_bytes;
+
+    if (spki_bytes > n && memcmp(end - n, point, n) == 0)
+        return true;
+    return spki_bytes > half + 1 && end[-(ptrdiff_t)half - 1] == (2 | (point[n - 1] & 1)) &&
+           memcmp(end - half, point + 1, half) == 0;
+}
+
+/* True also for keys of other kinds. */
+static bool ec_key_fits(const struct tls_certificate *to, const uint8_t *der, size_t n)
+{
+    const uint8_t *spki;
+    size_t spki_bytes;
+    uint8_t point[MAX_ECC_BYTES * 2 + 1];
+    word32 used = 0, point_bytes = sizeof point;
+    ecc_key key;
+    bool fits = true;
+
+    if (wc_ecc_init(&key) != 0)
+        return false;
+    if (wc_EccPrivateKeyDecode(der, &used, &key, (word32)n) == 0)
+        fits = wc_ecc_make_pub(&key, NULL) == 0 && wc_ecc_export_x963(&key, point, &point_bytes) == 0 &&
+               tls_names_public_key(to->der.p, to->der.n, &spki, &spki_bytes) &&
+               ends_with_point(spki, spki_bytes, point, point_bytes);
+    wc_ecc_free(&key);
+    return fits;
+}
+
+static bool key_fits(const struct tls_certificate *to, const struct tls_bytes *pem)
+{
+    struct tls_bytes der = {mem_alloc(pem->n), pem->n};
+    bool fits = wolfSSL_CTX_check_private_key(to->wolf) == WOLFSSL_SUCCESS;
+    int n = der.p ? wc_KeyPemToDer(pem->p, (int)pem->n, der.p, (int)der.n, NULL) : -1;
+
+    fits = fits && n > 0 && ec_key_fits(to, der.p, (size_t)n);
+    wipe(&der);
+    return fits;
+}
+
 static int load_key(struct tls_certificate *to, const char *file, const char *cert, struct complaint *why)
 {
     struct tls_bytes pem;
@@ -521,7 +599,7 @@ static int load_key(struct tls_certificate *to, const char *file, const char *ce
     n = wolfSSL_CTX_use_PrivateKey_buffer(to->wolf, pem.p, (long)pem.n, WOLFSSL_FILETYPE_PEM);
     if (n != WOLFSSL_SUCCESS)
         rc = complain_of(why, "key", file, n);
-    else if (wolfSSL_CTX_check_private_key(to->wolf) != WOLFSSL_SUCCESS)
+    else if (!key_fits(to, &pem))
         rc = complain(why, WEFT_E_INVAL, "key %s: does not belong to the certificate %s", file, cert);
     wipe(&pem);
     return rc;
@@ -586,7 +664,7 @@ static int load_certificate(const struct tls_context *c, struct tls_certificate 
 {
     int rc;
 
-    to->wolf = wolfSSL_CTX_new(c->role == TLS_SERVER ? wolfSSLv23_server_method() : wolfSSLv23_client_method());
+    to->wolf = wolfSSL_CTX_new(method_of(c));
     if (!to->wolf)
         return complain(why, WEFT_E_NOMEM, "no memory");
     rc = set_rules(c, to->wolf, why);

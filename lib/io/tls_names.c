@@ -62,8 +62,8 @@ static bool der_expect(struct der *from, uint8_t tag, struct der *content)
     return der_take(from, content) == tag;
 }
 
-/* Subject, and what follows the subject's key: the extensions are in there. */
-static bool open_certificate(struct der cert, struct der *subject, struct der *rest)
+/* rest is what follows the subject's key: the extensions are in there. */
+static bool open_certificate(struct der cert, struct der *subject, struct der *key, struct der *rest)
 {
     struct der whole, tbs, skipped;
 
@@ -74,7 +74,7 @@ static bool open_certificate(struct der cert, struct der *subject, struct der *r
     for (int i = 0; i < 4; i++) /* serial, algorithm, issuer, validity */
         if (!der_take(&tbs, &skipped))
             return false;
-    if (!der_expect(&tbs, DER_SEQUENCE, subject) || !der_take(&tbs, &skipped))
+    if (!der_expect(&tbs, DER_SEQUENCE, subject) || !der_expect(&tbs, DER_SEQUENCE, key))
         return false;
     *rest = tbs;
     return true;
@@ -139,11 +139,11 @@ bool tls_names_is_address(const char *host)
 
 bool tls_names_match(const uint8_t *der, size_t n, const char *host)
 {
-    struct der subject, rest, names, name;
+    struct der subject, key, rest, names, name;
     size_t host_bytes = strlen(host), address_bytes;
     uint8_t address[16], tag;
 
-    if (!open_certificate((struct der){der, n}, &subject, &rest) || !find_alt_names(rest, &names))
+    if (!open_certificate((struct der){der, n}, &subject, &key, &rest) || !find_alt_names(rest, &names))
         return false;
     address_bytes = address_of(host, address);
     if (host_bytes && host[host_bytes - 1] == '.')
@@ -157,6 +157,17 @@ bool tls_names_match(const uint8_t *der, size_t n, const char *host)
         }
     }
     return false;
+}
+
+bool tls_names_public_key(const uint8_t *der, size_t n, const uint8_t **key_start, size_t *key_bytes)
+{
+    struct der subject, key, rest;
+
+    if (!open_certificate((struct der){der, n}, &subject, &key, &rest))
+        return false;
+    *key_start = key.p;
+    *key_bytes = key.n;
+    return true;
 }
 
 /* --- the subject as text --- */
@@ -274,11 +285,11 @@ static void put_part(struct text *t, struct der set)
 
 int tls_names_subject(const uint8_t *der, size_t n, char *out, size_t room)
 {
-    struct der subject, rest, parts[SUBJECT_PARTS_MAX];
+    struct der subject, key, rest, parts[SUBJECT_PARTS_MAX];
     struct text t = {out, room, 0};
     size_t count = 0;
 
-    if (!room || !open_certificate((struct der){der, n}, &subject, &rest))
+    if (!room || !open_certificate((struct der){der, n}, &subject, &key, &rest))
         return WEFT_E_INVAL;
     while (count < SUBJECT_PARTS_MAX && der_expect(&subject, DER_SET, &parts[count]))
         count++;

@@ -18,6 +18,9 @@ bool tls_names_match(const uint8_t *der, size_t n, const char *host);
 /* Whether host is an address and not a name. */
 bool tls_names_is_address(const char *host);
 
+/* The content of subjectPublicKeyInfo, which points into der. */
+bool tls_names_public_key(const uint8_t *der, size_t n, const uint8_t **key, size_t *key_bytes);
+
 /* The subject as "CN=ann,O=weft,C=DE" (RFC 4514: last first). Returns its length, cut off to fit into room,
  * or WEFT_E_INVAL when this is no certificate. */
 int tls_names_subject(const uint8_t *der, size_t n, char *out, size_t room);
