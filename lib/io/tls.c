@@ -552,12 +552,14 @@ struct tls *tls_new(struct tls_context *c, const char *host)
     return t;
 }
 
-/* Client: what it was given for the next time. */
+/* Client: what it was given for the next time. Of TLS 1.3 only: in 1.2, wolfSSL 5.5.4 takes any answer for a
+ * resumption once it has sent a ticket, and a server that has lost its keys could not be reached again. */
 static void save_session(struct tls *t)
 {
     WOLFSSL_SESSION *session;
 
-    if (!t->context->sessions || !t->host || !t->ssl || !t->is_done || t->fault)
+    if (!t->context->sessions || !t->host || !t->ssl || !t->is_done || t->fault ||
+        wolfSSL_version(t->ssl) < TLS_1_3)
         return;
     session = wolfSSL_get1_session(t->ssl);
     if (session && wolfSSL_SESSION_has_ticket(session))
