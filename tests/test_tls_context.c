@@ -113,8 +113,8 @@ static void a_client_that_checks_needs_to_know_whom(void)
     struct tls_options co = client_options();
     struct tls_context *c = context_of(&co);
 
-    CU_ASSERT_PTR_NULL(tls_new(c, NULL));
-    CU_ASSERT_PTR_NULL(tls_new(c, ""));
+    CU_ASSERT_PTR_NULL(tls_new(c, NULL, 0));
+    CU_ASSERT_PTR_NULL(tls_new(c, "", 0));
     tls_context_unref(c);
 }
 
@@ -189,7 +189,7 @@ static bool meets_raw(WOLFSSL_METHOD *method, const char *suite, bool is_server)
 {
     struct tls_options o = is_server ? client_options() : server_options("server");
     struct tls_context *ours = context_of(&o);
-    struct tls_side side = {tls_new(ours, is_server ? "localhost" : NULL), -1, WEFT_E_AGAIN,
+    struct tls_side side = {tls_new(ours, is_server ? "localhost" : NULL, 0), -1, WEFT_E_AGAIN,
                             tls_scratch_new(0, 0)};
     WOLFSSL_CTX *ctx = wolfSSL_CTX_new(method);
     WOLFSSL *raw;

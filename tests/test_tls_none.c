@@ -16,7 +16,7 @@ static void a_context_cannot_be_made(void)
     CU_ASSERT_EQUAL(tls_context_new(&c, &o, why, sizeof why), WEFT_E_INVAL);
     CU_ASSERT_PTR_NULL(c);
     CU_ASSERT_PTR_NOT_NULL(strstr(why, "built without TLS"));
-    CU_ASSERT_PTR_NULL(tls_new(c, "localhost"));
+    CU_ASSERT_PTR_NULL(tls_new(c, "localhost", 0));
     tls_context_unref(c);
     tls_free(NULL);
     tls_scratch_free(tls_scratch_new(0, 0));

@@ -18,6 +18,7 @@
 #define PATIENCE_MS 10000
 
 static char directory[64];
+uint16_t pair_port = 1;
 
 static void run(const char *program, const char *first, const char *second)
 {
@@ -143,8 +144,8 @@ void pair_open(struct tls_pair *p, struct tls_context *server, struct tls_contex
     int fds[2];
 
     fds_pair(fds, kind);
-    p->server = (struct tls_side){tls_new(server, NULL), fds[0], WEFT_E_AGAIN, tls_scratch_new(0, 0)};
-    p->client = (struct tls_side){tls_new(client, host), fds[1], WEFT_E_AGAIN, tls_scratch_new(0, 0)};
+    p->server = (struct tls_side){tls_new(server, NULL, 0), fds[0], WEFT_E_AGAIN, tls_scratch_new(0, 0)};
+    p->client = (struct tls_side){tls_new(client, host, pair_port), fds[1], WEFT_E_AGAIN, tls_scratch_new(0, 0)};
     if (!p->server.t || !p->client.t || !p->server.s || !p->client.s)
         abort();
 }

@@ -33,6 +33,8 @@ struct tls_pair {
 };
 
 enum pair_kind { PAIR_UNIX, PAIR_TCP };
+/* Which server the client takes it for; where sessions are resumed. */
+extern uint16_t pair_port;
 /* The contexts are borrowed. */
 void pair_open(struct tls_pair *p, struct tls_context *server, struct tls_context *client, const char *host,
                enum pair_kind kind);

@@ -39,7 +39,6 @@ struct tls_scratch {
     size_t in_start, in_end;
     size_t record_left; /* of the record that wolfSSL is being given */
     size_t out_end;
-    bool was_full;      /* the last read took all there was room for */
     uint8_t *in, *out;
     uint8_t plain[TLS_RECORD_PLAIN_MAX]; /* small pieces on their way into one record */
 };
@@ -92,6 +91,7 @@ struct tls {
     char *host;    /* client: until the handshake is done, or as long as its session may be kept */
     char *subject; /* NULL: none */
     uint32_t handshake_bytes;
+    uint16_t port;
     int wolf_error;
     uint8_t fault;
     uint8_t empty_records;
@@ -101,6 +101,8 @@ struct tls {
     bool is_finished : 1;     /* ours was made */
     bool is_cut_off : 1;      /* the socket takes no more */
     bool may_have_more : 1;
+    bool socket_has_more : 1; /* the last read took all that there was room for */
+    bool has_ticket : 1;      /* client: a new one came */
     bool was_resumed : 1;
     bool has_alpn : 1;
 };
@@ -226,7 +228,6 @@ static void bring_input(struct tls *t, struct tls_scratch *s)
 
     t->scratch = s;
     s->in_start = s->in_end = s->record_left = s->out_end = 0;
-    s->was_full = false;
     if (!n)
         return;
     if (n > s->in_room) {
@@ -248,7 +249,7 @@ static void keep_input(struct tls *t, struct tls_scratch *s)
 {
     size_t n = s->in_end - s->in_start;
 
-    t->may_have_more = s->was_full;
+    t->may_have_more = t->socket_has_more;
     if (n && !t->fault && !t->has_end) {
         t->in = hold(s->in + s->in_start, n);
         if (!t->in)
@@ -286,7 +287,7 @@ static int receive(struct tls *t, int fd, struct tls_scratch *s, size_t most)
         return WEFT_E_AGAIN;
     iov = (struct iovec){s->in + s->in_end, most - s->in_end};
     n = link_read(&plain, &iov, 1);
-    s->was_full = n > 0 && (size_t)n == iov.iov_len;
+    t->socket_has_more = n > 0 && (size_t)n == iov.iov_len;
     if (n <= 0)
         return (int)n;
     s->in_end += (size_t)n;
@@ -493,6 +494,16 @@ int tls_on_verify(int is_good, struct WOLFSSL_X509_STORE_CTX *store)
     return t->is_checked;
 }
 
+/* A session that was resumed keeps its old ticket beside its new secret until a new ticket comes. */
+int tls_on_ticket(struct WOLFSSL *ssl, const unsigned char *ticket, int n, void *arg)
+{
+    struct tls *t = arg;
+
+    (void)ssl, (void)ticket;
+    t->has_ticket = n > 0;
+    return 0;
+}
+
 /* --- made and freed --- */
 
 static int make_ssl(struct tls *t, struct WOLFSSL_CTX *w)
@@ -523,7 +534,8 @@ static int make_client(struct tls *t)
         wolfSSL_UseSNI(t->ssl, WOLFSSL_SNI_HOST_NAME, t->host, (unsigned short)strlen(t->host)) !=
             WOLFSSL_SUCCESS)
         return fail(t, FAULT_MEMORY);
-    session = tls_sessions_take(t->context->sessions, t->host);
+    wolfSSL_set_SessionTicket_cb(t->ssl, tls_on_ticket, t);
+    session = tls_sessions_take(t->context->sessions, t->host, t->port);
     if (session) {
         wolfSSL_set_session(t->ssl, session); /* one that is too old is none */
         wolfSSL_SESSION_free(session);
@@ -531,7 +543,7 @@ static int make_client(struct tls *t)
     return WEFT_OK;
 }
 
-struct tls *tls_new(struct tls_context *c, const char *host)
+struct tls *tls_new(struct tls_context *c, const char *host, uint16_t port)
 {
     struct tls *t;
     size_t n = host ? strlen(host) : 0;
@@ -542,7 +554,8 @@ struct tls *tls_new(struct tls_context *c, const char *host)
     if (!t)
         return NULL;
     t->context = tls_context_ref(c);
-    t->may_have_more = true;
+    t->port = port;
+    t->may_have_more = t->socket_has_more = true;
     if (c->role == TLS_SERVER)
         return t;
     if ((n && !(t->host = mem_strdup(host))) || make_client(t) != WEFT_OK) {
@@ -558,12 +571,12 @@ static void save_session(struct tls *t)
 {
     WOLFSSL_SESSION *session;
 
-    if (!t->context->sessions || !t->host || !t->ssl || !t->is_done || t->fault ||
+    if (!t->context->sessions || !t->host || !t->has_ticket || t->fault ||
         wolfSSL_version(t->ssl) < TLS_1_3)
         return;
     session = wolfSSL_get1_session(t->ssl);
     if (session && wolfSSL_SESSION_has_ticket(session))
-        tls_sessions_put(t->context->sessions, t->host, session);
+        tls_sessions_put(t->context->sessions, t->host, t->port, session);
     else
         wolfSSL_SESSION_free(session);
     mem_free(t->host);

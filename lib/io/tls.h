@@ -98,9 +98,10 @@ struct tls_scratch *tls_scratch_new(size_t read_bytes, size_t write_bytes);
 void tls_scratch_free(struct tls_scratch *s);
 
 /* A connection; takes a reference to the context. host: whom a client means, a name or an address, checked
- * against the certificate (a name is sent along as SNI); NULL for servers, and for insecure clients.
+ * against the certificate (a name is sent along as SNI); NULL for servers, and for insecure clients. port: with
+ * host it names the server whose session may be resumed.
  * NULL: no memory, or a client that would check nothing without being insecure. */
-struct tls *tls_new(struct tls_context *c, const char *host);
+struct tls *tls_new(struct tls_context *c, const char *host, uint16_t port);
 void tls_free(struct tls *t); /* NULL is allowed; the socket is the caller's */
 
 /* Go on with the handshake.

@@ -306,7 +306,7 @@ static void sessions_free(struct tls_sessions *s)
     mem_free(s);
 }
 
-struct WOLFSSL_SESSION *tls_sessions_take(struct tls_sessions *s, const char *host)
+struct WOLFSSL_SESSION *tls_sessions_take(struct tls_sessions *s, const char *host, uint16_t port)
 {
     WOLFSSL_SESSION *session = NULL;
 
@@ -315,7 +315,7 @@ struct WOLFSSL_SESSION *tls_sessions_take(struct tls_sessions *s, const char *ho
     pthread_mutex_lock(&s->lock);
     for (uint32_t i = 0; i < s->max && !session; i++) {
         struct tls_session *place = &s->places[i];
-        if (!place->wolf || strcmp(place->host, host) != 0)
+        if (!place->wolf || place->port != port || strcmp(place->host, host) != 0)
             continue;
         session = place->wolf;
         place->wolf = NULL;
@@ -325,9 +325,9 @@ struct WOLFSSL_SESSION *tls_sessions_take(struct tls_sessions *s, const char *ho
     return session;
 }
 
-void tls_sessions_put(struct tls_sessions *s, const char *host, struct WOLFSSL_SESSION *session)
+void tls_sessions_put(struct tls_sessions *s, const char *host, uint16_t port, struct WOLFSSL_SESSION *session)
 {
-    struct tls_session kept = {mem_strdup(host), session}, old;
+    struct tls_session kept = {mem_strdup(host), session, port}, old;
 
     if (!kept.host) {
         session_drop(&kept);
@@ -578,15 +578,22 @@ static bool ec_key_fits(const struct tls_certificate *to, const uint8_t *der, si
     return fits;
 }
 
-static bool key_fits(const struct tls_certificate *to, const struct tls_bytes *pem)
+static int check_key(const struct tls_certificate *to, const struct tls_bytes *pem, const char *file,
+                     const char *cert, struct complaint *why)
 {
     struct tls_bytes der = {mem_alloc(pem->n), pem->n};
-    bool fits = wolfSSL_CTX_check_private_key(to->wolf) == WOLFSSL_SUCCESS;
-    int n = der.p ? wc_KeyPemToDer(pem->p, (int)pem->n, der.p, (int)der.n, NULL) : -1;
+    bool fits = false;
+    int n;
 
-    fits = fits && n > 0 && ec_key_fits(to, der.p, (size_t)n);
+    if (!der.p)
+        return complain(why, WEFT_E_NOMEM, "%s: no memory", file);
+    n = wc_KeyPemToDer(pem->p, (int)pem->n, der.p, (int)der.n, NULL);
+    if (n > 0)
+        fits = wolfSSL_CTX_check_private_key(to->wolf) == WOLFSSL_SUCCESS && ec_key_fits(to, der.p, (size_t)n);
     wipe(&der);
-    return fits;
+    if (fits)
+        return WEFT_OK;
+    return complain(why, WEFT_E_INVAL, "key %s: does not belong to the certificate %s", file, cert);
 }
 
 static int load_key(struct tls_certificate *to, const char *file, const char *cert, struct complaint *why)
@@ -599,8 +606,8 @@ static int load_key(struct tls_certificate *to, const char *file, const char *ce
     n = wolfSSL_CTX_use_PrivateKey_buffer(to->wolf, pem.p, (long)pem.n, WOLFSSL_FILETYPE_PEM);
     if (n != WOLFSSL_SUCCESS)
         rc = complain_of(why, "key", file, n);
-    else if (!key_fits(to, &pem))
-        rc = complain(why, WEFT_E_INVAL, "key %s: does not belong to the certificate %s", file, cert);
+    else
+        rc = check_key(to, &pem, file, cert, why);
     wipe(&pem);
     return rc;
 }
@@ -821,7 +828,7 @@ static int shake_hands(struct tls *server, struct tls *client, const int fds[2],
 static int warm_once(struct tls_context *c, struct tls_context *peer, struct tls_scratch *s,
                      struct complaint *why)
 {
-    struct tls *server = tls_new(c, NULL), *client = tls_new(peer, NULL);
+    struct tls *server = tls_new(c, NULL, 0), *client = tls_new(peer, NULL, 0);
     int fds[2], rc = WEFT_E_NOMEM;
 
     if (server && client && socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0) {

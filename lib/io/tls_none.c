@@ -47,9 +47,9 @@ void tls_scratch_free(struct tls_scratch *s)
     (void)s;
 }
 
-struct tls *tls_new(struct tls_context *c, const char *host)
+struct tls *tls_new(struct tls_context *c, const char *host, uint16_t port)
 {
-    (void)c, (void)host;
+    (void)c, (void)host, (void)port;
     return NULL;
 }
 

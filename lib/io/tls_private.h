@@ -35,6 +35,7 @@ struct tls_certificate {
 struct tls_session {
     char *host;
     struct WOLFSSL_SESSION *wolf;
+    uint16_t port;
 };
 
 struct tls_sessions {
@@ -66,13 +67,14 @@ struct WOLFSSL_CTX *tls_context_choose(const struct tls_context *c, const char *
 /* Was this suite among those that we offered? */
 bool tls_context_allows(const struct tls_context *c, int suite);
 /* NULL: none is known. The caller's to give to wolfSSL_SESSION_free. */
-struct WOLFSSL_SESSION *tls_sessions_take(struct tls_sessions *s, const char *host);
+struct WOLFSSL_SESSION *tls_sessions_take(struct tls_sessions *s, const char *host, uint16_t port);
 /* session: given; freed when there is no place for it. */
-void tls_sessions_put(struct tls_sessions *s, const char *host, struct WOLFSSL_SESSION *session);
+void tls_sessions_put(struct tls_sessions *s, const char *host, uint16_t port, struct WOLFSSL_SESSION *session);
 
 /* Callbacks of the TLS library into io/tls.c; arg and the store's userCtx are the struct tls. */
 int tls_on_receive(struct WOLFSSL *ssl, char *to, int n, void *arg);
 int tls_on_send(struct WOLFSSL *ssl, char *from, int n, void *arg);
+int tls_on_ticket(struct WOLFSSL *ssl, const unsigned char *ticket, int n, void *arg);
 int tls_on_verify(int is_good, struct WOLFSSL_X509_STORE_CTX *store);
 
 #endif
