@@ -103,7 +103,8 @@ static void fill(uint8_t *p, size_t n, unsigned seed)
 }
 
 /* Both in turn, as two loops would. */
-static bool pass(struct tls_side *from, struct tls_side *to, const uint8_t *p, uint8_t *q, size_t n, size_t piece)
+static bool pass(struct tls_side *from, struct tls_side *to, const uint8_t *p, uint8_t *q, size_t n,
+                 size_t piece)
 {
     size_t sent = 0, got = 0;
 
@@ -227,11 +228,13 @@ static void reads_of_any_size_give_the_same_bytes(void)
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         struct iovec out = {p, sizeof p};
         size_t got = 0;
-        CU_ASSERT_EQUAL(tls_write(pair.client.t, pair.client.fd, pair.client.s, &out, 1), (ptrdiff_t)sizeof p);
+        CU_ASSERT_EQUAL(tls_write(pair.client.t, pair.client.fd, pair.client.s, &out, 1),
+                        (ptrdiff_t)sizeof p);
         memset(q, 0, sizeof q);
         while (got < sizeof p) {
             size_t half = sizes[i] / 2, room = sizeof p - got < sizes[i] ? sizeof p - got : sizes[i];
-            struct iovec in[2] = {{q + got, half < room ? half : room}, {q + got + half, room > half ? room - half : 0}};
+            struct iovec in[2] = {{q + got, half < room ? half : room},
+                                  {q + got + half, room > half ? room - half : 0}};
             ptrdiff_t n = tls_read(pair.server.t, pair.server.fd, pair.server.s, in, 2);
             CU_ASSERT_FATAL(n > 0);
             got += (size_t)n;

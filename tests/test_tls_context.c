@@ -230,15 +230,16 @@ static bool meets_raw(WOLFSSL_METHOD *method, const char *suite, bool is_server)
 static bool meets_suite(const char *suite, bool is_server)
 {
     if (strncmp(suite, "TLS13-", 6) == 0)
-        return meets_raw(is_server ? wolfTLSv1_3_server_method() : wolfTLSv1_3_client_method(), suite, is_server);
+        return meets_raw(is_server ? wolfTLSv1_3_server_method() : wolfTLSv1_3_client_method(), suite,
+                         is_server);
     return meets_raw(is_server ? wolfTLSv1_2_server_method() : wolfTLSv1_2_client_method(), suite, is_server);
 }
 
 static void suites_without_protection_are_not_negotiated(void)
 {
-    static const char *const suites[] = {"ADH-AES128-SHA",          "ADH-AES256-GCM-SHA384", "NULL-SHA256",
-                                         "ECDHE-ECDSA-NULL-SHA",    "TLS13-SHA256-SHA256",   "DES-CBC3-SHA",
-                                         "ECDHE-ECDSA-RC4-SHA",     "RC4-SHA"};
+    static const char *const suites[] = {
+        "ADH-AES128-SHA",      "ADH-AES256-GCM-SHA384", "NULL-SHA256",         "ECDHE-ECDSA-NULL-SHA",
+        "TLS13-SHA256-SHA256", "DES-CBC3-SHA",          "ECDHE-ECDSA-RC4-SHA", "RC4-SHA"};
     unsigned tried = 0;
 
     for (size_t i = 0; i < sizeof suites / sizeof suites[0]; i++) {

@@ -145,7 +145,8 @@ void pair_open(struct tls_pair *p, struct tls_context *server, struct tls_contex
 
     fds_pair(fds, kind);
     p->server = (struct tls_side){tls_new(server, NULL, 0), fds[0], WEFT_E_AGAIN, tls_scratch_new(0, 0)};
-    p->client = (struct tls_side){tls_new(client, host, pair_port), fds[1], WEFT_E_AGAIN, tls_scratch_new(0, 0)};
+    p->client =
+        (struct tls_side){tls_new(client, host, pair_port), fds[1], WEFT_E_AGAIN, tls_scratch_new(0, 0)};
     if (!p->server.t || !p->client.t || !p->server.s || !p->client.s)
         abort();
 }
@@ -164,7 +165,8 @@ static void step(struct tls_side *side)
 bool pair_shake(struct tls_pair *p)
 {
     for (int i = 0; i < STEPS_MAX && (p->server.rc == WEFT_E_AGAIN || p->client.rc == WEFT_E_AGAIN); i++) {
-        struct pollfd fds[2] = {{.fd = p->server.fd, .events = POLLIN}, {.fd = p->client.fd, .events = POLLIN}};
+        struct pollfd fds[2] = {{.fd = p->server.fd, .events = POLLIN},
+                                {.fd = p->client.fd, .events = POLLIN}};
 
         step(&p->client);
         step(&p->server);

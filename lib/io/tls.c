@@ -26,12 +26,12 @@
 /* What a peer may make us read before the handshake is done: its certificates are most of it. */
 #define HANDSHAKE_BYTES_MAX (128u * 1024u)
 /* Records in a row that bring no data: tickets and new keys are few. */
-#define EMPTY_RECORDS_MAX   64u
+#define EMPTY_RECORDS_MAX 64u
 /* Answers (new keys, alerts) that may wait for a peer that does not read. */
-#define ANSWER_BYTES_MAX    (16u * 1024u)
-#define AEAD_TAG_BYTES      16u
-#define SUBJECT_BYTES_MAX   1024u
-#define ALERT_BYTES         7u
+#define ANSWER_BYTES_MAX  (16u * 1024u)
+#define AEAD_TAG_BYTES    16u
+#define SUBJECT_BYTES_MAX 1024u
+#define ALERT_BYTES       7u
 
 /* The buffers of a loop. Between two calls there is nothing in them. */
 struct tls_scratch {
@@ -85,7 +85,7 @@ static const char *const fault_texts[] = {
 
 struct tls {
     struct tls_context *context;
-    WOLFSSL *ssl; /* server: NULL until a whole ClientHello has come */
+    WOLFSSL *ssl;                /* server: NULL until a whole ClientHello has come */
     struct tls_scratch *scratch; /* during a call only */
     struct tls_held *in, *out;
     char *host;    /* client: until the handshake is done, or as long as its session may be kept */
@@ -95,11 +95,11 @@ struct tls {
     int wolf_error;
     uint8_t fault;
     uint8_t empty_records;
-    bool is_done : 1;         /* with the handshake */
-    bool is_checked : 1;      /* the peer's own certificate was, and what is asked of it here holds */
-    bool has_end : 1;         /* the peer's close_notify came */
-    bool is_finished : 1;     /* ours was made */
-    bool is_cut_off : 1;      /* the socket takes no more */
+    bool is_done : 1;     /* with the handshake */
+    bool is_checked : 1;  /* the peer's own certificate was, and what is asked of it here holds */
+    bool has_end : 1;     /* the peer's close_notify came */
+    bool is_finished : 1; /* ours was made */
+    bool is_cut_off : 1;  /* the socket takes no more */
     bool may_have_more : 1;
     bool socket_has_more : 1; /* the last read took all that there was room for */
     bool has_ticket : 1;      /* client: a new one came */
@@ -241,8 +241,7 @@ static void bring_input(struct tls *t, struct tls_scratch *s)
 
 static bool has_whole_record(const uint8_t *p, size_t n)
 {
-    return n >= TLS_RECORD_HEADER_BYTES &&
-           n - TLS_RECORD_HEADER_BYTES >= ((size_t)p[3] << 8 | p[4]);
+    return n >= TLS_RECORD_HEADER_BYTES && n - TLS_RECORD_HEADER_BYTES >= ((size_t)p[3] << 8 | p[4]);
 }
 
 static void keep_input(struct tls *t, struct tls_scratch *s)
@@ -530,9 +529,8 @@ static int make_client(struct tls *t)
 
     if (rc != WEFT_OK || !t->host)
         return rc;
-    if (!tls_names_is_address(t->host) &&
-        wolfSSL_UseSNI(t->ssl, WOLFSSL_SNI_HOST_NAME, t->host, (unsigned short)strlen(t->host)) !=
-            WOLFSSL_SUCCESS)
+    if (!tls_names_is_address(t->host) && wolfSSL_UseSNI(t->ssl, WOLFSSL_SNI_HOST_NAME, t->host,
+                                                         (unsigned short)strlen(t->host)) != WOLFSSL_SUCCESS)
         return fail(t, FAULT_MEMORY);
     wolfSSL_set_SessionTicket_cb(t->ssl, tls_on_ticket, t);
     session = tls_sessions_take(t->context->sessions, t->host, t->port);
@@ -571,8 +569,7 @@ static void save_session(struct tls *t)
 {
     WOLFSSL_SESSION *session;
 
-    if (!t->context->sessions || !t->host || !t->has_ticket || t->fault ||
-        wolfSSL_version(t->ssl) < TLS_1_3)
+    if (!t->context->sessions || !t->host || !t->has_ticket || t->fault || wolfSSL_version(t->ssl) < TLS_1_3)
         return;
     session = wolfSSL_get1_session(t->ssl);
     if (session && wolfSSL_SESSION_has_ticket(session))
@@ -611,7 +608,8 @@ static void refuse_hello(struct tls_scratch *s, uint8_t description)
 
 static bool looks_like_http(const uint8_t *p, size_t n)
 {
-    static const char *const methods[] = {"GET ", "HEAD ", "POST ", "PUT ", "OPTIONS ", "CONNECT ", "DELETE "};
+    static const char *const methods[] = {"GET ",     "HEAD ",    "POST ",  "PUT ",
+                                          "OPTIONS ", "CONNECT ", "DELETE "};
 
     for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
         size_t length = strlen(methods[i]);

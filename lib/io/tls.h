@@ -56,17 +56,17 @@ struct tls_options {
     const struct tls_key_pair *others; /* server: chosen by the name that the client asks for; `own` is for
                                           all other names */
     size_t other_count;
-    const char *ca_file, *ca_dir;         /* who is trusted; client: NULL means the system's */
-    enum tls_client_auth client_auth;     /* server; the others need ca_file or ca_dir */
-    bool insecure;                        /* client: take any certificate */
-    enum tls_version_number version_min;  /* TLS_1_2 */
-    const char *ciphers;                  /* the TLS library's names with ':', best first */
-    const char *alpn;                     /* "http/1.1"; "" for none */
-    bool no_tickets;                      /* server: no resumption. There is none with client_auth either: a
+    const char *ca_file, *ca_dir;        /* who is trusted; client: NULL means the system's */
+    enum tls_client_auth client_auth;    /* server; the others need ca_file or ca_dir */
+    bool insecure;                       /* client: take any certificate */
+    enum tls_version_number version_min; /* TLS_1_2 */
+    const char *ciphers;                 /* the TLS library's names with ':', best first */
+    const char *alpn;                    /* "http/1.1"; "" for none */
+    bool no_tickets;                     /* server: no resumption. There is none with client_auth either: a
                                              resumed session has no certificate to ask about */
-    struct tls_context *tickets_of;       /* server: take over its ticket keys, so that what was resumable
+    struct tls_context *tickets_of;      /* server: take over its ticket keys, so that what was resumable
                                              stays so over a reload */
-    uint32_t sessions_max;                /* client: sessions kept for resumption, 64; TLS_NO_SESSIONS */
+    uint32_t sessions_max;               /* client: sessions kept for resumption, 64; TLS_NO_SESSIONS */
 };
 #define TLS_NO_SESSIONS UINT32_MAX
 

@@ -29,14 +29,14 @@
 #include "weft/error.h"
 
 /* Larger than any chain of certificates, or an OCSP response. */
-#define FILE_BYTES_MAX      (1024u * 1024u)
-#define RSA_BITS_MIN        2048
-#define ECC_BITS_MIN        256
-#define SESSIONS_DEFAULT    64u
-#define SUITES_OF_1_3       0x13 /* the first octet of each */
-#define TICKET_KEY_SECONDS  3600u
-#define WARM_HANDSHAKES     3 /* the tables of a point are made when it is met again */
-#define WARM_STEPS_MAX      64
+#define FILE_BYTES_MAX     (1024u * 1024u)
+#define RSA_BITS_MIN       2048
+#define ECC_BITS_MIN       256
+#define SESSIONS_DEFAULT   64u
+#define SUITES_OF_1_3      0x13 /* the first octet of each */
+#define TICKET_KEY_SECONDS 3600u
+#define WARM_HANDSHAKES    3 /* the tables of a point are made when it is met again */
+#define WARM_STEPS_MAX     64
 
 /* Debian's wolfSSL is built without the processor's instructions for AES: ChaCha20 is more than twice as fast there. */
 #ifdef WOLFSSL_AESNI
@@ -50,9 +50,8 @@
     "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:"                                             \
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256"
 #endif
-static const char default_ciphers[] =
-    FIRST_1_3 ":TLS13-AES256-GCM-SHA384:" FIRST_1_2
-              ":ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384";
+static const char default_ciphers[] = FIRST_1_3 ":TLS13-AES256-GCM-SHA384:" FIRST_1_2
+                                                ":ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384";
 
 /* In Debian's and other distributions' order of likeliness. */
 static const char *const system_ca_files[] = {
@@ -325,7 +324,8 @@ struct WOLFSSL_SESSION *tls_sessions_take(struct tls_sessions *s, const char *ho
     return session;
 }
 
-void tls_sessions_put(struct tls_sessions *s, const char *host, uint16_t port, struct WOLFSSL_SESSION *session)
+void tls_sessions_put(struct tls_sessions *s, const char *host, uint16_t port,
+                      struct WOLFSSL_SESSION *session)
 {
     struct tls_session kept = {mem_strdup(host), session, port}, old;
 
@@ -589,7 +589,8 @@ static int check_key(const struct tls_certificate *to, const struct tls_bytes *p
         return complain(why, WEFT_E_NOMEM, "%s: no memory", file);
     n = wc_KeyPemToDer(pem->p, (int)pem->n, der.p, (int)der.n, NULL);
     if (n > 0)
-        fits = wolfSSL_CTX_check_private_key(to->wolf) == WOLFSSL_SUCCESS && ec_key_fits(to, der.p, (size_t)n);
+        fits =
+            wolfSSL_CTX_check_private_key(to->wolf) == WOLFSSL_SUCCESS && ec_key_fits(to, der.p, (size_t)n);
     wipe(&der);
     if (fits)
         return WEFT_OK;
@@ -634,7 +635,8 @@ static int load_staple(struct tls_certificate *to, const char *file, struct comp
         return rc;
     if (wolfSSL_CTX_EnableOCSPStapling(to->wolf) != WOLFSSL_SUCCESS ||
         wolfSSL_CTX_SetOCSP_OverrideURL(to->wolf, "http://staple.invalid") != WOLFSSL_SUCCESS ||
-        wolfSSL_CTX_EnableOCSP(to->wolf, WOLFSSL_OCSP_URL_OVERRIDE | WOLFSSL_OCSP_NO_NONCE) != WOLFSSL_SUCCESS ||
+        wolfSSL_CTX_EnableOCSP(to->wolf, WOLFSSL_OCSP_URL_OVERRIDE | WOLFSSL_OCSP_NO_NONCE) !=
+            WOLFSSL_SUCCESS ||
         wolfSSL_CTX_SetOCSP_Cb(to->wolf, on_ocsp, NULL, &to->staple) != WOLFSSL_SUCCESS)
         return complain(why, WEFT_E_INVAL, "OCSP response %s: refused by wolfSSL", file);
     return WEFT_OK;
@@ -714,7 +716,8 @@ static bool make_stores(struct tls_context *c, const struct tls_options *o)
     }
     if (o->no_tickets || o->client_auth != TLS_CLIENT_AUTH_NONE)
         return true;
-    c->tickets = o->tickets_of && o->tickets_of->tickets ? tickets_ref(o->tickets_of->tickets) : tickets_new();
+    c->tickets =
+        o->tickets_of && o->tickets_of->tickets ? tickets_ref(o->tickets_of->tickets) : tickets_new();
     return c->tickets != NULL;
 }
 

@@ -7,9 +7,9 @@
 #include "weft/error.h"
 
 /* Source: RFC 8446 section 4, RFC 6066 section 3 */
-#define CLIENT_HELLO         1
-#define MESSAGE_HEADER_BYTES 4u
-#define VERSION_AND_RANDOM   34u
+#define CLIENT_HELLO          1
+#define MESSAGE_HEADER_BYTES  4u
+#define VERSION_AND_RANDOM    34u
 #define EXTENSION_SERVER_NAME 0
 #define NAME_IS_HOST          0
 
@@ -100,8 +100,8 @@ int tls_hello_gather(const uint8_t *p, size_t n, uint8_t *out, size_t *out_bytes
 /* Letters, digits, and what else stands in names of hosts: nothing that a log or a comparison stumbles over. */
 static bool is_host_octet(uint8_t c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
-           c == '_';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '.' || c == '_';
 }
 
 static void copy_name(struct cursor host, char *name)

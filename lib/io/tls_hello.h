@@ -7,13 +7,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TLS_RECORD_HEADER_BYTES  5u
-#define TLS_RECORD_HANDSHAKE     22
-#define TLS_RECORD_DATA          23
-#define TLS_RECORD_PLAIN_MAX     16384u
-#define TLS_RECORD_BYTES_MAX     (TLS_RECORD_PLAIN_MAX + 2048u) /* as TLS 1.2 allows it */
-#define TLS_HELLO_BYTES_MAX      16384u
-#define TLS_SERVER_NAME_MAX      255u
+#define TLS_RECORD_HEADER_BYTES 5u
+#define TLS_RECORD_HANDSHAKE    22
+#define TLS_RECORD_DATA         23
+#define TLS_RECORD_PLAIN_MAX    16384u
+#define TLS_RECORD_BYTES_MAX    (TLS_RECORD_PLAIN_MAX + 2048u) /* as TLS 1.2 allows it */
+#define TLS_HELLO_BYTES_MAX     16384u
+#define TLS_SERVER_NAME_MAX     255u
 
 /* The handshake message that the records at p begin with, put together from as many of them as it takes.
  *

@@ -9,20 +9,20 @@
 #include "weft/error.h"
 
 /* Source: X.690, RFC 5280 section 4.1 */
-#define DER_BOOLEAN        0x01
-#define DER_OCTETS         0x04
-#define DER_OID            0x06
-#define DER_UTF8           0x0c
-#define DER_PRINTABLE      0x13
-#define DER_TELETEX        0x14
-#define DER_IA5            0x16
-#define DER_SEQUENCE       0x30
-#define DER_SET            0x31
-#define CERT_VERSION       0xa0
-#define CERT_EXTENSIONS    0xa3
-#define NAME_IS_DNS        0x82
-#define NAME_IS_ADDRESS    0x87
-#define SUBJECT_PARTS_MAX  32u
+#define DER_BOOLEAN           0x01
+#define DER_OCTETS            0x04
+#define DER_OID               0x06
+#define DER_UTF8              0x0c
+#define DER_PRINTABLE         0x13
+#define DER_TELETEX           0x14
+#define DER_IA5               0x16
+#define DER_SEQUENCE          0x30
+#define DER_SET               0x31
+#define CERT_VERSION          0xa0
+#define CERT_EXTENSIONS       0xa3
+#define NAME_IS_DNS           0x82
+#define NAME_IS_ADDRESS       0x87
+#define SUBJECT_PARTS_MAX     32u
 #define DER_LENGTH_OCTETS_MAX 3u
 
 static const uint8_t oid_alt_name[] = {0x55, 0x1d, 0x11};
@@ -222,7 +222,8 @@ static void put_number_type(struct text *t, struct der oid)
         if (oid.p[i] & 0x80)
             continue;
         if (is_first)
-            snprintf(number, sizeof number, "%lu.%lu", arc < 80 ? arc / 40 : 2, arc < 80 ? arc % 40 : arc - 80);
+            snprintf(number, sizeof number, "%lu.%lu", arc < 80 ? arc / 40 : 2,
+                     arc < 80 ? arc % 40 : arc - 80);
         else
             snprintf(number, sizeof number, ".%lu", arc);
         put_text(t, number);
@@ -236,8 +237,8 @@ static void put_type(struct text *t, struct der oid)
     static const struct {
         uint8_t last;
         const char *name;
-    } types[] = {{3, "CN"}, {4, "SN"}, {5, "serialNumber"}, {6, "C"},  {7, "L"},
-                 {8, "ST"}, {9, "street"}, {10, "O"},       {11, "OU"}, {42, "GN"}};
+    } types[] = {{3, "CN"}, {4, "SN"},     {5, "serialNumber"}, {6, "C"},   {7, "L"},
+                 {8, "ST"}, {9, "street"}, {10, "O"},           {11, "OU"}, {42, "GN"}};
     static const uint8_t email[] = {0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x01};
 
     if (oid.n == 3 && oid.p[0] == 0x55 && oid.p[1] == 0x04) /* 2.5.4 */

@@ -69,7 +69,8 @@ bool tls_context_allows(const struct tls_context *c, int suite);
 /* NULL: none is known. The caller's to give to wolfSSL_SESSION_free. */
 struct WOLFSSL_SESSION *tls_sessions_take(struct tls_sessions *s, const char *host, uint16_t port);
 /* session: given; freed when there is no place for it. */
-void tls_sessions_put(struct tls_sessions *s, const char *host, uint16_t port, struct WOLFSSL_SESSION *session);
+void tls_sessions_put(struct tls_sessions *s, const char *host, uint16_t port,
+                      struct WOLFSSL_SESSION *session);
 
 /* Callbacks of the TLS library into io/tls.c; arg and the store's userCtx are the struct tls. */
 int tls_on_receive(struct WOLFSSL *ssl, char *to, int n, void *arg);
