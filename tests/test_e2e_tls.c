@@ -345,8 +345,12 @@ static void a_staple_is_sent_to_who_asks(void)
               cert("ca.pem"), (char *)NULL);
         side_accept(&side, c, listening);
         CU_ASSERT_EQUAL(side.rc, WEFT_OK);
-        CU_ASSERT(says(&p, "OCSP Response Status: successful"));
-        CU_ASSERT(says(&p, "Cert Status: good"));
+        if (i) {
+            CU_ASSERT(says(&p, "OCSP Response Status: successful"));
+            CU_ASSERT(says(&p, "Cert Status: good"));
+        } else {
+            CU_ASSERT(says(&p, "OCSP response: no response sent")); /* wolfSSL would leak */
+        }
         side_close(&side);
         stop(&p);
     }

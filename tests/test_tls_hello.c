@@ -76,9 +76,9 @@ static void make_records(struct bytes *b, const struct bytes *hello, size_t each
 
 static const char *name_in(const struct bytes *hello)
 {
-    static char name[TLS_SERVER_NAME_MAX + 1];
+    static struct tls_hello said;
 
-    return tls_hello_server_name(hello->p, hello->n, name) == WEFT_OK ? name : NULL;
+    return tls_hello_read(hello->p, hello->n, &said) == WEFT_OK ? said.name : NULL;
 }
 
 static void the_name_is_found_in_lower_case(void)
@@ -105,6 +105,23 @@ static void a_hello_without_a_name_has_none(void)
     CU_ASSERT_STRING_EQUAL(name_in(&b), "");
     make_hello(&b, "\0\0\0\4\0\2\1\0", 8); /* an entry of another kind, cut off */
     CU_ASSERT_PTR_NULL(name_in(&b));
+}
+
+static void the_versions_are_found(void)
+{
+    struct tls_hello said;
+    struct bytes b;
+
+    make_named(&b, "localhost");
+    CU_ASSERT(tls_hello_read(b.p, b.n, &said) == WEFT_OK && said.offers_1_3);
+    make_hello(&b, "\0\x2b\0\5\4\x7a\x7a\3\3", 9);
+    CU_ASSERT(tls_hello_read(b.p, b.n, &said) == WEFT_OK && !said.offers_1_3);
+    make_hello(&b, "\0\x2b\0\5\4\x7a\x7a\3\4", 9);
+    CU_ASSERT(tls_hello_read(b.p, b.n, &said) == WEFT_OK && said.offers_1_3);
+    make_hello(&b, "\0\x2b\0\5\3\x7a\x7a\3\4", 9);
+    CU_ASSERT_EQUAL(tls_hello_read(b.p, b.n, &said), WEFT_E_PROTOCOL);
+    make_hello(&b, "", 0);
+    CU_ASSERT(tls_hello_read(b.p, b.n, &said) == WEFT_OK && !said.offers_1_3);
 }
 
 static void a_name_that_is_too_long_is_none(void)
@@ -163,22 +180,22 @@ static void what_is_no_hello_is_refused_by_its_first_bytes(void)
 static void nothing_is_read_beyond_the_end(void)
 {
     struct fenced f = fence(1);
-    char name[TLS_SERVER_NAME_MAX + 1];
+    struct tls_hello said;
     struct bytes b;
 
     make_named(&b, "localhost");
     for (size_t n = 0; n <= b.n; n++) {
         uint8_t *p = f.end - n;
         memcpy(p, b.p, n);
-        CU_ASSERT_EQUAL(tls_hello_server_name(p, n, name) == WEFT_OK, n == b.n);
+        CU_ASSERT_EQUAL(tls_hello_read(p, n, &said) == WEFT_OK, n == b.n);
     }
     for (size_t i = 0; i < b.n; i++) {
         for (unsigned value = 0; value < 256; value++) {
             uint8_t *p = f.end - b.n;
             memcpy(p, b.p, b.n);
             p[i] = (uint8_t)value;
-            tls_hello_server_name(p, b.n, name);
-            CU_ASSERT(memchr(name, '\0', sizeof name) != NULL);
+            tls_hello_read(p, b.n, &said);
+            CU_ASSERT(memchr(said.name, '\0', sizeof said.name) != NULL);
         }
     }
     unfence(f);
@@ -187,6 +204,7 @@ static void nothing_is_read_beyond_the_end(void)
 static const struct unit_case cases[] = {
     CASE(the_name_is_found_in_lower_case),
     CASE(a_hello_without_a_name_has_none),
+    CASE(the_versions_are_found),
     CASE(a_name_that_is_too_long_is_none),
     CASE(a_hello_is_gathered_from_records_of_any_size),
     CASE(what_is_no_hello_is_refused_by_its_first_bytes),

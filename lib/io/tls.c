@@ -622,7 +622,7 @@ static bool looks_like_http(const uint8_t *p, size_t n)
 /* T4 */
 static int meet_hello(struct tls *t, struct tls_scratch *s)
 {
-    char name[TLS_SERVER_NAME_MAX + 1];
+    struct tls_hello said;
     const uint8_t *p = s->in + s->in_start;
     size_t n = s->in_end - s->in_start, hello;
     int rc = tls_hello_gather(p, n, s->plain, &hello);
@@ -630,9 +630,9 @@ static int meet_hello(struct tls *t, struct tls_scratch *s)
     if (rc == WEFT_E_AGAIN)
         return rc;
     if (rc == WEFT_OK)
-        rc = tls_hello_server_name(s->plain, hello, name);
+        rc = tls_hello_read(s->plain, hello, &said);
     if (rc == WEFT_OK)
-        return make_ssl(t, tls_context_choose(t->context, name));
+        return make_ssl(t, tls_context_choose(t->context, said.name, said.offers_1_3));
     refuse_hello(s, p[0] == TLS_RECORD_HANDSHAKE ? decode_error : unexpected_message);
     if (p[0] == TLS_RECORD_HANDSHAKE)
         return fail(t, FAULT_HELLO);
@@ -671,6 +671,23 @@ static int settle(struct tls *t)
     return WEFT_OK;
 }
 
+/* Connections that are sent a staple share one request for it inside wolfSSL, which points at whichever of them
+ * wrote there last. */
+static int shake(struct tls *t)
+{
+    struct tls_context *c = t->context;
+    int rc;
+
+    if (c->role == TLS_CLIENT)
+        return wolfSSL_connect(t->ssl);
+    if (!c->has_staple)
+        return wolfSSL_accept(t->ssl);
+    pthread_mutex_lock(&c->staple_lock);
+    rc = wolfSSL_accept(t->ssl);
+    pthread_mutex_unlock(&c->staple_lock);
+    return rc;
+}
+
 static int step(struct tls *t, struct tls_scratch *s)
 {
     int rc, error;
@@ -679,7 +696,7 @@ static int step(struct tls *t, struct tls_scratch *s)
         return result_of(t);
     if (!t->ssl && (rc = meet_hello(t, s)) != WEFT_OK)
         return rc;
-    rc = t->context->role == TLS_SERVER ? wolfSSL_accept(t->ssl) : wolfSSL_connect(t->ssl);
+    rc = shake(t);
     if (t->fault)
         return result_of(t);
     if (rc == WOLFSSL_SUCCESS)

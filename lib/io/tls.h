@@ -46,7 +46,7 @@ enum tls_version_number { TLS_1_2 = 0x0303, TLS_1_3 = 0x0304 };
 struct tls_key_pair {
     const char *cert_file;
     const char *key_file;
-    const char *staple_file; /* an OCSP response (DER) sent along, NULL: none */
+    const char *staple_file; /* an OCSP response (DER) for clients of TLS 1.2 that ask, NULL: none */
 };
 
 /* Zero is the default of each. Borrowed for the call. */

@@ -422,10 +422,12 @@ bool tls_context_allows(const struct tls_context *c, int suite)
 /* --- one WOLFSSL_CTX --- */
 
 /* wolfSSL settles the version first, and fails when it has no suite for it then. */
-static WOLFSSL_METHOD *method_of(const struct tls_context *c)
+static WOLFSSL_METHOD *method_of(const struct tls_context *c, bool is_stapled)
 {
     bool is_server = c->role == TLS_SERVER;
 
+    if (is_stapled)
+        return wolfTLSv1_2_server_method();
     if (c->version_min == TLS_1_3 || !has_suite(c, false))
         return is_server ? wolfTLSv1_3_server_method() : wolfTLSv1_3_client_method();
     if (!has_suite(c, true))
@@ -433,12 +435,12 @@ static WOLFSSL_METHOD *method_of(const struct tls_context *c)
     return is_server ? wolfSSLv23_server_method() : wolfSSLv23_client_method();
 }
 
-static bool set_groups(const struct tls_context *c, WOLFSSL_CTX *w)
+static bool set_groups(WOLFSSL_CTX *w, bool is_for_1_3)
 {
     int groups[] = {WOLFSSL_ECC_X25519, WOLFSSL_ECC_SECP256R1, WOLFSSL_ECC_SECP384R1};
     const size_t count = sizeof groups / sizeof groups[0];
 
-    if (has_suite(c, true))
+    if (is_for_1_3)
         return wolfSSL_CTX_set_groups(w, groups, (int)count) == WOLFSSL_SUCCESS;
     for (size_t i = 0; i < count; i++)
         if (wolfSSL_CTX_UseSupportedCurve(w, (word16)groups[i]) != WOLFSSL_SUCCESS)
@@ -446,7 +448,7 @@ static bool set_groups(const struct tls_context *c, WOLFSSL_CTX *w)
     return true;
 }
 
-static int set_rules(const struct tls_context *c, WOLFSSL_CTX *w, struct complaint *why)
+static int set_rules(const struct tls_context *c, WOLFSSL_CTX *w, bool is_stapled, struct complaint *why)
 {
     int version = c->version_min == TLS_1_3 ? WOLFSSL_TLSV1_3 : WOLFSSL_TLSV1_2;
 
@@ -454,7 +456,7 @@ static int set_rules(const struct tls_context *c, WOLFSSL_CTX *w, struct complai
         return complain(why, WEFT_E_INVAL, "this wolfSSL has not the TLS version asked for");
     if (wolfSSL_CTX_set_cipher_list(w, c->ciphers) != WOLFSSL_SUCCESS)
         return complain(why, WEFT_E_INVAL, "cipher suites %s: refused by wolfSSL", c->ciphers);
-    if (!set_groups(c, w))
+    if (!set_groups(w, has_suite(c, true) && !is_stapled))
         return complain(why, WEFT_E_INVAL, "this wolfSSL has not X25519, P-256 and P-384");
     wolfSSL_CTX_SetMinRsaKey_Sz(w, RSA_BITS_MIN);
     wolfSSL_CTX_SetMinEccKey_Sz(w, ECC_BITS_MIN);
@@ -526,20 +528,21 @@ static int load_cas(const struct tls_options *o, WOLFSSL_CTX *w, struct complain
     return o->role == TLS_CLIENT && !o->insecure ? load_system_cas(w, why) : WEFT_OK;
 }
 
-static int load_cert(struct tls_certificate *to, const char *file, struct complaint *why)
+static int load_cert(struct tls_certificate *to, WOLFSSL_CTX *w, const char *file, struct complaint *why)
 {
     struct tls_bytes pem;
     int rc = read_file(file, &pem, why), n;
 
     if (rc != WEFT_OK)
         return rc;
+    wipe(&to->der);
     to->der.p = mem_alloc(pem.n);
     if (!to->der.p)
         rc = complain(why, WEFT_E_NOMEM, "%s: no memory", file);
     else if ((n = wc_CertPemToDer(pem.p, (int)pem.n, to->der.p, (int)pem.n, CERT_TYPE)) <= 0)
         rc = complain_of(why, "certificate", file, n);
     else if (to->der.n = (size_t)n,
-             (n = wolfSSL_CTX_use_certificate_chain_buffer(to->wolf, pem.p, (long)pem.n)) != WOLFSSL_SUCCESS)
+             (n = wolfSSL_CTX_use_certificate_chain_buffer(w, pem.p, (long)pem.n)) != WOLFSSL_SUCCESS)
         rc = complain_of(why, "certificate", file, n);
     wipe(&pem);
     return rc;
@@ -578,8 +581,8 @@ static bool ec_key_fits(const struct tls_certificate *to, const uint8_t *der, si
     return fits;
 }
 
-static int check_key(const struct tls_certificate *to, const struct tls_bytes *pem, const char *file,
-                     const char *cert, struct complaint *why)
+static int check_key(const struct tls_certificate *to, WOLFSSL_CTX *w, const struct tls_bytes *pem,
+                     const char *file, const char *cert, struct complaint *why)
 {
     struct tls_bytes der = {mem_alloc(pem->n), pem->n};
     bool fits = false;
@@ -589,26 +592,26 @@ static int check_key(const struct tls_certificate *to, const struct tls_bytes *p
         return complain(why, WEFT_E_NOMEM, "%s: no memory", file);
     n = wc_KeyPemToDer(pem->p, (int)pem->n, der.p, (int)der.n, NULL);
     if (n > 0)
-        fits =
-            wolfSSL_CTX_check_private_key(to->wolf) == WOLFSSL_SUCCESS && ec_key_fits(to, der.p, (size_t)n);
+        fits = wolfSSL_CTX_check_private_key(w) == WOLFSSL_SUCCESS && ec_key_fits(to, der.p, (size_t)n);
     wipe(&der);
     if (fits)
         return WEFT_OK;
     return complain(why, WEFT_E_INVAL, "key %s: does not belong to the certificate %s", file, cert);
 }
 
-static int load_key(struct tls_certificate *to, const char *file, const char *cert, struct complaint *why)
+static int load_key(struct tls_certificate *to, WOLFSSL_CTX *w, const char *file, const char *cert,
+                    struct complaint *why)
 {
     struct tls_bytes pem;
     int rc = read_file(file, &pem, why), n;
 
     if (rc != WEFT_OK)
         return rc;
-    n = wolfSSL_CTX_use_PrivateKey_buffer(to->wolf, pem.p, (long)pem.n, WOLFSSL_FILETYPE_PEM);
+    n = wolfSSL_CTX_use_PrivateKey_buffer(w, pem.p, (long)pem.n, WOLFSSL_FILETYPE_PEM);
     if (n != WOLFSSL_SUCCESS)
         rc = complain_of(why, "key", file, n);
     else
-        rc = check_key(to, &pem, file, cert, why);
+        rc = check_key(to, w, &pem, file, cert, why);
     wipe(&pem);
     return rc;
 }
@@ -627,31 +630,33 @@ static int on_ocsp(void *arg, const char *url, int url_bytes, unsigned char *req
     return (int)staple->n;
 }
 
-static int load_staple(struct tls_certificate *to, const char *file, struct complaint *why)
+static int set_staple(struct tls_certificate *to, WOLFSSL_CTX *w, const char *file, struct complaint *why)
 {
     int rc = read_file(file, &to->staple, why);
 
     if (rc != WEFT_OK)
         return rc;
-    if (wolfSSL_CTX_EnableOCSPStapling(to->wolf) != WOLFSSL_SUCCESS ||
-        wolfSSL_CTX_SetOCSP_OverrideURL(to->wolf, "http://staple.invalid") != WOLFSSL_SUCCESS ||
-        wolfSSL_CTX_EnableOCSP(to->wolf, WOLFSSL_OCSP_URL_OVERRIDE | WOLFSSL_OCSP_NO_NONCE) !=
-            WOLFSSL_SUCCESS ||
-        wolfSSL_CTX_SetOCSP_Cb(to->wolf, on_ocsp, NULL, &to->staple) != WOLFSSL_SUCCESS)
+    if (wolfSSL_CTX_EnableOCSPStapling(w) != WOLFSSL_SUCCESS ||
+        wolfSSL_CTX_SetOCSP_OverrideURL(w, "http://staple.invalid") != WOLFSSL_SUCCESS ||
+        wolfSSL_CTX_EnableOCSP(w, WOLFSSL_OCSP_URL_OVERRIDE | WOLFSSL_OCSP_NO_NONCE) != WOLFSSL_SUCCESS ||
+        wolfSSL_CTX_SetOCSP_Cb(w, on_ocsp, NULL, &to->staple) != WOLFSSL_SUCCESS)
         return complain(why, WEFT_E_INVAL, "OCSP response %s: refused by wolfSSL", file);
+    /* That was for the two options: our clients' certificates are not asked about there. */
+    wolfSSL_CTX_DisableOCSP(w);
     return WEFT_OK;
 }
 #else
-static int load_staple(struct tls_certificate *to, const char *file, struct complaint *why)
+static int set_staple(struct tls_certificate *to, WOLFSSL_CTX *w, const char *file, struct complaint *why)
 {
-    (void)to;
+    (void)to, (void)w;
     return complain(why, WEFT_E_INVAL, "OCSP response %s: this wolfSSL is built without stapling", file);
 }
 #endif
 
 /* --- a context --- */
 
-static int load_pair(struct tls_certificate *to, const struct tls_key_pair *pair, struct complaint *why)
+static int load_pair(struct tls_certificate *to, WOLFSSL_CTX *w, const struct tls_key_pair *pair,
+                     struct complaint *why)
 {
     int rc;
 
@@ -659,31 +664,48 @@ static int load_pair(struct tls_certificate *to, const struct tls_key_pair *pair
         return WEFT_OK;
     if (!pair->cert_file || !pair->key_file)
         return complain(why, WEFT_E_INVAL, "a certificate needs its key, and a key its certificate");
-    rc = load_cert(to, pair->cert_file, why);
+    rc = load_cert(to, w, pair->cert_file, why);
     if (rc == WEFT_OK)
-        rc = load_key(to, pair->key_file, pair->cert_file, why);
-    if (rc == WEFT_OK && pair->staple_file)
-        rc = load_staple(to, pair->staple_file, why);
+        rc = load_key(to, w, pair->key_file, pair->cert_file, why);
     return rc;
 }
 
-static int load_certificate(const struct tls_context *c, struct tls_certificate *to,
-                            const struct tls_options *o, const struct tls_key_pair *pair,
-                            struct complaint *why)
+static int make_wolf(const struct tls_context *c, struct tls_certificate *to, bool is_stapled,
+                     const struct tls_options *o, const struct tls_key_pair *pair, struct complaint *why)
 {
+    WOLFSSL_CTX *w = wolfSSL_CTX_new(method_of(c, is_stapled));
     int rc;
 
-    to->wolf = wolfSSL_CTX_new(method_of(c));
-    if (!to->wolf)
+    if (!w)
         return complain(why, WEFT_E_NOMEM, "no memory");
-    rc = set_rules(c, to->wolf, why);
-    set_verification(c, to->wolf);
-    set_resumption(c, to->wolf);
+    *(is_stapled ? &to->stapled : &to->wolf) = w;
+    rc = set_rules(c, w, is_stapled, why);
+    set_verification(c, w);
+    set_resumption(c, w);
     if (rc == WEFT_OK)
-        rc = load_cas(o, to->wolf, why);
+        rc = load_cas(o, w, why);
     if (rc == WEFT_OK)
-        rc = load_pair(to, pair, why);
+        rc = load_pair(to, w, pair, why);
+    if (rc == WEFT_OK && is_stapled)
+        rc = set_staple(to, w, pair->staple_file, why);
     return rc;
+}
+
+/* In TLS 1.3, wolfSSL 5.5.4 loses 6 KB for each client that asks for the staple, which is each browser. So only
+ * those get it that speak nothing newer than 1.2. */
+static int load_certificate(struct tls_context *c, struct tls_certificate *to, const struct tls_options *o,
+                            const struct tls_key_pair *pair, struct complaint *why)
+{
+    int rc = make_wolf(c, to, false, o, pair, why);
+
+    if (rc != WEFT_OK || !pair->staple_file)
+        return rc;
+    if (c->version_min == TLS_1_3 || !has_suite(c, false))
+        return complain(why, WEFT_E_INVAL,
+                        "OCSP response %s: is sent with TLS 1.2, which is not allowed here",
+                        pair->staple_file);
+    c->has_staple = true;
+    return make_wolf(c, to, true, o, pair, why);
 }
 
 static int check_options(const struct tls_options *o, struct complaint *why)
@@ -757,6 +779,7 @@ int tls_context_new(struct tls_context **out, const struct tls_options *o, char 
     if (!c)
         return complain(&why, WEFT_E_NOMEM, "no memory");
     atomic_init(&c->references, 1);
+    pthread_mutex_init(&c->staple_lock, NULL);
     c->role = o->role;
     c->client_auth = o->client_auth;
     c->version_min = o->version_min ? o->version_min : TLS_1_2;
@@ -791,22 +814,26 @@ void tls_context_unref(struct tls_context *c)
     for (size_t i = 0; i < c->count; i++) {
         if (c->certificates[i].wolf)
             wolfSSL_CTX_free(c->certificates[i].wolf);
+        if (c->certificates[i].stapled)
+            wolfSSL_CTX_free(c->certificates[i].stapled);
         mem_free(c->certificates[i].der.p);
         mem_free(c->certificates[i].staple.p);
     }
     tickets_unref(c->tickets);
+    pthread_mutex_destroy(&c->staple_lock);
     mem_free(c->alpn);
     mem_free(c->ciphers);
     mem_free(c);
 }
 
-struct WOLFSSL_CTX *tls_context_choose(const struct tls_context *c, const char *name)
+struct WOLFSSL_CTX *tls_context_choose(const struct tls_context *c, const char *name, bool offers_1_3)
 {
-    if (name[0] && c->count > 1)
-        for (size_t i = 0; i < c->count; i++)
-            if (tls_names_match(c->certificates[i].der.p, c->certificates[i].der.n, name))
-                return c->certificates[i].wolf;
-    return c->certificates[0].wolf;
+    const struct tls_certificate *chosen = c->certificates;
+
+    for (size_t i = c->count; name[0] && c->count > 1 && i-- > 0;)
+        if (tls_names_match(c->certificates[i].der.p, c->certificates[i].der.n, name))
+            chosen = &c->certificates[i];
+    return chosen->stapled && !offers_1_3 ? chosen->stapled : chosen->wolf;
 }
 
 /* --- threads --- */

@@ -11,6 +11,8 @@
 #define MESSAGE_HEADER_BYTES  4u
 #define VERSION_AND_RANDOM    34u
 #define EXTENSION_SERVER_NAME 0
+#define EXTENSION_VERSIONS    43
+#define VERSION_1_3           0x0304
 #define NAME_IS_HOST          0
 
 /* What is left of a message; failed once more was taken than there was. */
@@ -136,11 +138,28 @@ static bool read_server_names(struct cursor extension, char *name)
     return !list.failed && !extension.failed;
 }
 
-int tls_hello_server_name(const uint8_t *hello, size_t n, char *name)
+static bool read_versions(struct cursor extension, bool *offers_1_3)
+{
+    struct cursor list = take_vector(&extension, 1);
+
+    while (list.n)
+        *offers_1_3 |= take_number(&list, 2) == VERSION_1_3;
+    return !list.failed && !extension.failed;
+}
+
+static bool read_extension(size_t kind, struct cursor extension, struct tls_hello *out)
+{
+    if (kind == EXTENSION_SERVER_NAME)
+        return read_server_names(extension, out->name);
+    return kind != EXTENSION_VERSIONS || read_versions(extension, &out->offers_1_3);
+}
+
+int tls_hello_read(const uint8_t *hello, size_t n, struct tls_hello *out)
 {
     struct cursor message = {hello, n, false}, body, extensions;
 
-    name[0] = '\0';
+    out->name[0] = '\0';
+    out->offers_1_3 = false;
     if (take_number(&message, 1) != CLIENT_HELLO)
         return WEFT_E_PROTOCOL;
     body = take_vector(&message, 3);
@@ -156,7 +175,7 @@ int tls_hello_server_name(const uint8_t *hello, size_t n, char *name)
     while (extensions.n) {
         size_t kind = take_number(&extensions, 2);
         struct cursor extension = take_vector(&extensions, 2);
-        if (!extensions.failed && kind == EXTENSION_SERVER_NAME && !read_server_names(extension, name))
+        if (!extensions.failed && !read_extension(kind, extension, out))
             return WEFT_E_PROTOCOL;
     }
     return extensions.failed || body.failed ? WEFT_E_PROTOCOL : WEFT_OK;

@@ -4,6 +4,7 @@
 #ifndef WEFT_IO_TLS_HELLO_H
 #define WEFT_IO_TLS_HELLO_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,8 +23,12 @@
  *          WEFT_E_TOO_BIG */
 int tls_hello_gather(const uint8_t *p, size_t n, uint8_t *out, size_t *out_bytes);
 
-/* The name in a gathered ClientHello, in lower case; "" when it has none, or one that is no name of a host.
- * name has room for TLS_SERVER_NAME_MAX + 1. Returns WEFT_OK or WEFT_E_PROTOCOL. */
-int tls_hello_server_name(const uint8_t *hello, size_t n, char *name);
+struct tls_hello {
+    char name[TLS_SERVER_NAME_MAX + 1]; /* in lower case; "" when there is none, or one that no host has */
+    bool offers_1_3;
+};
+
+/* What a gathered ClientHello says. WEFT_OK or WEFT_E_PROTOCOL. */
+int tls_hello_read(const uint8_t *message, size_t n, struct tls_hello *out);
 
 #endif

@@ -26,6 +26,7 @@ struct tls_bytes {
 /* One certificate with its key, and the rules, as the TLS library wants them. */
 struct tls_certificate {
     struct WOLFSSL_CTX *wolf;
+    struct WOLFSSL_CTX *stapled; /* for clients that offer no TLS 1.3; NULL: none */
     struct tls_bytes der;
     struct tls_bytes staple;
 };
@@ -52,6 +53,8 @@ struct tls_context {
     enum tls_client_auth client_auth;
     enum tls_version_number version_min;
     bool insecure;
+    bool has_staple;
+    pthread_mutex_t staple_lock; /* held while a connection with one shakes hands */
     char *alpn;
     char *ciphers;
     uint16_t suites[TLS_SUITES_MAX];
@@ -63,7 +66,7 @@ struct tls_context {
 };
 
 /* The certificate for this name; "" or an unknown one: the first. */
-struct WOLFSSL_CTX *tls_context_choose(const struct tls_context *c, const char *name);
+struct WOLFSSL_CTX *tls_context_choose(const struct tls_context *c, const char *name, bool offers_1_3);
 /* Was this suite among those that we offered? */
 bool tls_context_allows(const struct tls_context *c, int suite);
 /* NULL: none is known. The caller's to give to wolfSSL_SESSION_free. */
