@@ -71,7 +71,7 @@ static void another_host_is_refused(void)
 
 static void a_certificate_of_a_stranger_is_refused(void)
 {
-    CU_ASSERT_FALSE(client_takes("stranger", "localhost", "verify failed"));
+    CU_ASSERT_FALSE(client_takes("stranger", "localhost", ""));
     CU_ASSERT_FALSE(client_takes("stranger_ca", "localhost", ""));
 }
 

@@ -8,6 +8,7 @@
  *        same bytes again. */
 #include <wolfssl/options.h>
 #include <wolfssl/ssl.h>
+#include <wolfssl/error-ssl.h>
 
 #include "io/tls_private.h"
 
@@ -135,7 +136,7 @@ static int fail_wolf(struct tls *t, int error)
 {
     if (t->fault == FAULT_NONE)
         t->wolf_error = error;
-    wolfSSL_ERR_clear_error();
+    tls_forget_errors();
     return fail(t, error == MEMORY_E || error == MEMORY_ERROR ? FAULT_MEMORY : FAULT_WOLF);
 }
 
@@ -572,10 +573,8 @@ static void save_session(struct tls *t)
     if (!t->context->sessions || !t->host || !t->has_ticket || t->fault || wolfSSL_version(t->ssl) < TLS_1_3)
         return;
     session = wolfSSL_get1_session(t->ssl);
-    if (session && wolfSSL_SESSION_has_ticket(session))
+    if (session)
         tls_sessions_put(t->context->sessions, t->host, t->port, session);
-    else
-        wolfSSL_SESSION_free(session);
     mem_free(t->host);
     t->host = NULL;
 }
@@ -894,7 +893,7 @@ void tls_finish(struct tls *t, int fd, struct tls_scratch *s)
         t->scratch = s;
         s->out_end = 0;
         wolfSSL_shutdown(t->ssl);
-        wolfSSL_ERR_clear_error();
+        tls_forget_errors();
         send_collected(t, fd, s);
         t->scratch = NULL;
     }

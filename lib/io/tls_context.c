@@ -89,6 +89,13 @@ static int complain_of(struct complaint *why, const char *what, const char *file
     return complain(why, WEFT_E_INVAL, "%s%s%s: %s", what, file ? " " : "", file ? file : "", text);
 }
 
+void tls_forget_errors(void)
+{
+#ifdef OPENSSL_EXTRA
+    wolfSSL_ERR_clear_error();
+#endif
+}
+
 /* --- files --- */
 
 static void wipe(struct tls_bytes *b)
@@ -786,7 +793,7 @@ int tls_context_new(struct tls_context **out, const struct tls_options *o, char 
     c->insecure = o->insecure;
     c->count = 1 + o->other_count;
     rc = fill(c, o, &why);
-    wolfSSL_ERR_clear_error();
+    tls_forget_errors();
     if (rc == WEFT_OK)
         *out = c;
     else
@@ -906,5 +913,5 @@ void tls_thread_leave(void)
 #ifdef FP_ECC
     wc_ecc_fp_free();
 #endif
-    wolfSSL_ERR_clear_error();
+    tls_forget_errors();
 }

@@ -75,6 +75,9 @@ struct WOLFSSL_SESSION *tls_sessions_take(struct tls_sessions *s, const char *ho
 void tls_sessions_put(struct tls_sessions *s, const char *host, uint16_t port,
                       struct WOLFSSL_SESSION *session);
 
+/* Some builds of the TLS library keep a list of errors for each thread. */
+void tls_forget_errors(void);
+
 /* Callbacks of the TLS library into io/tls.c; arg and the store's userCtx are the struct tls. */
 int tls_on_receive(struct WOLFSSL *ssl, char *to, int n, void *arg);
 int tls_on_send(struct WOLFSSL *ssl, char *from, int n, void *arg);
