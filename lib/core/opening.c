@@ -10,7 +10,9 @@
 #include "base/mem.h"
 #include "base/order.h"
 #include "core/conn.h"
+#include "core/crew.h"
 #include "core/io_thread.h"
+#include "core/straight.h"
 #include "io/await.h"
 #include "proto/compose.h"
 #include "proto/field.h"
@@ -63,6 +65,30 @@ void opening_unref(struct opening *o)
     free_opening(o);
 }
 
+/* The queue of a straight-line connection, and the thread of its handler. */
+static int prepare_straight(struct weft_conn *c)
+{
+    const struct settings *s = c->home->settings;
+    int rc = s->has_queue ? straight_make(c) : WEFT_OK;
+
+    if (rc == WEFT_OK && s->opts.handler)
+        rc = crew_reserve(c->home->io->engine->crew, 1);
+    return rc;
+}
+
+/* Made, and no thread has seen it; its descriptor stays the caller's. */
+static void forget(struct weft_conn *c)
+{
+    struct endpoint *ep = c->home->endpoint;
+
+    atomic_fetch_sub_explicit(&ep->engine->handshaking, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&c->home->io->conn_count, 1, memory_order_relaxed);
+    endpoint_ref(ep);
+    conn_unref(c);
+    endpoint_one_less(ep);
+    endpoint_unref(ep);
+}
+
 int opening_start(struct opening *o, struct endpoint *ep, int fd, const struct sock_peer *peer, struct weft_conn **out)
 {
     struct io_thread *io = engine_least_loaded(ep->engine);
@@ -71,8 +97,10 @@ int opening_start(struct opening *o, struct endpoint *ep, int fd, const struct s
 
     if (engine_admit(ep->engine)) {
         c = conn_new(&ep->homes[io->index], fd, peer);
+        rc = c ? prepare_straight(c) : WEFT_E_NOMEM;
+        if (c && rc != WEFT_OK)
+            forget(c);
         engine_admitted(ep->engine);
-        rc = c ? WEFT_OK : WEFT_E_NOMEM;
     }
     if (rc != WEFT_OK)
         return rc;
@@ -201,5 +229,7 @@ void opening_end(struct weft_conn *c, int error)
     struct opening *o = c->opening;
 
     c->opening = NULL;
+    if (c->home->settings->opts.handler)
+        crew_release(c->home->io->engine->crew, 1);
     conclude(o, OPENING_FAILED, o->is_refused ? WEFT_E_REFUSED : error);
 }
