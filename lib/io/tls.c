@@ -25,7 +25,7 @@
 #define WRITE_BYTES_DEFAULT (64u * 1024u + 1024u)
 #define RECORD_ROOM         (TLS_RECORD_HEADER_BYTES + TLS_RECORD_BYTES_MAX)
 /* What a peer may make us read before the handshake is done: its certificates are most of it. */
-#define HANDSHAKE_BYTES_MAX (128u * 1024u)
+#define HANDSHAKE_BYTES_MAX (64u * 1024u)
 /* Records in a row that bring no data: tickets and new keys are few. */
 #define EMPTY_RECORDS_MAX 64u
 /* Answers (new keys, alerts) that may wait for a peer that does not read. */
