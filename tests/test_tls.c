@@ -1,5 +1,5 @@
-/* A TLS stream: bytes through it, cut in any way, with little room, ended well and badly, and by hostile peers;
- * and what it costs in memory. wolfSSL's memory is counted here, and made to fail. */
+/* A TLS stream: bytes through it, cut in any way, with little room, ended well and badly, and by hostile
+ * peers; and what it costs in memory. wolfSSL's memory is counted here, and made to fail. */
 #include <wolfssl/options.h>
 #include <wolfssl/ssl.h>
 

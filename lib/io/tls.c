@@ -670,8 +670,8 @@ static int settle(struct tls *t)
     return WEFT_OK;
 }
 
-/* Connections that are sent a staple share one request for it inside wolfSSL, which points at whichever of them
- * wrote there last. */
+/* Connections that are sent a staple share one request for it inside wolfSSL, which points at whichever of
+ * them wrote there last. */
 static int shake(struct tls *t)
 {
     struct tls_context *c = t->context;

@@ -1,8 +1,8 @@
 /* Certificates, keys and rules of TLS, as wolfSSL wants them; see tls.h.
  *
- * wolfSSL's defaults are for compatibility and not for us, so each rule is set here: it verifies nobody unless
- * told to, takes TLS 1.1, offers suites without encryption and without authentication, and passes over names
- * of suites that it does not know.
+ * wolfSSL's defaults are for compatibility and not for us, so each rule is set here: it verifies nobody
+ * unless told to, takes TLS 1.1, offers suites without encryption and without authentication, and passes
+ * over names of suites that it does not know.
  *
  * A context is one WOLFSSL_CTX for each certificate. wolfSSL locks what they share. */
 #include <wolfssl/options.h>
@@ -34,7 +34,8 @@
 #define WARM_HANDSHAKES  3    /* the tables of a point are made when it is met again */
 #define WARM_STEPS_MAX   64
 
-/* Debian's wolfSSL is built without the processor's instructions for AES: ChaCha20 is more than twice as fast there. */
+/* Debian's wolfSSL is built without the processor's instructions for AES: ChaCha20 is more than twice as
+ * fast there. */
 #ifdef WOLFSSL_AESNI
 #define FIRST_1_3 "TLS13-AES128-GCM-SHA256:TLS13-CHACHA20-POLY1305-SHA256"
 #define FIRST_1_2                                                                                            \
@@ -345,8 +346,8 @@ static int load_cert(struct tls_certificate *to, WOLFSSL_CTX *w, const char *fil
     return rc;
 }
 
-/* wolfSSL 5.5.4 does not notice an EC key that belongs to another certificate. The public one is the end of what
- * the certificate says of it, whole or as x with the sign of y. */
+/* wolfSSL 5.5.4 does not notice an EC key that belongs to another certificate. The public one is the end
+ * of what the certificate says of it, whole or as x with the sign of y. */
 static bool ends_with_point(const uint8_t *spki, size_t spki_bytes, const uint8_t *point, size_t n)
 {
     size_t half = (n - 1) / 2;
@@ -488,8 +489,8 @@ static int make_wolf(const struct tls_context *c, struct tls_certificate *to, bo
     return rc;
 }
 
-/* In TLS 1.3, wolfSSL 5.5.4 loses 6 KB for each client that asks for the staple, which is each browser. So only
- * those get it that speak nothing newer than 1.2. */
+/* In TLS 1.3, wolfSSL 5.5.4 loses 6 KB for each client that asks for the staple, which is each browser. So
+ * only those get it that speak nothing newer than 1.2. */
 static int load_certificate(struct tls_context *c, struct tls_certificate *to, const struct tls_options *o,
                             const struct tls_key_pair *pair, struct complaint *why)
 {
