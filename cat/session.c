@@ -1,7 +1,7 @@
 /* The connection as weft-cat uses it; see session.h.
  *
- * The callbacks run on threads of the library and do nothing but put events; the queue makes them wait, and with
- * them the server. A Ping is waited for on a thread of its own, one at a time. */
+ * The callbacks run on threads of the library and do nothing but put events; the queue makes them wait, and
+ * with them the server. A Ping is waited for on a thread of its own, one at a time. */
 #include "session.h"
 
 #include "buffer.h"
