@@ -15,7 +15,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/thr.h"
 
 struct crew;
 struct msg_link;
@@ -45,7 +44,7 @@ int slots_accept(struct weft_conn *c, struct msg_link *answer);
 /* A handler ends. */
 void slots_release(struct slots *s);
 /* It waits no longer. False: it does not wait. */
-bool slots_give_up(struct weft_conn *c) ON_IO;
+bool slots_give_up(struct weft_conn *c);
 
 /* A place with a thread at once or not at all, for another use. */
 bool slots_try_take(struct slots *s);
