@@ -62,6 +62,7 @@ WEFT_API int weft_conn_send_text(weft_conn *c, const char *text);
  * Returns     WEFT_OK
  *             WEFT_E_CLOSED    closed, and everything that arrived before was received; see weft_conn_close_info
  *             WEFT_E_TIMEOUT, WEFT_E_CANCELED   nothing was taken: the message will be the next call's
+ *             WEFT_E_NOMEM     with receive_parts only; nothing was taken
  *             WEFT_E_TOO_BIG   with receive_parts only: larger than message_bytes_max; the connection closes with 1009
  *             WEFT_E_STATE     another thread is receiving and handler_concurrency is 1, the connection has
  *                              callbacks instead, or this is an I/O thread
@@ -118,7 +119,7 @@ typedef struct weft_close_info {
 
 /* Wait until the connection has ended and weft_conn_close_info can tell how.
  *
- * Returns  WEFT_OK, WEFT_E_TIMEOUT, WEFT_E_CANCELED, WEFT_E_STATE (on an I/O thread)
+ * Returns  WEFT_OK, WEFT_E_TIMEOUT, WEFT_E_CANCELED, WEFT_E_NOMEM, WEFT_E_STATE (on an I/O thread)
  * Thread   any that may block
  * Since    0.1 */
 WEFT_API int weft_conn_wait_closed(weft_conn *c, uint32_t timeout_ms);

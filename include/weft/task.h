@@ -30,7 +30,7 @@ typedef int weft_task(weft_conn *c, void *app);
  * c, app   handed to each task
  * tasks    borrowed; count of them, 1 to 64
  * Returns  what the first one to end returned, once all of them have ended
- *          WEFT_E_CANCELED  the caller is itself a task, and was canceled: so were these
+ *          WEFT_E_CANCELED  the caller is itself a task, and was canceled: so were these, or none ran
  *          WEFT_E_NOMEM, WEFT_E_AGAIN (no thread can be had), WEFT_E_INVAL, WEFT_E_STATE (on an I/O thread): none ran
  * Thread   any that may block; a task may race tasks of its own
  * Since    0.1 */
@@ -53,7 +53,7 @@ WEFT_API int weft_conn_gather_n(weft_conn *c, void *app, weft_task *const *tasks
  *
  * Returns  WEFT_OK          the time is up
  *          WEFT_E_CLOSED    the connection closed meanwhile
- *          WEFT_E_CANCELED
+ *          WEFT_E_CANCELED, WEFT_E_NOMEM, WEFT_E_STATE (on an I/O thread)
  * Thread   any that may block
  * Since    0.1 */
 WEFT_API int weft_conn_sleep(weft_conn *c, uint32_t ms);
