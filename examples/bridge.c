@@ -1,5 +1,5 @@
-/* A bridge from a thread of the program's own: what it reads from standard input goes to all connections, what they
- * say goes to standard output. Any thread may send; no hand-over to a loop is needed. */
+/* A bridge from a thread of the program's own: what it reads from standard input goes to all connections,
+ * what they say goes to standard output. Any thread may send; no hand-over to a loop is needed. */
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>

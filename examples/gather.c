@@ -1,4 +1,5 @@
-/* Two tasks for one connection, both of which have to end: a countdown is sent while an answer is waited for. */
+/* Two tasks for one connection, both of which have to end: a countdown is sent while an answer is waited for.
+ * */
 #include <stdio.h>
 
 #include "serve.h"

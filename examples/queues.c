@@ -1,5 +1,5 @@
-/* A queue for each client, with a policy of the program's own: here of one place, in which a newer price replaces one
- * that was not sent yet. So a slow client gets fewer prices, and none that is old. */
+/* A queue for each client, with a policy of the program's own: here of one place, in which a newer price
+ * replaces one that was not sent yet. So a slow client gets fewer prices, and none that is old. */
 #include <pthread.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -11,7 +11,7 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct client {
     bool is_here;
-    weft_msg *price; /* the one place; NULL: it was sent */
+    weft_msg *price;    /* the one place; NULL: it was sent */
 } clients[CLIENTS_MAX]; /* under lock */
 
 /* Empty its place; returns what was in it. */

@@ -1,5 +1,5 @@
-/* Registration and broadcast: who is connected is in a group, and what one says all hear. A connection leaves its
- * groups by itself when it closes. */
+/* Registration and broadcast: who is connected is in a group, and what one says all hear. A connection leaves
+ * its groups by itself when it closes. */
 #include "serve.h"
 
 static int member(weft_conn *c, void *app)

@@ -1,4 +1,5 @@
-/* Several consumers for one connection: messages are handled at the same time, and their order is given up. */
+/* Several consumers for one connection: messages are handled at the same time, and their order is given up.
+ * */
 #include <stdio.h>
 #include <unistd.h>
 

@@ -1,5 +1,5 @@
-/* Straight-line programs: handlers that receive, block and return, and what goes wrong in programs with one event
- * loop and must not be able to go wrong here. */
+/* Straight-line programs: handlers that receive, block and return, and what goes wrong in programs with one
+ * event loop and must not be able to go wrong here. */
 #include "e2e_server.h"
 
 #include <pthread.h>
@@ -168,8 +168,9 @@ ALL_MODES(what_arrived_before_the_close_is_received_and_then_the_close)
     CU_ASSERT(e2e_open(t, &k));
     for (int i = 0; i < 10; i++)
         CU_ASSERT(client_say(&k, "before"));
-    CU_ASSERT(client_send(&k, CLIENT_CLOSE, "\x0f\xa1"
-                                            "enough",
+    CU_ASSERT(client_send(&k, CLIENT_CLOSE,
+                          "\x0f\xa1"
+                          "enough",
                           8));
     CU_ASSERT(client_hears_close(&k, 4001));
     client_close(&k);
@@ -672,8 +673,9 @@ ALL_MODES(a_thousand_unread_messages_do_not_kill_the_connection)
     }
     CU_ASSERT_EQUAL(t->closed, 0);
     gate_open(&t->gate);
-    CU_ASSERT(client_send(&k, CLIENT_CLOSE, "\x0f\xa1"
-                                            "enough",
+    CU_ASSERT(client_send(&k, CLIENT_CLOSE,
+                          "\x0f\xa1"
+                          "enough",
                           8));
     CU_ASSERT_EQUAL(client_skip_to_close(&k), 4001);
     client_close(&k);

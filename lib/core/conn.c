@@ -1,7 +1,8 @@
 /* The life of a connection on its I/O thread: born with a socket, opened by a handshake, ended once. See
  * conn.h for what holds between the threads.
  *
- *   NEW --register--> HANDSHAKE --whole request--> DECIDING --accept--> OPEN --both Close frames, or a failure--> LINGER --> DEAD
+ *   NEW --register--> HANDSHAKE --whole request--> DECIDING --accept--> OPEN --both Close frames, or a
+ *   failure--> LINGER --> DEAD
  *                                                      \--reject--> LINGER
  * From every state the way leads to DEAD when the socket fails or a deadline passes. LINGER: our side of
  * the socket is shut down behind the last byte, and what the peer still sends is thrown away, so that no
@@ -388,9 +389,10 @@ void conn_linger(struct weft_conn *c)
 
 void conn_fail_behind_messages(struct weft_conn *c, uint16_t code, int error)
 {
-    /* Acquire would do: what the handlers sent is in the outbox when they are counted. In a straight-line program
-     * they are counted before they are answered. */
-    if (!c->home->settings->has_queue && c->in_put == atomic_load_explicit(&c->handled, memory_order_seq_cst)) {
+    /* Acquire would do: what the handlers sent is in the outbox when they are counted. In a straight-line
+     * program they are counted before they are answered. */
+    if (!c->home->settings->has_queue &&
+        c->in_put == atomic_load_explicit(&c->handled, memory_order_seq_cst)) {
         conn_fail(c, code, c->session.fault, error);
         return;
     }

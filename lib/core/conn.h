@@ -28,7 +28,8 @@
  *     then.
  * C9  From HANDSHAKE to DEAD the timer is in one of the lists of its io thread's wheel, armed or resting:
  *     there io finds all its connections. Once DEAD it is idle, and its link is in the list of the dead.
- * C10 A handler (straight.h) may run beyond CLOSED: then RETURNED is what the worker waits for, and io sets it when
+ * C10 A handler (straight.h) may run beyond CLOSED: then RETURNED is what the worker waits for, and io sets
+ * it when
  *     the handler's thread has linked the connection for the last time.
  *
  * The life of the reference count: the creator's reference is the library's (dropped in C2, or by io when
@@ -76,8 +77,8 @@ enum conn_event {
     CONN_EVENT_RETURNED = 32 /* behind CLOSED: the handler has returned */
 };
 
-/* Who waits for the outbox to fall to its low-water mark; STREAM: who sends a message in parts, and does not wait
- * for what is held back by it. END: who waits for the end of the connection. */
+/* Who waits for the outbox to fall to its low-water mark; STREAM: who sends a message in parts, and does not
+ * wait for what is held back by it. END: who waits for the end of the connection. */
 enum conn_drain {
     CONN_DRAIN_SENDERS = 1,
     CONN_DRAIN_MAILBOX = 2,
@@ -235,7 +236,8 @@ static inline struct conn_more *conn_more(const struct weft_conn *c)
 
 /* What few connections have, made if there is none. Any thread. NULL: no memory. */
 struct conn_more *conn_make_more(struct weft_conn *c);
-/* A part of it, made if there is none: size bytes, all zero, then init. place: of conn_more. NULL: no memory. */
+/* A part of it, made if there is none: size bytes, all zero, then init. place: of conn_more. NULL: no memory.
+ * */
 void *conn_make_part(void *_Atomic *place, size_t bytes, void (*init)(void *part));
 
 /* A connection for an accepted socket, for that home; fd is given on success. NULL: no memory. */
@@ -282,8 +284,8 @@ int outbox_broadcast(struct weft_conn *c, struct msg_link *link);
 struct msg_link *
 outbox_new_link(weft_msg *m,
                 enum out_kind kind); /* takes over one reference of m; NULL: no memory, reference stays */
-/* Links for a broadcast to count members, chained; as many as *made says. Each is given to outbox_broadcast or
- * outbox_free_link. m is borrowed. NULL: no memory. */
+/* Links for a broadcast to count members, chained; as many as *made says. Each is given to outbox_broadcast
+ * or outbox_free_link. m is borrowed. NULL: no memory. */
 struct node *outbox_new_fan(weft_msg *m, size_t count, unsigned *made);
 /* A whole frame or response as raw bytes, in a message of its own. */
 weft_msg *outbox_new_raw(const void *bytes, size_t n);

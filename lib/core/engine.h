@@ -3,12 +3,13 @@
  *
  * E1  The engine is counted by reference: the server holds one, every connection in memory another. So a
  *     handle that outlives the server still finds its engine; the threads have been joined by then.
- * E2  alive counts the connections whose last callback has not returned, and races of tasks. It reaches 0 only after the I/O
- *     threads were told to close everything; whoever takes it to 0 wakes the thread in engine_stop.
+ * E2  alive counts the connections whose last callback has not returned, and races of tasks. It reaches 0
+ *     only after the I/O threads were told to close everything; whoever takes it to 0 wakes the thread in
+ *     engine_stop.
  *
  *   alive   increment: io, relaxed; decrement: any, release (ALIVE); read by engine_stop: acquire (ALIVE)
- *   listening   store 0: io thread 0, release (LISTENING), so that what it accepted is counted; engine_stop: acquire
- *   refs    decrement: acq_rel (ENGINE_LAST) */
+ *   listening   store 0: io thread 0, release (LISTENING), so that what it accepted is counted; engine_stop:
+ *   acquire refs    decrement: acq_rel (ENGINE_LAST) */
 #ifndef WEFT_CORE_ENGINE_H
 #define WEFT_CORE_ENGINE_H
 

@@ -10,8 +10,8 @@
  *     sent, and the rest is delivered.
  * M4  A connection leaves its groups before on_close. Behind on_close the thread drops the library's
  *     reference and touches the connection no more.
- * M5  A connection with a queue (straight.h) has its messages moved there; they are handled by other threads, and M3
- *     is not for them, for these may block. on_close then also waits for those threads. */
+ * M5  A connection with a queue (straight.h) has its messages moved there; they are handled by other threads,
+ *     and M3 is not for them, for these may block. on_close then also waits for those threads. */
 #include "core/mailbox.h"
 
 #include "base/clock.h"

@@ -464,8 +464,8 @@ static int add_part(struct straight *s, weft_msg *m, uint64_t most, weft_msg **o
     return WEFT_OK;
 }
 
-/* The next whole message; its parts are taken out of the queue as they come, for together they may be more than
- * the queue lets in. */
+/* The next whole message; its parts are taken out of the queue as they come, for together they may be more
+ * than the queue lets in. */
 static int take_whole(struct weft_conn *c, struct straight *s, struct taken *t, weft_msg **out)
 {
     uint64_t most = c->home->settings->opts.message_bytes_max;
@@ -511,7 +511,8 @@ static int take_next(struct weft_conn *c, struct straight *s, struct taken *t, w
     return WEFT_OK;
 }
 
-/* One look. WEFT_E_AGAIN: wait. The lock is given up and taken again where something has to be done outside. */
+/* One look. WEFT_E_AGAIN: wait. The lock is given up and taken again where something has to be done outside.
+ * */
 static int look(struct weft_conn *c, struct straight *s, weft_msg **out, bool *is_last)
 {
     struct taken t = {0};

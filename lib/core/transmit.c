@@ -119,7 +119,8 @@ void transmit_release_waiters(struct weft_conn *c)
         tell_waiters(c, WAIT_FOR_ROOM);
 }
 
-/* Not behind a look at drain: who sets a bit behind our fetch-and sees is_closed, for it reads what we wrote. */
+/* Not behind a look at drain: who sets a bit behind our fetch-and sees is_closed, for it reads what we wrote.
+ * */
 void transmit_tell_end(struct weft_conn *c)
 {
     tell_waiters(c, WAIT_FOR_ROOM | CONN_DRAIN_END);
