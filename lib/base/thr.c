@@ -1,6 +1,7 @@
 /* Thread roles and names; see thr.h. */
 #include "base/thr.h"
 
+#include <link.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -72,4 +73,21 @@ void thr_schedule_as_batch(void)
 {
     struct sched_param p = {0};
     pthread_setschedparam(pthread_self(), SCHED_BATCH, &p);
+}
+
+static int add_static(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    (void)size;
+    for (unsigned i = 0; i < info->dlpi_phnum; i++)
+        if (info->dlpi_phdr[i].p_type == PT_TLS)
+            *(size_t *)arg += info->dlpi_phdr[i].p_memsz + info->dlpi_phdr[i].p_align;
+    return 0;
+}
+
+size_t thr_static_bytes(void)
+{
+    size_t bytes = 0;
+
+    dl_iterate_phdr(add_static, &bytes);
+    return bytes;
 }

@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 #if defined(__clang__)
 #define THR_ATTR(x) __attribute__((x))
@@ -42,6 +43,10 @@ void thr_enter_worker(void) THR_ATTR(acquire_capability(role_worker));
 void thr_exit_worker(void) THR_ATTR(release_capability(role_worker));
 void thr_assert_io(void) THR_ATTR(assert_capability(role_io));
 void thr_assert_worker(void) THR_ATTR(assert_capability(role_worker));
+
+/* What the libraries of the process keep in each thread's stack (thread-local variables): to be added to the size of
+ * a stack. wolfSSL alone keeps 49 KB in Debian's build. */
+size_t thr_static_bytes(void);
 
 /* Name shown by ps and gdb, cut at 15 characters. */
 void thr_name(const char *name);

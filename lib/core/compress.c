@@ -54,15 +54,18 @@ void compress_free(struct compress *z)
     mem_free(z);
 }
 
-void compress_forget(struct weft_conn *c)
+void compress_forget_out(struct weft_conn *c)
 {
     struct compress *z = compress_of(c);
 
-    pthread_mutex_lock(&z->in_lock);
     pthread_mutex_lock(&z->out_lock);
-    squeeze_conn_fini(&z->conn);
+    squeeze_conn_fini_out(&z->conn);
     pthread_mutex_unlock(&z->out_lock);
-    pthread_mutex_unlock(&z->in_lock);
+}
+
+void compress_forget_in(struct weft_conn *c)
+{
+    squeeze_conn_fini_in(&compress_of(c)->conn);
 }
 
 /* --- sending --- */

@@ -13,7 +13,8 @@
  *     is taken out until it is inflated.
  * K5  Behind a message that cannot be inflated none is handed to the program. The I/O thread fails the connection
  *     behind what was sent before; `fault` travels with a link to the dirty list.
- * K6  Contexts go back behind on_close, for a handle may live long. Behind the end of the outbox no new one is made. */
+ * K6  Contexts go back behind on_close, for a handle may live long; that of receiving only behind the last message,
+ *     which a program may take later. Behind the end of the outbox no new one is made. */
 #ifndef WEFT_CORE_COMPRESS_H
 #define WEFT_CORE_COMPRESS_H
 
@@ -30,7 +31,9 @@ struct weft_conn;
 /* It was agreed: before the connection is opened. Once more: with these parameters instead. WEFT_OK, WEFT_E_NOMEM. */
 int compress_agree(struct weft_conn *c, const struct deflate_params *params);
 void compress_free(struct compress *z); /* NULL is allowed */
-void compress_forget(struct weft_conn *c); /* K6 */
+/* K6. in: by who takes messages, under K4. */
+void compress_forget_out(struct weft_conn *c);
+void compress_forget_in(struct weft_conn *c);
 
 /* --- of a connection with is_squeezed --- */
 

@@ -214,6 +214,14 @@ static enum run_result handle_messages(struct run *r) ON_WORKER
     }
 }
 
+/* A program that receives may still take messages. */
+static void forget_contexts(struct weft_conn *c)
+{
+    compress_forget_out(c);
+    if (!has_queue(c))
+        compress_forget_in(c);
+}
+
 /* M4 */
 static void finish(struct run *r)
 {
@@ -231,7 +239,7 @@ static void finish(struct run *r)
         RUN_ADD(r->stats->closed, 1);
     }
     if (c->is_squeezed)
-        compress_forget(c);
+        forget_contexts(c);
     note_time(r);
     endpoint_ref(ep);
     conn_unref(c);

@@ -234,17 +234,28 @@ static size_t saved_bytes_max(const struct squeeze_conn *c)
     return (size_t)1 << (bits < DEFLATE_WINDOW_BITS_MIN ? DEFLATE_WINDOW_BITS_MIN : bits);
 }
 
-void squeeze_conn_fini(struct squeeze_conn *c)
+void squeeze_conn_fini_out(struct squeeze_conn *c)
 {
     put_deflater(c->shared, c->out);
+    c->out = NULL;
+}
+
+void squeeze_conn_fini_in(struct squeeze_conn *c)
+{
     put_inflater(c->shared, c->in);
     if (c->window) {
         count(c->shared, -(int64_t)saved_bytes_max(c));
         mem_free(c->window);
     }
-    c->out = NULL;
     c->in = NULL;
     c->window = NULL;
+    c->window_bytes = 0;
+}
+
+void squeeze_conn_fini(struct squeeze_conn *c)
+{
+    squeeze_conn_fini_out(c);
+    squeeze_conn_fini_in(c);
 }
 
 static bool is_worth_it(const struct squeeze *s, const weft_msg *m)

@@ -100,6 +100,9 @@ struct squeeze_conn {
 
 void squeeze_conn_init(struct squeeze_conn *c, struct squeeze *s, const struct deflate_params *params);
 void squeeze_conn_fini(struct squeeze_conn *c); /* nobody sends or receives any more; also when all zero */
+/* One direction only; it may be used again, from the start. */
+void squeeze_conn_fini_out(struct squeeze_conn *c);
+void squeeze_conn_fini_in(struct squeeze_conn *c);
 
 /* Would m be compressed for this connection? Its length and type, weft_msg_set_plain and what was agreed
  * decide. any */

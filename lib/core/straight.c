@@ -282,6 +282,8 @@ static void consume(struct weft_conn *c, struct straight *s)
         is_end = !m;
         if (m && c->is_squeezed)
             m = compress_take(c, m);
+        else if (is_last && c->is_squeezed)
+            compress_forget_in(c);
         end_taking(c);
         if (must_fail)
             send_failure(c);
@@ -534,7 +536,8 @@ static int take_next(struct weft_conn *c, struct straight *s, struct taken *t, w
     return WEFT_OK;
 }
 
-/* One look. WEFT_E_AGAIN: wait. WEFT_OK without a message: it could not be inflated, look again. The lock is given up and taken again where something has to be done outside. */
+/* One look. WEFT_E_AGAIN: wait. WEFT_OK without a message: it could not be inflated, look again. The lock is given
+ * up and taken again where something has to be done outside. */
 static int look(struct weft_conn *c, struct straight *s, weft_msg **out, bool *is_last)
 {
     struct taken t = {0};
@@ -544,6 +547,8 @@ static int look(struct weft_conn *c, struct straight *s, weft_msg **out, bool *i
 
     if (rc == WEFT_E_AGAIN && s->has_ended)
         rc = WEFT_E_CLOSED;
+    if (rc == WEFT_E_CLOSED && c->is_squeezed)
+        compress_forget_in(c); /* that was the last message */
     if (!t.messages && !must_fail && rc != WEFT_E_TOO_BIG)
         return rc;
     pthread_mutex_unlock(&s->lock);
