@@ -242,14 +242,18 @@ static void begin_producing(struct producer *p, weft_conn *c)
 /* The producer is blocked: its count stands still, and the outbox is above the mark that would wake it. */
 static bool blocks(struct producer *p)
 {
+    uint64_t until_us = 0;
     unsigned before;
 
     do {
         struct timespec pause = {.tv_nsec = 30000000};
         before = atomic_load(&p->sent);
         nanosleep(&pause, NULL);
-    } while (before != atomic_load(&p->sent));
-    return !atomic_load(&p->is_done) && weft_conn_outbox_bytes(p->conn) > 16 * KIB;
+        if (atomic_load(&p->is_done))
+            return false;
+    } while ((before != atomic_load(&p->sent) || weft_conn_outbox_bytes(p->conn) <= 16 * KIB) &&
+             !e2e_is_past(&until_us));
+    return weft_conn_outbox_bytes(p->conn) > 16 * KIB;
 }
 
 ALL_MODES(send_blocks_while_the_peer_does_not_read_and_goes_on_when_it_does)
