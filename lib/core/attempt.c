@@ -82,6 +82,15 @@ static void free_headers(weft_header *headers, char *authorization)
     mem_free(headers);
 }
 
+/* Behind the call that failed. */
+static void note_error(struct attempt *a, int rc)
+{
+    int system_error = rc == WEFT_E_SYSTEM ? errno : 0;
+
+    failure_note(a->failure, rc, "%s", system_error ? strerror(system_error) : weft_strerror(rc));
+    a->failure->system_error = system_error;
+}
+
 static int make_opening(struct attempt *a, const weft_header *headers, size_t count, struct opening **o)
 {
     const weft_client_opts *opts = &a->how->opts;
@@ -101,7 +110,9 @@ static int make_opening(struct attempt *a, const weft_header *headers, size_t co
 
     if (rc == WEFT_E_INVAL)
         return failure_note(a->failure, rc, "a header, subprotocol or origin cannot stand in a request");
-    return rc == WEFT_OK ? rc : failure_note(a->failure, rc, "%s", weft_strerror(rc));
+    if (rc != WEFT_OK)
+        note_error(a, rc);
+    return rc;
 }
 
 /* --- the answer --- */
@@ -221,7 +232,8 @@ static int try_once(struct attempt *a, struct weft_conn **out)
         return failure_note(a->failure, WEFT_E_INVAL, "this library was built without TLS");
     rc = make_headers(a, &headers, &count, &authorization);
     if (rc != WEFT_OK)
-        failure_note(a->failure, rc, "user and password cannot stand in a request");
+        failure_note(a->failure, rc, "%s",
+                     rc == WEFT_E_INVAL ? "user and password cannot stand in a request" : weft_strerror(rc));
     else
         rc = make_opening(a, headers, count, &o);
     if (rc == WEFT_OK && (rc = connect_socket(a, &fd)) != WEFT_OK)

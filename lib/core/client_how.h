@@ -12,10 +12,9 @@ struct client_how {
     weft_client_opts opts; /* no zero stands for a default any more, but for what settings.h fills in */
     struct url url;
     char **texts; /* the copies of all strings, and a NULL */
-    size_t text_count, text_room;
+    size_t text_count;
     weft_header *headers;
     const char **subprotocols;
-    char *user_agent; /* of texts; NULL: none is sent */
 };
 
 /* WEFT_OK, WEFT_E_INVAL (the log says which option), WEFT_E_NOMEM. */

@@ -235,7 +235,7 @@ void engine_one_less(struct engine *e)
 bool engine_wait_for_zero(_Atomic uint32_t *word, uint64_t until_ms)
 {
     for (;;) {
-        uint32_t value = atomic_load_explicit(word, memory_order_acquire); /* ALIVE, LISTENING */
+        uint32_t value = atomic_load_explicit(word, memory_order_acquire); /* ALIVE, LISTENING, MAKING */
         uint64_t now_ms = clock_now_ms();
 
         if (value == 0)

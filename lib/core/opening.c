@@ -1,6 +1,7 @@
 /* The opening handshake of a client; see opening.h. */
 #include "core/opening.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
@@ -51,7 +52,9 @@ int opening_new(struct opening **out, const struct http_request *request, size_t
     if (rc == WEFT_OK)
         rc = http_compose_request(&o->request, &o->bytes, &o->count);
     if (rc != WEFT_OK) {
+        int saved = errno;
         free_opening(o);
+        errno = saved;
         return rc;
     }
     *out = o;
