@@ -15,7 +15,7 @@ struct life {
     _Atomic unsigned opened, closed, messages, failures, handlers;
     _Atomic unsigned in_callback, overlaps; /* callbacks of two sessions at once */
     _Atomic int answer;
-    char url[64];
+    char url[64]; /* of the case's server, or of its peer */
 };
 
 static void enter(struct life *l)
@@ -75,14 +75,7 @@ static void begin(struct life *l, struct e2e *t)
                                  .reconnect_first_ms = 1,
                                  .reconnect_min_ms = 1,
                                  .reconnect_max_ms = 20};
-}
-
-static char *url_of(const struct e2e *t)
-{
-    static char url[64];
-
-    snprintf(url, sizeof url, "ws://127.0.0.1:%u/", t->port);
-    return url;
+    snprintf(l->url, sizeof l->url, "ws://127.0.0.1:%u/", t->port);
 }
 
 static void sleeps(struct peer *p)
@@ -116,7 +109,7 @@ ALL_MODES(nothing_is_called_behind_stop)
         struct timespec pause = {.tv_nsec = (long)(i % 40) * 25000};
 
         begin(&l, t);
-        CU_ASSERT_EQUAL_FATAL(weft_client_new(&l.client, url_of(t), &l.opts), WEFT_OK);
+        CU_ASSERT_EQUAL_FATAL(weft_client_new(&l.client, l.url, &l.opts), WEFT_OK);
         CU_ASSERT_EQUAL(weft_client_start(l.client), WEFT_OK);
         nanosleep(&pause, NULL); /* any phase will do */
         CU_ASSERT_EQUAL(weft_client_stop(l.client, i % 3 ? 5000 : 0), WEFT_OK);
@@ -154,7 +147,7 @@ ALL_MODES(stop_waits_for_who_makes_sessions)
         unsigned opened;
 
         begin(&l, t);
-        CU_ASSERT_EQUAL_FATAL(weft_client_new(&l.client, url_of(t), &l.opts), WEFT_OK);
+        CU_ASSERT_EQUAL_FATAL(weft_client_new(&l.client, l.url, &l.opts), WEFT_OK);
         crew_add(&crew, makes_sessions, &l);
         WAIT_FOR(l.messages > i % 4);
         CU_ASSERT_EQUAL(weft_client_stop(l.client, i % 2 ? 5000 : 0), WEFT_OK);
@@ -400,7 +393,7 @@ ALL_MODES(two_thousand_connect_at_once)
     CU_ASSERT_FATAL(e2e_start(t));
     begin(&l, t);
     for (unsigned i = 0; i < CONNECTORS; i++) {
-        shares[i] = (struct share){.life = &l, .url = url_of(t), .count = each};
+        shares[i] = (struct share){.life = &l, .url = l.url, .count = each};
         crew_add(&crew, connects_many, &shares[i]);
     }
     crew_join(&crew);
@@ -446,7 +439,7 @@ ALL_MODES(the_server_stops_while_clients_connect_on_its_threads)
     CU_ASSERT_FATAL(e2e_start(t));
     begin(&l, t);
     for (int i = 0; i < 4; i++) {
-        shares[i] = (struct share){.life = &l, .url = url_of(t)};
+        shares[i] = (struct share){.life = &l, .url = l.url};
         crew_add(&crew, connects_until_refused, &shares[i]);
     }
     WAIT_FOR(l.opened > 20);
@@ -513,7 +506,7 @@ ALL_MODES(ten_thousand_sessions_in_a_row)
     CU_ASSERT_FATAL(e2e_start(t));
     begin(&l, t);
     l.opts.reconnect = false;
-    CU_ASSERT_EQUAL_FATAL(weft_client_new(&l.client, url_of(t), &l.opts), WEFT_OK);
+    CU_ASSERT_EQUAL_FATAL(weft_client_new(&l.client, l.url, &l.opts), WEFT_OK);
     for (unsigned i = 0; i < rounds; i++) {
         wrong += weft_client_next(l.client, &c, 10000) != WEFT_OK;
         weft_conn_abort(c);
