@@ -13,6 +13,7 @@
 struct life {
     weft_client_opts opts;
     weft_failure *failure;
+    unsigned connected; /* connections that on_open and on_close are still to be called for */
     _Atomic unsigned opened, closed, wrong;
 };
 
@@ -58,16 +59,24 @@ static int handler(weft_conn *c, void *app)
 
 /* --- one life in each style; what it answers is a result of connecting --- */
 
+static int connect_only(struct life *l, const char *url)
+{
+    int rc = weft_client_connect(NULL, url, &l->opts);
+
+    l->connected = rc == WEFT_OK;
+    return rc;
+}
+
 static int with_callbacks(struct life *l, const char *url)
 {
     l->opts.on_message = on_message;
-    return weft_client_connect(NULL, url, &l->opts);
+    return connect_only(l, url);
 }
 
 static int with_handler(struct life *l, const char *url)
 {
     l->opts.handler = handler;
-    return weft_client_connect(NULL, url, &l->opts);
+    return connect_only(l, url);
 }
 
 static int straight(struct life *l, const char *url)
@@ -77,6 +86,7 @@ static int straight(struct life *l, const char *url)
 
     if (rc != WEFT_OK)
         return rc;
+    l->connected = 1;
     handler(c, l);
     weft_conn_send_text(c, "and back");
     weft_conn_ping_wait(c, 0, NULL);
@@ -106,6 +116,7 @@ static int next(struct life *l, const char *url)
             weft_conn_unref(c);
         }
     }
+    weft_client_stop(client, 0);
     weft_client_unref(client);
     return rc;
 }
@@ -176,7 +187,7 @@ static bool fails_at(struct e2e *t, uint64_t nth, int (*live)(struct life *, con
                                 .open_timeout_ms = 5000};
     mem_fail_at(nth);
     rc = live(&l, url);
-    WAIT_FOR(l.closed == l.opened);
+    WAIT_FOR(l.closed == l.opened && l.closed >= l.connected);
     happened = mem_fail_happened();
     mem_fail_at(0);
     if (!is_expected(rc, error))
