@@ -44,9 +44,10 @@ static struct endpoint *new_endpoint(struct engine *e)
 static struct opening *new_opening(void)
 {
     static const struct http_request request = {.host = "localhost", .port = 80, .target = "/"};
+    static const struct extension_policy policy;
     struct opening *o = NULL;
 
-    if (opening_new(&o, &request, 8192, 64, clock_now_ms() + WAIT_MS) != WEFT_OK)
+    if (opening_new(&o, &request, &policy, 8192, 64, clock_now_ms() + WAIT_MS) != WEFT_OK)
         abort();
     return o;
 }
@@ -193,7 +194,7 @@ static void who_sees_the_outcome_sees_what_belongs_to_it(void) /* OPENING */
         ep = new_endpoint(e);
         o = new_opening();
         CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
-        c = conn_new(&ep->homes[0], ends[0], &peer);
+        c = conn_new(&ep->homes[0], ends[0], &peer, NULL);
         CU_ASSERT_PTR_NOT_NULL_FATAL(c);
         c->opening = o;
         CU_ASSERT_EQUAL_FATAL(pthread_create(&waiting, NULL, wait_for_outcome, o), 0);
