@@ -1,11 +1,14 @@
 /* How a client's connection comes to be open, or does not: against a server of the library, and against servers by
  * script that redirect, refuse, stall, die, or answer nonsense. The client runs on the threads of the case's server. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "e2e_peer.h"
 #include "e2e_server.h"
+#include "proto/handshake.h"
 
 #define ORIGIN "http://example.org"
 
@@ -462,6 +465,72 @@ ALL_MODES(redirects_have_an_end)
     peer_stop(&p);
 }
 
+/* --- the way there --- */
+
+/* Behind the CONNECT it is the server. */
+static void is_proxy_and_server(struct peer *p)
+{
+    char *asked = p->arg, key[HTTP_KEY_CHARS + 1] = "";
+    size_t n = 0;
+
+    memcpy(asked, p->head, 64);
+    peer_put(p, "HTTP/1.1 200 Connection established\r\n\r\n");
+    memset(p->head, 0, sizeof p->head);
+    while (n + 1 < sizeof p->head && !strstr(p->head, "\r\n\r\n") && recv(p->k.fd, p->head + n, 1, 0) == 1)
+        n++;
+    snprintf(key, sizeof key, "%s", peer_header(p, "Sec-WebSocket-Key"));
+    http_accept_value(key, p->accept);
+    peer_accept(p, NULL);
+    peer_say(p, CLIENT_TEXT, "behind the proxy", 16);
+    peer_hears_end(p);
+}
+
+ALL_MODES(the_environment_names_the_proxy)
+{
+    static char asked[64];
+    struct peer p;
+    struct ends s;
+    weft_conn *c;
+
+    CU_ASSERT_FATAL(e2e_start(t) && peer_start(&p, is_proxy_and_server, asked));
+    begin(&s, t);
+    s.opts.proxy = NULL;
+    setenv("http_proxy", peer_url(&p, "") + strlen("ws://"), 1);
+    setenv("no_proxy", "127.0.0.1", 1);
+    CU_ASSERT_EQUAL_FATAL(weft_client_connect(&c, "ws://nowhere.test:81/path", &s.opts), WEFT_OK);
+    CU_ASSERT(strncmp(asked, "CONNECT nowhere.test:81 HTTP/1.1\r\n", 34) == 0);
+    CU_ASSERT(strncmp(p.head, "GET /path HTTP/1.1\r\n", 20) == 0);
+    WAIT_FOR(s.messages == 1);
+    CU_ASSERT_STRING_EQUAL(s.last, "behind the proxy");
+    weft_conn_abort(c);
+    WAIT_FOR(s.closed == 1);
+    weft_conn_unref(c);
+    CU_ASSERT_EQUAL_FATAL(weft_client_connect(&c, url_of(t, "/"), &s.opts), WEFT_OK); /* it is exempt */
+    WAIT_FOR(t->opened == 1);
+    weft_conn_abort(c);
+    WAIT_FOR(s.closed == 2);
+    weft_conn_unref(c);
+    unsetenv("http_proxy");
+    unsetenv("no_proxy");
+    peer_stop(&p);
+}
+
+/* "localhost" is ::1 first, where nobody listens. */
+ALL_MODES(another_address_of_the_name_serves_as_well)
+{
+    struct ends s;
+    weft_conn *c;
+    char url[64];
+
+    CU_ASSERT_FATAL(e2e_start(t));
+    begin(&s, t);
+    snprintf(url, sizeof url, "ws://localhost:%u/", t->port);
+    CU_ASSERT_EQUAL_FATAL(weft_client_connect(&c, url, &s.opts), WEFT_OK);
+    weft_conn_abort(c);
+    WAIT_FOR(s.closed == 1);
+    weft_conn_unref(c);
+}
+
 /* --- what is wrong with the call --- */
 
 ALL_MODES(bad_urls_and_options_are_refused)
@@ -539,6 +608,8 @@ static const struct unit_case cases[] = {
     CASE(redirects_are_followed),
     CASE(secrets_stay_with_their_origin),
     CASE(redirects_have_an_end),
+    CASE(the_environment_names_the_proxy),
+    CASE(another_address_of_the_name_serves_as_well),
     CASE(bad_urls_and_options_are_refused),
     CASE(a_unix_socket_serves_as_well),
     CASE(the_server_stops_with_the_clients_on_its_threads),

@@ -4,6 +4,7 @@
  * queues, call the program, and what it sends goes through the connection's outgoing queue back to the I/O
  * thread.
  *
+ *     #include <unistd.h>
  *     #include <weft/weft.h>
  *
  *     static void echo(weft_conn *c, weft_msg *m, void *app)

@@ -295,9 +295,11 @@ static int follow(struct attempt *a)
 
     if (location.p)
         rc = url_resolve(a->url, location.p, &next, &reason);
+    if (rc == WEFT_E_NOMEM)
+        return failure_note(a->failure, rc, "%s", weft_strerror(rc));
     if (rc != WEFT_OK) {
         snprintf(a->failure->text, sizeof a->failure->text, "a redirect that cannot be followed: %s", reason);
-        return rc == WEFT_E_NOMEM ? rc : WEFT_E_REFUSED;
+        return WEFT_E_REFUSED;
     }
     if (a->url->is_secure && !next.is_secure) {
         snprintf(a->failure->text, sizeof a->failure->text, "a redirect from wss to ws is not followed");

@@ -19,7 +19,7 @@
 #include "sync/park.h"
 
 /* What callbacks have beyond the deadline of sessions_stop. */
-#define GRACE_MS 1000
+#define GRACE_MS    1000
 #define STACK_BYTES (256u * 1024u)
 /* While a callback of the last session runs, so often is looked whether the next one is still wanted. */
 #define LOOK_MS 50
@@ -51,7 +51,7 @@ static int make_endpoint(struct weft_client *client, struct engine *e, const str
 }
 
 int sessions_new(struct weft_client **out, struct engine *e, const char *url, const weft_client_opts *opts,
-               const struct engine_hooks *hooks)
+                 const struct engine_hooks *hooks)
 {
     struct weft_client *client = mem_calloc(1, sizeof *client);
     int rc;
@@ -120,7 +120,8 @@ static bool is_maker(struct weft_client *client)
 
     pthread_mutex_lock(&client->lock);
     /* Relaxed: changed under the lock. */
-    is = atomic_load_explicit(&client->making, memory_order_relaxed) && pthread_equal(client->maker, pthread_self());
+    is = atomic_load_explicit(&client->making, memory_order_relaxed) &&
+         pthread_equal(client->maker, pthread_self());
     pthread_mutex_unlock(&client->lock);
     return is;
 }
@@ -284,7 +285,9 @@ static int wait_for_callbacks(struct weft_client *client, uint64_t deadline_ms)
 static int wait_for_end(struct weft_client *client, uint64_t deadline_ms)
 {
     uint64_t now_ms = clock_now_ms();
-    uint64_t left_ms = deadline_ms == AWAIT_FOREVER ? WEFT_FOREVER : deadline_ms > now_ms ? deadline_ms - now_ms : 0;
+    uint64_t left_ms = deadline_ms == AWAIT_FOREVER ? WEFT_FOREVER
+                       : deadline_ms > now_ms       ? deadline_ms - now_ms
+                                                    : 0;
     int rc;
 
     if (!client->session)
@@ -354,7 +357,8 @@ static int claim(struct weft_client *client, bool is_own_thread)
     pthread_mutex_lock(&client->lock);
     if (client->is_stopping)
         rc = WEFT_E_CLOSED;
-    else if (atomic_load_explicit(&client->making, memory_order_relaxed) || (client->is_started && !is_own_thread))
+    else if (atomic_load_explicit(&client->making, memory_order_relaxed) ||
+             (client->is_started && !is_own_thread))
         rc = WEFT_E_STATE; /* relaxed: changed under the lock */
     if (rc == WEFT_OK) {
         client->was_asked = true;
@@ -469,7 +473,8 @@ static int start_thread(struct weft_client *client)
     failed = pthread_create(&client->thread, &attributes, run_sessions, client);
     pthread_attr_destroy(&attributes);
     if (failed)
-        atomic_fetch_sub_explicit(&client->refs, 1, memory_order_relaxed); /* never the last: the caller's handle */
+        atomic_fetch_sub_explicit(&client->refs, 1,
+                                  memory_order_relaxed); /* never the last: the caller's handle */
     return failed ? WEFT_E_AGAIN : WEFT_OK;
 }
 

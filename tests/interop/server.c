@@ -1,6 +1,7 @@
 /* A server of weft for the interoperation tests, straight-line; README.md says what it does. */
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -199,7 +200,15 @@ static void on_close(weft_conn *c, const weft_close_info *info, void *app)
     free(v);
 }
 
-static int run(uint16_t port)
+static int listen_on(weft_server *server, uint16_t *port, const char *cert_file, const char *key_file)
+{
+    weft_tls_opts tls = {.size = sizeof tls, .cert_file = cert_file, .key_file = key_file};
+
+    return cert_file ? weft_server_listen_tls(server, "127.0.0.1", *port, port, &tls)
+                     : weft_server_listen_tcp(server, "127.0.0.1", *port, port);
+}
+
+static int run(uint16_t port, bool compresses, const char *cert_file, const char *key_file)
 {
     weft_server_opts opts = {
         .size = sizeof opts, .on_request = on_request, .handler = serve, .on_close = on_close};
@@ -207,12 +216,12 @@ static int run(uint16_t port)
     sigset_t ends;
     int signal_number;
 
+    opts.compression.is_off = !compresses;
     sigemptyset(&ends);
     sigaddset(&ends, SIGTERM);
     pthread_sigmask(SIG_BLOCK, &ends, NULL);
     if (weft_server_new(&server, &opts) != WEFT_OK ||
-        weft_server_listen_tcp(server, "127.0.0.1", port, &port) != WEFT_OK ||
-        weft_server_start(server) != WEFT_OK)
+        listen_on(server, &port, cert_file, key_file) != WEFT_OK || weft_server_start(server) != WEFT_OK)
         return 1;
     printf("listening on 127.0.0.1:%u\n", port);
     fflush(stdout);
@@ -224,15 +233,22 @@ static int run(uint16_t port)
 
 int main(int argc, char **argv)
 {
+    const char *cert_file = NULL, *key_file = NULL;
     unsigned long port = 0;
+    bool compresses = false;
 
     for (int i = 1; i + 1 < argc; i += 2) {
-        if (strcmp(argv[i], "--port") == 0) {
-            port = strtoul(argv[i + 1], NULL, 10);
-        } else if (strcmp(argv[i], "--compression") != 0 || strcmp(argv[i + 1], "off") != 0) {
-            fprintf(stderr, "server: not for this server: %s %s\n", argv[i], argv[i + 1]);
+        const char *name = argv[i], *value = argv[i + 1];
+        if (strcmp(name, "--port") == 0)
+            port = strtoul(value, NULL, 10);
+        else if (strcmp(name, "--compression") == 0)
+            compresses = strcmp(value, "on") == 0;
+        else if (strcmp(name, "--cert") == 0)
+            cert_file = value;
+        else if (strcmp(name, "--key") == 0)
+            key_file = value;
+        else
             return 2;
-        }
     }
-    return run((uint16_t)port);
+    return run((uint16_t)port, compresses, cert_file, key_file);
 }

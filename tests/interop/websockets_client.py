@@ -124,6 +124,11 @@ async def a_subprotocol_is_chosen():
         assert c.subprotocol is None
 
 
+async def compression_is_agreed_on():
+    async with Connection('/echo') as c:
+        assert bool(c.extensions) == (options.compression == 'on'), c.extensions
+
+
 async def a_refusal_has_a_status():
     try:
         async with Connection('/nowhere'):
@@ -173,7 +178,7 @@ async def the_server_dies():
 
 CASES = [messages_of_many_lengths, one_mebibyte, the_server_sends_fragments, the_client_sends_fragments,
          a_thousand_messages_under_way, pings_are_answered, the_server_pings, a_subprotocol_is_chosen,
-         a_refusal_has_a_status, the_client_closes_first, the_server_closes_first, both_close, the_client_aborts,
+         compression_is_agreed_on, a_refusal_has_a_status, the_client_closes_first, the_server_closes_first, both_close, the_client_aborts,
          the_server_dies]
 
 

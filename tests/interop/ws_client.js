@@ -164,6 +164,13 @@ const cases = {
         }
     },
 
+    async compression_is_agreed_on() {
+        const k = await open('/echo');
+
+        assert.strictEqual(k.c.extensions.includes('permessage-deflate'), options.compression === 'on');
+        await k.end();
+    },
+
     async a_refusal_has_a_status() {
         await assert.rejects(open('/nowhere'), /404/);
     },
