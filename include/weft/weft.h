@@ -47,6 +47,7 @@
 #include "weft/stats.h"
 #include "weft/stream.h"
 #include "weft/task.h"
+#include "weft/tls.h"
 #include "weft/version.h"
 
 #ifdef __cplusplus

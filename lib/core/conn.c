@@ -25,7 +25,7 @@
 /* How long the Close that answers a peer's fault waits for the handlers of what came before. */
 #define FAIL_WAIT_MS 250
 
-struct weft_conn *conn_new(const struct home *home, int fd, const struct sock_peer *peer)
+struct weft_conn *conn_new(const struct home *home, int fd, const struct sock_peer *peer, const struct secure_how *how)
 {
     struct io_thread *io = home->io;
     struct weft_conn *c = mem_calloc(1, sizeof *c);
@@ -41,8 +41,9 @@ struct weft_conn *conn_new(const struct home *home, int fd, const struct sock_pe
     inbox_init(&c->inbox);
     stack_init(&c->outbox);
     timer_init(&c->timer);
-    if (conn_is_client(c) && !conn_make_more(c)) {
+    if ((conn_is_client(c) && !conn_make_more(c)) || (how && secure_make(c, how) != WEFT_OK)) {
         endpoint_unref(home->endpoint);
+        mem_free(atomic_load_explicit(&c->more, memory_order_relaxed));
         mem_free(c);
         return NULL;
     }
@@ -86,6 +87,7 @@ static void free_more(struct conn_more *more)
     straight_free(atomic_load_explicit(&more->straight, memory_order_relaxed));
     waits_free(atomic_load_explicit(&more->waits, memory_order_relaxed));
     stream_free(atomic_load_explicit(&more->stream, memory_order_relaxed));
+    secure_free(more->secure);
     mem_free(more);
 }
 
@@ -139,6 +141,8 @@ void conn_register(struct weft_conn *c)
               is_client ? c->opening->deadline_ms : io->loop.now_ms + c->home->settings->opts.open_timeout_ms);
     if (io->is_closing || loop_add(&io->loop, c->link.fd, c) != WEFT_OK)
         conn_die(c, io->is_closing ? WEFT_E_CLOSED : WEFT_E_NOMEM, false);
+    else if (c->is_tls)
+        secure_register(c);
     else if (is_client)
         opening_begin(c);
 }
@@ -183,6 +187,19 @@ void conn_open(struct weft_conn *c)
 
 /* --- events of the loop --- */
 
+/* Not at once: who came first goes first, within what a turn has for handshakes. */
+static void ready_to_shake(struct weft_conn *c, unsigned events) ON_IO
+{
+    bool may_write = events & LOOP_WRITE && c->is_blocked;
+
+    if (may_write)
+        c->is_blocked = false;
+    if (events & LOOP_READ)
+        c->is_readable = true;
+    if (may_write || events & LOOP_READ)
+        io_thread_read_again(c->home->io, c);
+}
+
 void conn_ready(void *conn, unsigned events)
 {
     struct weft_conn *c = conn;
@@ -192,6 +209,10 @@ void conn_ready(void *conn, unsigned events)
         return;
     if (events & LOOP_END)
         c->has_end = true;
+    if (c->is_shaking) {
+        ready_to_shake(c, events);
+        return;
+    }
     if (events & LOOP_WRITE && c->is_blocked) {
         c->is_blocked = false;
         transmit_flush(c);
@@ -206,6 +227,8 @@ void conn_ready(void *conn, unsigned events)
 
 void conn_read(struct weft_conn *c)
 {
+    if (c->is_shaking && !secure_shake(c))
+        return;
     if (c->state == CONN_HANDSHAKE || c->state == CONN_OPEN)
         receive_ready(c);
     else if (c->state == CONN_LINGER)
@@ -293,7 +316,9 @@ void conn_time(struct weft_conn *c, uint64_t now_ms)
 {
     if (c->state == CONN_HANDSHAKE || c->state == CONN_DECIDING) {
         LOG(WEFT_LOG_INFO, c->id, "the opening handshake took too long");
-        if (c->state == CONN_HANDSHAKE && !conn_is_client(c))
+        if (c->is_shaking)
+            conn_die(c, WEFT_E_TIMEOUT, false);
+        else if (c->state == CONN_HANDSHAKE && !conn_is_client(c))
             request_refuse(c, 408, "the request did not arrive in time");
         else if (slots_give_up(c))
             request_refuse(c, 503, "no handler is free");
@@ -360,6 +385,15 @@ void conn_fail(struct weft_conn *c, uint16_t code, const char *reason, int error
     conn_linger(c);
 }
 
+/* Our side ends behind what was written. */
+static void finish(struct weft_conn *c) ON_IO
+{
+    if (c->is_tls)
+        secure_finish(c);
+    else
+        link_finish(&c->link);
+}
+
 void conn_linger(struct weft_conn *c)
 {
     if (c->state == CONN_DEAD)
@@ -368,21 +402,23 @@ void conn_linger(struct weft_conn *c)
         c->state = CONN_LINGER;
         timer_arm(&c->home->io->loop.wheel, &c->timer,
                   c->home->io->loop.now_ms + c->home->settings->opts.close_timeout_ms);
-        if (c->writing) {
+        if (conn_has_output(c)) {
             transmit_flush(c);
             return;
         }
     }
-    if (c->writing || c->finished)
+    if (conn_has_output(c))
         return;
     if (c->peer_is_done) {
         conn_die(c, c->end.error, c->end.by_peer);
         return;
     }
+    if (c->finished)
+        return;
     c->finished = true;
     /* Behind both Close frames the server ends TCP first. Source: RFC 6455 section 7.1.1 */
     if (!conn_is_client(c) || !c->session.close_received || c->session.failed)
-        link_finish(&c->link);
+        finish(c);
     io_thread_read_again(c->home->io, c); /* the peer's end may be there already */
 }
 
@@ -401,12 +437,12 @@ void conn_fail_behind_messages(struct weft_conn *c, uint16_t code, int error)
 }
 
 /* What on_close will be told. */
-static void complete_end(struct weft_conn *c, int error, bool by_peer)
+static void complete_end(struct weft_conn *c, int error, bool by_peer) ON_IO
 {
     struct conn_end *end = &c->end;
 
     if (c->was_open && c->session.close_received && c->close_queued && !c->session.failed) {
-        end->clean = !c->writing;
+        end->clean = !conn_has_output(c);
     } else {
         if (end->error == WEFT_OK)
             end->error = (int16_t)error;
@@ -435,7 +471,11 @@ static void leave_thread(struct weft_conn *c) ON_IO
     timer_disarm(&io->loop.wheel, &c->timer);
     loop_remove(&io->loop,
                 c->link.fd); /* closing it is not enough when a child process holds the socket too */
-    link_close(&c->link, c->writing != NULL);
+    if (c->is_tls && c->end.clean)
+        secure_finish(c); /* the client's, which lets the server end TCP first */
+    link_close(&c->link, conn_has_output(c));
+    if (c->is_tls)
+        secure_leave(c);
     atomic_fetch_sub_explicit(c->was_open ? &c->home->io->engine->open : &c->home->io->engine->handshaking, 1,
                               memory_order_relaxed);
     atomic_fetch_sub_explicit(&io->conn_count, 1, memory_order_relaxed);

@@ -56,11 +56,14 @@
 #include "sync/stack.h"
 #include "sync/turn.h"
 #include "weft/conn.h"
+#include "weft/tls.h"
 
 struct io_thread;
 struct opening;
+struct secure;
 struct straight;
 struct stream;
+struct tls_context;
 struct waits;
 struct weft_request;
 
@@ -133,6 +136,7 @@ struct conn_more {
     struct straight *_Atomic straight;
     struct waits *_Atomic waits;
     struct stream *_Atomic stream;
+    struct secure *secure; /* (c) from birth on; NULL: not TLS */
     uint8_t mask_key[FRAME_KEY_BYTES]; /* (io) of a client's half-written frame */
 };
 
@@ -142,7 +146,9 @@ struct weft_conn {
     /* Reading: io alone. */
     const struct home *home; /* (c) its I/O thread and settings; the endpoint is held by one reference */
     struct link link;     /* (io) */
-    uint8_t state;        /* (io) enum conn_state */
+    uint8_t state : 4;    /* (io) enum conn_state */
+    bool is_tls : 1;      /* (c) */
+    bool is_shaking : 1;  /* (io) TLS: in HANDSHAKE, and its own handshake comes first */
     uint8_t pongs : 7;    /* (io) waiting in writing */
     bool is_streaming : 1; /* (io) a message in parts is leaving: the others are held back */
     bool is_readable : 1; /* (io) the last read did not find the socket empty */
@@ -238,8 +244,14 @@ struct conn_more *conn_make_more(struct weft_conn *c);
 /* A part of it, made if there is none: size bytes, all zero, then init. place: of conn_more. NULL: no memory. */
 void *conn_make_part(void *_Atomic *place, size_t bytes, void (*init)(void *part));
 
-/* A connection for an accepted socket, for that home; fd is given on success. NULL: no memory. */
-struct weft_conn *conn_new(const struct home *home, int fd, const struct sock_peer *peer);
+/* For a connection over TLS: the context, and for a client whom it means. Borrowed. */
+struct secure_how {
+    struct tls_context *context;
+    const char *host;
+    uint16_t port;
+};
+/* A connection for a socket, for that home; fd is given on success. how: NULL for plain. NULL: no memory. */
+struct weft_conn *conn_new(const struct home *home, int fd, const struct sock_peer *peer, const struct secure_how *how);
 void conn_ref(struct weft_conn *c);
 void conn_unref(struct weft_conn *c);
 void conn_register(struct weft_conn *c) ON_IO; /* NEW to HANDSHAKE, on its own thread */
@@ -263,6 +275,44 @@ void conn_die(struct weft_conn *c, int error, bool by_peer) ON_IO;
 void conn_abort(struct weft_conn *c); /* weft_conn_abort */
 void conn_notify(struct weft_conn *c, uint32_t events) ON_IO;        /* tell the worker */
 void conn_tell_end(const struct weft_conn *c, weft_close_info *out); /* once is_closed */
+
+/* --- the byte stream: io/link.h, or TLS in its place: secure.c --- */
+
+int secure_make(struct weft_conn *c, const struct secure_how *how); /* at birth; WEFT_OK, WEFT_E_NOMEM */
+void secure_free(struct secure *s);
+void secure_register(struct weft_conn *c) ON_IO;
+/* Go on with the handshake. True: it is over, and the connection goes on. */
+bool secure_shake(struct weft_conn *c) ON_IO;
+ptrdiff_t secure_read(struct weft_conn *c, struct iovec *iov, int count) ON_IO;
+ptrdiff_t secure_write(struct weft_conn *c, const struct iovec *iov, int count) ON_IO;
+int secure_flush(struct weft_conn *c) ON_IO; /* what the socket did not take yet: tls_flush */
+uint32_t secure_output_bytes(const struct weft_conn *c) ON_IO;
+bool secure_may_have_more(const struct weft_conn *c) ON_IO;
+bool secure_read_waits(const struct weft_conn *c) ON_IO;
+void secure_finish(struct weft_conn *c) ON_IO;
+void secure_leave(struct weft_conn *c) ON_IO; /* it died: only what secure_tell needs is kept */
+int secure_tell(const struct weft_conn *c, weft_tls_info *out); /* weft_conn_tls_info; any thread */
+
+static inline ptrdiff_t conn_read_bytes(struct weft_conn *c, struct iovec *iov, int count) ON_IO
+{
+    return c->is_tls ? secure_read(c, iov, count) : link_read(&c->link, iov, count);
+}
+
+static inline ptrdiff_t conn_write_bytes(struct weft_conn *c, const struct iovec *iov, int count) ON_IO
+{
+    return c->is_tls ? secure_write(c, iov, count) : link_write(&c->link, iov, count);
+}
+
+/* What was written and is not at the peer yet. */
+static inline uint32_t conn_held_bytes(struct weft_conn *c) ON_IO
+{
+    return link_held_bytes(&c->link) + (c->is_tls ? secure_output_bytes(c) : 0);
+}
+
+static inline bool conn_has_output(const struct weft_conn *c) ON_IO
+{
+    return c->writing || (c->is_tls && secure_output_bytes(c));
+}
 
 /* --- the receiving side: receive.c --- */
 
@@ -297,6 +347,7 @@ uint64_t outbox_queued(struct weft_conn *c);
 
 void transmit_collect(struct weft_conn *c) ON_IO; /* from the outbox to writing */
 void transmit_flush(struct weft_conn *c) ON_IO;   /* from writing to the socket */
+void transmit_block(struct weft_conn *c) ON_IO;   /* TLS: something waits that was not written by transmit_flush */
 void transmit_append_head(struct weft_conn *c, struct msg_link *link) ON_IO; /* a client's request; link is given */
 bool transmit_control(struct weft_conn *c, enum out_kind kind, enum frame_opcode opcode, const void *payload,
                       size_t bytes) ON_IO;           /* a control frame of our own; false: no memory */

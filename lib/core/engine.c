@@ -93,6 +93,7 @@ static void free_engine(struct engine *e)
         io_thread_free(e->io_threads[i]);
     mem_free(e->io_threads);
     settings_fini(&e->settings);
+    pthread_mutex_destroy(&e->reload_lock);
     pthread_mutex_destroy(&e->stop_lock);
     pthread_mutex_destroy(&e->admit_lock);
     mem_free(e);
@@ -106,6 +107,7 @@ int engine_new(struct engine **out, const weft_server_opts *opts, const struct e
     if (!e)
         return WEFT_E_NOMEM;
     atomic_init(&e->refs, 1);
+    pthread_mutex_init(&e->reload_lock, NULL);
     pthread_mutex_init(&e->stop_lock, NULL);
     pthread_mutex_init(&e->admit_lock, NULL);
     cpu_mask_here(&e->processors);
@@ -149,18 +151,28 @@ void engine_unref(struct engine *e)
         free_engine(e);
 }
 
-int engine_add_listener(struct engine *e, int fd, const char *unlink_path)
+int engine_add_listener(struct engine *e, int fd, const char *unlink_path, struct tls_port *tls)
 {
     struct listener *l;
     int rc;
 
     if (e->is_started)
         return WEFT_E_STATE;
-    rc = listener_new(&l, e, fd, unlink_path);
+    rc = listener_new(&l, e, fd, unlink_path, tls);
     if (rc == WEFT_OK) {
         l->next = e->listeners;
         e->listeners = l;
     }
+    return rc;
+}
+
+int engine_reload_tls(struct engine *e)
+{
+    int rc;
+
+    pthread_mutex_lock(&e->reload_lock);
+    rc = listener_reload_all(e);
+    pthread_mutex_unlock(&e->reload_lock);
     return rc;
 }
 

@@ -26,6 +26,7 @@ struct crew;
 struct io_thread;
 struct pool;
 struct listener;
+struct tls_port;
 struct weft_conn;
 
 struct engine {
@@ -40,6 +41,7 @@ struct engine {
     uint32_t connections_max;      /* (c) */
     struct cpu_mask processors;    /* (c) those of the thread that made it */
     bool is_started;               /* (setup) */
+    pthread_mutex_t reload_lock; /* held while certificates are read again */
     pthread_mutex_t stop_lock;
     bool is_joined; /* under stop_lock */
     pthread_mutex_t admit_lock;
@@ -56,8 +58,10 @@ int engine_new(struct engine **out, const weft_server_opts *opts, const struct e
 void engine_ref(struct engine *e);
 void engine_unref(struct engine *e);
 
-int engine_add_listener(struct engine *e, int fd, const char *unlink_path); /* fd is given on WEFT_OK */
+/* fd and tls are given on WEFT_OK; tls: NULL for a plain one. */
+int engine_add_listener(struct engine *e, int fd, const char *unlink_path, struct tls_port *tls);
 int engine_start(struct engine *e);
+int engine_reload_tls(struct engine *e); /* weft_server_reload_tls */
 /* See weft_server_stop. */
 int engine_stop(struct engine *e, uint32_t deadline_ms);
 void engine_stats(struct engine *e, weft_stats *out);

@@ -22,6 +22,7 @@ static void free_opening(struct opening *o)
     http_head_free(o->head);
     mem_free(o->body.bytes);
     mem_free(o->bytes);
+    mem_free(o->why);
     if (o->done_fd >= 0)
         close(o->done_fd);
     mem_free(o);
@@ -89,14 +90,15 @@ static void forget(struct weft_conn *c)
     endpoint_unref(ep);
 }
 
-int opening_start(struct opening *o, struct endpoint *ep, int fd, const struct sock_peer *peer, struct weft_conn **out)
+int opening_start(struct opening *o, struct endpoint *ep, int fd, const struct sock_peer *peer,
+                  const struct secure_how *how, struct weft_conn **out)
 {
     struct io_thread *io = engine_least_loaded(ep->engine);
     struct weft_conn *c = NULL;
     int rc = WEFT_E_STATE;
 
     if (engine_admit(ep->engine)) {
-        c = conn_new(&ep->homes[io->index], fd, peer);
+        c = conn_new(&ep->homes[io->index], fd, peer, how);
         rc = c ? prepare_straight(c) : WEFT_E_NOMEM;
         if (c && rc != WEFT_OK)
             forget(c);

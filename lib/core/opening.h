@@ -22,6 +22,7 @@
 #include "proto/body.h"
 #include "proto/handshake.h"
 
+struct secure_how;
 struct weft_conn;
 
 /* Of the body of an answer that refuses. */
@@ -38,6 +39,7 @@ struct opening {
     struct body body;       /* of an answer that refuses */
     bool is_refused;
     int error; /* OPENING_FAILED: why */
+    char *why; /* own; in words, where there are better ones than the error's; NULL: there are none */
     int done_fd; /* (c) readable behind the outcome */
     _Atomic uint32_t outcome; /* enum opening_outcome */
     _Atomic uint32_t refs;
@@ -53,10 +55,12 @@ void opening_unref(struct opening *o);
 /* Make the connection: the opening is given to it, and goes its way on an I/O thread.
  *
  * fd       connected and non-blocking; given on WEFT_OK
+ * how      for TLS, NULL for plain
  * out      set on WEFT_OK; one reference, the waiting thread's
  * Returns  WEFT_OK, WEFT_E_NOMEM, WEFT_E_STATE (the engine does not run)
  * Thread   any but I/O threads */
-int opening_start(struct opening *o, struct endpoint *ep, int fd, const struct sock_peer *peer, struct weft_conn **out);
+int opening_start(struct opening *o, struct endpoint *ep, int fd, const struct sock_peer *peer,
+                  const struct secure_how *how, struct weft_conn **out);
 
 /* The waiting thread: until there is an outcome, at the deadline at the latest.
  *

@@ -13,6 +13,9 @@
 #include "core/straight.h"
 #include "proto/compose.h"
 
+/* The first byte of TLS, and no letter of a method. */
+#define TLS_HANDSHAKE 0x16
+
 static struct weft_request *new_request(struct weft_conn *c)
 {
     const weft_server_opts *opts = &c->home->settings->opts;
@@ -254,6 +257,10 @@ void request_feed(struct weft_conn *c, const uint8_t *p, size_t n)
 {
     size_t used;
 
+    if (!c->request && *p == TLS_HANDSHAKE) {
+        request_refuse(c, 400, "the client speaks TLS to a plain port");
+        return;
+    }
     if (!c->request)
         c->request = new_request(c);
     if (!c->request) {

@@ -116,8 +116,7 @@ int tls_handshake(struct tls *t, int fd, struct tls_scratch *s);
 /* Decrypt into iov: one system call at most when anything comes of it, and as many records as fit.
  *
  * Returns  bytes, more than 0
- *          WEFT_E_AGAIN   none now; with tls_has_output, perhaps because too many answers of ours wait for
- *                         the socket: call again behind tls_flush
+ *          WEFT_E_AGAIN   none now; also with tls_read_waits
  *          LINK_END       the peer ended its side
  *          TLS_CUT        its socket ended without that
  *          WEFT_E_TLS     it broke TLS; WEFT_E_CLOSED reset or gone; WEFT_E_NOMEM. All three for good */
@@ -132,6 +131,9 @@ ptrdiff_t tls_write(struct tls *t, int fd, struct tls_scratch *s, const struct i
 int tls_flush(struct tls *t, int fd);
 bool tls_has_output(const struct tls *t);
 uint32_t tls_pending_output_bytes(const struct tls *t);
+/* The peer makes us answer and does not read the answers: tls_read gives nothing until tls_flush has sent them. What
+ * tls_write left waiting never stops it, or two peers that both write would wait for each other. */
+bool tls_read_waits(const struct tls *t);
 
 /* False: the last read found the socket empty, and nothing of it is kept here. Without a new edge another
  * read would find nothing. */
