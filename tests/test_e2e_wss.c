@@ -845,11 +845,11 @@ ALL_MODES(bytes_may_come_one_at_a_time)
 static void *open_some(void *arg)
 {
     struct e2e *t = arg;
-    weft_client_opts o = client_opts(t);
+    const weft_client_opts *o = t->arg;
 
     for (unsigned i = 0; i < 12; i++) {
         weft_conn *c;
-        if (weft_client_connect(&c, url_of(t->port, "localhost"), &o) != WEFT_OK) {
+        if (weft_client_connect(&c, url_of(t->port, "localhost"), o) != WEFT_OK) {
             e2e_fault(t, "one of many did not open");
             return NULL;
         }
@@ -864,8 +864,11 @@ static void *open_some(void *arg)
 ALL_MODES(handshakes_of_many_come_through)
 {
     pthread_t threads[6];
+    weft_client_opts o;
 
     CU_ASSERT_FATAL(begin(t));
+    o = client_opts(t);
+    t->arg = &o;
     for (unsigned i = 0; i < 6; i++)
         pthread_create(&threads[i], NULL, open_some, t);
     for (unsigned i = 0; i < 6; i++)
