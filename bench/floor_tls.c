@@ -24,9 +24,9 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#define READ_BYTES_MAX   ((size_t)512 * 1024)
-#define AHEAD_BYTES      ((size_t)128 * 1024)
-#define EVENTS_MAX       512
+#define READ_BYTES_MAX ((size_t)512 * 1024)
+#define AHEAD_BYTES    ((size_t)128 * 1024)
+#define EVENTS_MAX     512
 
 struct peer {
     int fd;
@@ -251,7 +251,8 @@ int main(int argc, char **argv)
             port = UINT16_MAX + 1ul;
     }
     if (optind < argc || port > UINT16_MAX || !cert || !key) {
-        fprintf(stderr, "usage: floor_tls --cert FILE --key FILE [--host ADDRESS] [--port N]   (0 picks a port)\n");
+        fprintf(stderr,
+                "usage: floor_tls --cert FILE --key FILE [--host ADDRESS] [--port N]   (0 picks a port)\n");
         return 2;
     }
     raise_descriptor_limit();

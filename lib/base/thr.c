@@ -1,6 +1,7 @@
 /* Thread roles and names; see thr.h. */
 #include "base/thr.h"
 
+#include <link.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -72,4 +73,21 @@ void thr_schedule_as_batch(void)
 {
     struct sched_param p = {0};
     pthread_setschedparam(pthread_self(), SCHED_BATCH, &p);
+}
+
+static int add_local_bytes(struct dl_phdr_info *object, size_t size, void *sum)
+{
+    (void)size;
+    for (unsigned i = 0; i < object->dlpi_phnum; i++)
+        if (object->dlpi_phdr[i].p_type == PT_TLS)
+            *(size_t *)sum += object->dlpi_phdr[i].p_memsz + object->dlpi_phdr[i].p_align;
+    return 0;
+}
+
+size_t thr_local_bytes(void)
+{
+    size_t sum = 0;
+
+    dl_iterate_phdr(add_local_bytes, &sum);
+    return sum;
 }

@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 #if defined(__clang__)
 #define THR_ATTR(x) __attribute__((x))
@@ -49,6 +50,10 @@ void thr_name(const char *name);
 /* The calling thread no longer preempts others when it wakes up (SCHED_BATCH): the producer of a batch goes
  * on until it waits, instead of being stopped by its own first wake-up. A refusal is ignored. */
 void thr_schedule_as_batch(void);
+
+/* What the thread-local variables of the program and its libraries take of each thread's stack. Debian's wolfSSL has
+ * 49 KB of them. */
+size_t thr_local_bytes(void);
 
 #define THR_CACHE_LINE 64
 

@@ -225,7 +225,8 @@ static void *accept_all(void *arg)
 {
     int fd;
 
-    while ((fd = accept4(*(int *)arg, NULL, NULL, SOCK_CLOEXEC)) >= 0 || errno == ECONNABORTED || errno == EINTR)
+    while ((fd = accept4(*(int *)arg, NULL, NULL, SOCK_CLOEXEC)) >= 0 || errno == ECONNABORTED ||
+           errno == EINTR)
         if (fd >= 0)
             begin(fd);
     die("accept");
@@ -295,7 +296,8 @@ int main(int argc, char **argv)
 
     is_client = argc > 3 && strcmp(argv[1], "client") == 0;
     if (!is_client && (argc < 6 || strcmp(argv[1], "server") != 0)) {
-        fprintf(stderr, "usage: tls_tunnel client HOST:PORT COMMAND... | server CERT KEY HOST:PORT COMMAND...\n");
+        fprintf(stderr,
+                "usage: tls_tunnel client HOST:PORT COMMAND... | server CERT KEY HOST:PORT COMMAND...\n");
         return CANNOT;
     }
     signal(SIGPIPE, SIG_IGN);
