@@ -810,7 +810,7 @@ static void ten_thousand_handlers_wait_at_once(void)
     printf("  %u handlers wait: %.1f KiB resident for each\n", count,
            (double)(after - before) / 1024 / count);
     if (!unit_is_slow())
-        CU_ASSERT(after - before < (24ull * 1024 + thr_static_bytes()) * count);
+        CU_ASSERT(after - before < (32ull * 1024 + thr_local_bytes()) * count);
     CU_ASSERT(write(to_child[1], "g", 1) == 1 && read(from_child[0], &byte, 1) == 1 && byte == 'y');
     CU_ASSERT_EQUAL(woken, count);
     waitpid(child, &status, 0);

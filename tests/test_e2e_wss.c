@@ -24,7 +24,8 @@ static weft_tls_opts tls_opts(const char *name)
 {
     struct tls_key_pair pair = key_pair(name);
 
-    return (weft_tls_opts){.size = sizeof(weft_tls_opts), .cert_file = pair.cert_file, .key_file = pair.key_file};
+    return (weft_tls_opts){
+        .size = sizeof(weft_tls_opts), .cert_file = pair.cert_file, .key_file = pair.key_file};
 }
 
 static bool begin_with(struct e2e *t, const weft_tls_opts *o)
@@ -156,7 +157,7 @@ static void end(weft_conn *c)
 
 ALL_MODES(messages_of_every_size_come_back)
 {
-    static const size_t sizes[] = {0,     1,     125,   126,   1000,       16383,      16384,     16385,
+    static const size_t sizes[] = {0,     1,     125,   126,   1000,      16383,     16384,     16385,
                                    32767, 65535, 65536, 65537, 200 * KIB, 255 * KIB, 300 * KIB, MIB};
     weft_conn *c;
 
@@ -547,7 +548,8 @@ ALL_MODES(a_client_resumes_its_session)
 
 static int connect_to(uint16_t port)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     if (connect(fd, (struct sockaddr *)&a, sizeof a) != 0)
@@ -700,8 +702,12 @@ ALL_MODES(tls_to_a_plain_port_is_refused)
 
 ALL_MODES(garbage_gets_an_end_and_no_memory)
 {
-    static const char *const all[] = {"\x16\x03\x01\x00\x05\x02\x00\x00\x01\x03", "\x16\x03\x01\xff\xff", "\x17\x03\x03\x00\x01x",
-                                      "\x80\x2e\x01\x03\x01", "zzzzzzzzzzzzzzzzzzzzzzzz", "\x16\x03\x01\x00\x00"};
+    static const char *const all[] = {"\x16\x03\x01\x00\x05\x02\x00\x00\x01\x03",
+                                      "\x16\x03\x01\xff\xff",
+                                      "\x17\x03\x03\x00\x01x",
+                                      "\x80\x2e\x01\x03\x01",
+                                      "zzzzzzzzzzzzzzzzzzzzzzzz",
+                                      "\x16\x03\x01\x00\x00"};
     static const size_t lengths[] = {10, 5, 6, 5, 24, 5};
 
     CU_ASSERT_FATAL(begin(t));
@@ -783,7 +789,8 @@ static bool forward(int from, int to)
 static void *trickle_main(void *arg)
 {
     struct trickle *k = arg;
-    struct pollfd p[3] = {{k->stop[0], POLLIN, 0}, {accept(k->listen_fd, NULL, NULL), POLLIN, 0}, {-1, POLLIN, 0}};
+    struct pollfd p[3] = {
+        {k->stop[0], POLLIN, 0}, {accept(k->listen_fd, NULL, NULL), POLLIN, 0}, {-1, POLLIN, 0}};
     int ends[2] = {p[1].fd, connect_to(k->to)};
 
     fcntl(ends[1], F_SETFL, 0);
@@ -845,11 +852,11 @@ ALL_MODES(bytes_may_come_one_at_a_time)
 static void *open_some(void *arg)
 {
     struct e2e *t = arg;
-    weft_client_opts o = client_opts(t);
+    const weft_client_opts *o = t->arg;
 
     for (unsigned i = 0; i < 12; i++) {
         weft_conn *c;
-        if (weft_client_connect(&c, url_of(t->port, "localhost"), &o) != WEFT_OK) {
+        if (weft_client_connect(&c, url_of(t->port, "localhost"), o) != WEFT_OK) {
             e2e_fault(t, "one of many did not open");
             return NULL;
         }
@@ -864,8 +871,11 @@ static void *open_some(void *arg)
 ALL_MODES(handshakes_of_many_come_through)
 {
     pthread_t threads[6];
+    weft_client_opts o;
 
     CU_ASSERT_FATAL(begin(t));
+    o = client_opts(t);
+    t->arg = &o;
     for (unsigned i = 0; i < 6; i++)
         pthread_create(&threads[i], NULL, open_some, t);
     for (unsigned i = 0; i < 6; i++)

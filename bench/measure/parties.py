@@ -15,9 +15,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / 'build-bench'
 PEERS = ROOT / 'bench/peers'
 PEERS_BUILD = BUILD / 'peers'
+CERT, KEY = BUILD / 'cert.pem', BUILD / 'key.pem'
+PAIR = ('--cert', CERT, '--key', KEY)
 
 PACKAGES = ('gcc libc6-dev meson ninja-build pkgconf git '
-            'libhttp-parser-dev libidn2-dev libjansson-dev zlib1g-dev').split()
+            'libhttp-parser-dev libidn2-dev libjansson-dev zlib1g-dev libwolfssl-dev libssl-dev openssl').split()
 MICRO = ('micro_queue', 'micro_proto', 'micro_deflate')
 LOAD = BUILD / 'bench/weft_bench/weft-bench'
 DEBIAN_PYTHON = '/usr/bin/python3'  # where Debian's python3-websockets is, whichever python runs this
@@ -60,11 +62,14 @@ def build():
         subprocess.run(['meson', 'setup', BUILD, ROOT, '-Dbuildtype=release', '-Db_lto=true', '-Dbench=true',
                         '-Dtests=disabled', '-Dserver=enabled'], check=True, stdout=subprocess.DEVNULL,
                        env={**os.environ, 'CC': 'gcc'})
-    programs = ['server/weft-echo', 'bench/floor', LOAD.relative_to(BUILD)]
+    programs = ['server/weft-echo', 'bench/floor', 'bench/floor_tls', LOAD.relative_to(BUILD)]
     programs += [f'bench/{name}' for name in MICRO]
     done = subprocess.run(['ninja', '-C', BUILD, *programs], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit('bench/run: the release does not build:\n' + done.stdout[-4000:])
+    if not CERT.exists():
+        output_of(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes',
+                   '-subj', '/CN=localhost', '-days', '3650', '-keyout', KEY, '-out', CERT])
 
 
 def weft_version():
@@ -79,6 +84,7 @@ def ours():
     version = weft_version()
     return [
         Party(questions.FLOOR, [BUILD / 'bench/floor'], version, is_raw=True),
+        Party(questions.FLOOR_TLS, [BUILD / 'bench/floor_tls'], version, is_raw=True),
         Party(questions.INLINE, [*weft, '--inline'], version, has_stats=True),
         Party(questions.POOL, weft, version, has_stats=True),
     ]

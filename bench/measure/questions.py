@@ -6,6 +6,7 @@ figure of one cell with a limit, or its ratio to the same figure of another cell
 from dataclasses import dataclass
 
 FLOOR, INLINE, POOL = 'floor', 'weft inline', 'weft pool'
+FLOOR_TLS = 'floor over TLS'
 LIBWEBSOCKETS, WEBSOCKETS, WS = 'libwebsockets', 'websockets', 'ws'
 WEFT = (INLINE, POOL)
 PEERS = (LIBWEBSOCKETS, WEBSOCKETS, WS)
@@ -27,6 +28,7 @@ class Cell:
     server: tuple = ()  # options of the server beside its own
     x: float = None  # where it stands in a plot with an axis: messages/s, connections
     series: str = None  # the line it belongs to there
+    is_secure: bool = False  # over TLS
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,31 @@ def compute():
                     (Target(POOL, 1.8, PER_S, INLINE, at_least=True),), PER_S, '/s', place=FREE)
 
 
+def over_tls(key, title, text, load, limit, metric=CPU):
+    """Against an echo over OpenSSL, with a wolfSSL that uses the processor's instructions (tools/fast-wolfssl)."""
+    cells = tuple(Cell(party, party, load, is_secure=True) for party in (FLOOR_TLS, *WEFT))
+    targets = tuple(Target(party, limit, metric, FLOOR_TLS) for party in WEFT)
+    return Question(key, title, text, cells, targets, metric)
+
+
+def tls(is_quick):
+    count = '1000' if is_quick else '3000'
+    idle_cells = tuple(Cell(party, party, ('idle', '-c', count, '--hold', '0.3'), is_secure=True)
+                       for party in (FLOOR_TLS, *WEFT))
+    return (
+        over_tls('tls_1k', 'TLS: 64 connections, 1 KiB',
+                 'The floor is an echo over OpenSSL that looks at nothing.', ('echo', '-c', '64', '-m', '1k'), 1.10),
+        over_tls('tls_64k', 'TLS: 16 connections, 64 KiB', 'Nearly all of it is the cipher.',
+                 ('echo', '-c', '16', '-m', '64k', '--binary'), 1.10),
+        over_tls('tls_churn', 'TLS: connect, both handshakes, one echo, close',
+                 'A full handshake each time, none is resumed.', ('churn', '-c', '16', '-m', '64'), 1 / 1.3),
+        Question('tls_idle', 'Idle connections over TLS',
+                 'Resident memory of the server for each, of which nearly all is wolfSSL\'s.', idle_cells,
+                 tuple(Target(party, 6 * 1024, 'bytes_per_connection') for party in WEFT),
+                 'bytes_per_connection', 'bytes', every_round=False),
+    )
+
+
 def questions(is_quick):
     return (
         echo('echo_1', '64 connections, 64 bytes, 1 in flight',
@@ -171,6 +198,7 @@ def questions(is_quick):
                   'CPU time for one delivery; a burst is to leave in one system call a member.', 8, 0.10),
         churn(),
         idle(is_quick),
+        *tls(is_quick),
         one_connection(),
         sleepers((5000, 20000) if is_quick else (2000, 5000, 10000, 20000)),
         compute(),

@@ -83,7 +83,7 @@ class Rounds:
         party = self.parties[cell.party]
         began = time.monotonic()
         try:
-            with warmth, programs.Server(party, cell.server, server_cores) as server:
+            with warmth, programs.Server(party, self.server_options(cell), server_cores) as server:
                 runs = [programs.run_load(self.command(question, party, cell, server), load_cores,
                                           PATIENCE_S + self.options.seconds) for _ in range(question.best_of)]
                 sample = least(runs, question.metric)
@@ -96,12 +96,17 @@ class Rounds:
 
     def command(self, question, party, cell, server):
         mode, *options = cell.load
-        command = [parties.LOAD, mode, f'ws://{server.address}/', *options, '--pid', server.process.pid,
+        scheme = 'wss' if cell.is_secure else 'ws'
+        command = [parties.LOAD, mode, f'{scheme}://{server.address}/', *options, '--pid', server.process.pid,
                    '--json', '--quiet']
         if mode != 'idle':
             seconds = round(self.options.seconds / question.best_of, 3)
             command += ['--seconds', seconds, '--warmup', self.options.warmup]
-        return command + (['--raw'] if party.is_raw else [])
+        return command + (['--raw'] if party.is_raw else []) + (['--insecure'] if cell.is_secure else [])
+
+    @staticmethod
+    def server_options(cell):
+        return (*cell.server, *(parties.PAIR if cell.is_secure else ()))
 
 
 def least(runs, metric):

@@ -22,9 +22,9 @@ ssize_t stream_receive(struct conn *c, void *bytes, size_t room);
 ssize_t stream_send(struct conn *c, struct iovec *parts, size_t count);
 
 /* TLS; false or nothing to do for a plain one. */
-bool stream_begin(struct conn *c);        /* false: no memory */
-int stream_shake(struct conn *c);         /* tls_handshake */
-bool stream_flush(struct conn *c);        /* false: something waits still, and errno says whether for good */
+bool stream_begin(struct conn *c);         /* false: no memory */
+int stream_shake(struct conn *c);          /* tls_handshake */
+bool stream_flush(struct conn *c);         /* false: something waits still, and errno says whether for good */
 bool stream_may_have_more(struct conn *c); /* there is more to read, of which epoll does not tell */
 void stream_end(struct conn *c);
 const char *stream_fault(struct conn *c, char *out, size_t room);

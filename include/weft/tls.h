@@ -52,9 +52,9 @@ typedef struct weft_tls_opts {
     enum weft_tls_client_auth client_auth; /* the others need ca_file or ca_dir */
 
     enum weft_tls_version version_min; /* default TLS 1.2 */
-    const char *ciphers;               /* names of wolfSSL with ':' between, best first; default: those with forward
+    const char *ciphers; /* names of wolfSSL with ':' between, best first; default: those with forward
                                           secrecy and authenticated encryption */
-    bool no_resumption;                /* no session tickets. With client_auth there are never any */
+    bool no_resumption;  /* no session tickets. With client_auth there are never any */
 } weft_tls_opts;
 
 /* Add a listening address over TLS, before start. The files are read now.
@@ -84,7 +84,8 @@ typedef struct weft_tls_info {
     const char *cipher;       /* "TLS13-AES128-GCM-SHA256" */
     const char *alpn;         /* "http/1.1"; "" for none */
     const char *peer_subject; /* "CN=ann,O=weft"; "" without a certificate, or for a client that resumed */
-    bool has_certificate;     /* the peer showed one, and it is good; a client that is not insecure has always seen one */
+    bool
+        has_certificate; /* the peer showed one, and it is good; a client that is not insecure has always seen one */
     bool is_resumed;
 } weft_tls_info;
 

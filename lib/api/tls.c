@@ -35,7 +35,8 @@ static int backlog(weft_server *s)
     return (int)server_engine(s)->settings.opts.backlog;
 }
 
-int weft_server_listen_tls(weft_server *s, const char *host, uint16_t port, uint16_t *bound, const weft_tls_opts *opts)
+int weft_server_listen_tls(weft_server *s, const char *host, uint16_t port, uint16_t *bound,
+                           const weft_tls_opts *opts)
 {
     struct tls_port *p;
     int rc = s ? tls_port_new(&p, opts) : WEFT_E_INVAL;

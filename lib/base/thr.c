@@ -75,19 +75,19 @@ void thr_schedule_as_batch(void)
     pthread_setschedparam(pthread_self(), SCHED_BATCH, &p);
 }
 
-static int add_static(struct dl_phdr_info *info, size_t size, void *arg)
+static int add_local_bytes(struct dl_phdr_info *object, size_t size, void *sum)
 {
     (void)size;
-    for (unsigned i = 0; i < info->dlpi_phnum; i++)
-        if (info->dlpi_phdr[i].p_type == PT_TLS)
-            *(size_t *)arg += info->dlpi_phdr[i].p_memsz + info->dlpi_phdr[i].p_align;
+    for (unsigned i = 0; i < object->dlpi_phnum; i++)
+        if (object->dlpi_phdr[i].p_type == PT_TLS)
+            *(size_t *)sum += object->dlpi_phdr[i].p_memsz + object->dlpi_phdr[i].p_align;
     return 0;
 }
 
-size_t thr_static_bytes(void)
+size_t thr_local_bytes(void)
 {
-    size_t bytes = 0;
+    size_t sum = 0;
 
-    dl_iterate_phdr(add_static, &bytes);
-    return bytes;
+    dl_iterate_phdr(add_local_bytes, &sum);
+    return sum;
 }

@@ -44,16 +44,16 @@ void thr_exit_worker(void) THR_ATTR(release_capability(role_worker));
 void thr_assert_io(void) THR_ATTR(assert_capability(role_io));
 void thr_assert_worker(void) THR_ATTR(assert_capability(role_worker));
 
-/* What the libraries of the process keep in each thread's stack (thread-local variables): to be added to the size of
- * a stack. wolfSSL alone keeps 49 KB in Debian's build. */
-size_t thr_static_bytes(void);
-
 /* Name shown by ps and gdb, cut at 15 characters. */
 void thr_name(const char *name);
 
 /* The calling thread no longer preempts others when it wakes up (SCHED_BATCH): the producer of a batch goes
  * on until it waits, instead of being stopped by its own first wake-up. A refusal is ignored. */
 void thr_schedule_as_batch(void);
+
+/* What the thread-local variables of the program and its libraries take of each thread's stack. Debian's wolfSSL has
+ * 49 KB of them. */
+size_t thr_local_bytes(void);
 
 #define THR_CACHE_LINE 64
 

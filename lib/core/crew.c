@@ -50,7 +50,7 @@ struct crew *crew_new(const void *owner, size_t stack_bytes, bool as_batch)
         return NULL;
     pthread_mutex_init(&w->lock, NULL);
     w->owner = owner;
-    stack_bytes += thr_static_bytes();
+    stack_bytes += thr_local_bytes(); /* glibc takes them off, and refuses a stack that is too small then */
     w->stack_bytes = (stack_bytes + page - 1) / page * page;
     w->as_batch = as_batch;
     turn_init(&w->became_fewer);

@@ -468,7 +468,7 @@ static int start_thread(struct weft_client *client)
     int failed;
 
     pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, STACK_BYTES + thr_static_bytes());
+    pthread_attr_setstacksize(&attributes, STACK_BYTES + thr_local_bytes());
     atomic_fetch_add_explicit(&client->refs, 1, memory_order_relaxed);
     failed = pthread_create(&client->thread, &attributes, run_sessions, client);
     pthread_attr_destroy(&attributes);

@@ -50,8 +50,9 @@ static int keep_texts(struct tls_port *p, const weft_tls_opts *o)
 
     p->texts = mem_calloc(OWN_TEXTS + PAIR_TEXTS * count, sizeof *p->texts);
     p->others = mem_calloc(count + 1, sizeof *p->others);
-    if (!p->texts || !p->others || !keep_pair(p, &own, &p->options.own) || !keep(p, o->ca_file, &p->options.ca_file) ||
-        !keep(p, o->ca_dir, &p->options.ca_dir) || !keep(p, o->ciphers, &p->options.ciphers))
+    if (!p->texts || !p->others || !keep_pair(p, &own, &p->options.own) ||
+        !keep(p, o->ca_file, &p->options.ca_file) || !keep(p, o->ca_dir, &p->options.ca_dir) ||
+        !keep(p, o->ciphers, &p->options.ciphers))
         return WEFT_E_NOMEM;
     for (size_t i = 0; i < count; i++)
         if (!keep_pair(p, &o->others[i], &p->others[i]))

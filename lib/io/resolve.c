@@ -136,7 +136,7 @@ static int start_thread(void)
     if (rc != 0)
         return rc;
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attributes, thr_static_bytes() + RESOLVE_STACK_BYTES);
+    pthread_attr_setstacksize(&attributes, thr_local_bytes() + RESOLVE_STACK_BYTES);
     rc = start_with(&attributes);
     pthread_attr_destroy(&attributes);
     return rc;

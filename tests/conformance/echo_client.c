@@ -1,6 +1,6 @@
 /* An echo client of weft/client.h: what the conformance program judges as a server.
  *
- *     echo_client URL [--callbacks] [--times N]
+ *     echo_client URL [--callbacks] [--times N] [--ca FILE]
  *
  * Connects again and again and echoes each message, N times, or until the answer is 4xx or nobody listens:
  * then it ends with 0. A connection that fails is followed by the next. Straight-line, or with callbacks. */
@@ -43,12 +43,13 @@ static bool is_final(int rc, const weft_failure *f)
 }
 
 /* False: there is nothing more to do. */
-static bool connect_once(const char *url, bool callbacks)
+static bool connect_once(const char *url, bool callbacks, const char *ca_file)
 {
     weft_failure *failure = NULL;
     weft_client_opts opts = {.size = sizeof opts,
                              .on_message = callbacks ? on_message : NULL,
                              .failure = &failure,
+                             .ca_file = ca_file,
                              .message_bytes_max = MESSAGE_BYTES_MAX};
     weft_conn *c = NULL;
     int rc = weft_client_connect(&c, url, &opts);
@@ -68,20 +69,23 @@ int main(int argc, char **argv)
 {
     unsigned long times = 0;
     bool callbacks = false;
+    const char *ca_file = NULL;
 
     for (int i = 2; i < argc; i++) {
         if (strcmp(argv[i], "--callbacks") == 0)
             callbacks = true;
         else if (strcmp(argv[i], "--times") == 0 && i + 1 < argc)
             times = strtoul(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--ca") == 0 && i + 1 < argc)
+            ca_file = argv[++i];
         else
             argc = 0;
     }
     if (argc < 2) {
-        fprintf(stderr, "usage: echo_client URL [--callbacks] [--times N]\n");
+        fprintf(stderr, "usage: echo_client URL [--callbacks] [--times N] [--ca FILE]\n");
         return 2;
     }
-    for (unsigned long done = 0; (times == 0 || done < times) && connect_once(argv[1], callbacks); done++)
+    for (unsigned long done = 0; (times == 0 || done < times) && connect_once(argv[1], callbacks, ca_file); done++)
         ;
     return weft_client_stop_threads(STOP_MS) == WEFT_OK ? 0 : 1;
 }

@@ -57,7 +57,7 @@ static bool start_as_server(struct engine *e, struct slot *slot)
         return false;
     slot->index = e->started < e->count ? e->started++ : NO_INDEX;
     session_accept(&slot->session, slot->index == NO_INDEX ? &last_case : e->cases[slot->index], fd,
-                   e->server->host, &e->choices, e->options, clock_ns());
+                   e->options->any_host ? NULL : e->server->host, &e->choices, e->options, clock_ns());
     return true;
 }
 

@@ -14,6 +14,7 @@
  * when a connection fails, and ends with 0 at an answer 4xx or when nobody listens. With --, as many such
  * clients as there are jobs are started, "{url}" in their arguments becomes the address, and each must end
  * with 0.
+ * With --any-host a client's Host is not checked, for it names what stands between (tls_tunnel.c).
  *
  * Exit status: 0 all good, 1 at least one case is not or a client ended badly, 2 the run could not be made.
  *
@@ -55,7 +56,7 @@ static int usage(const char *program)
         "       %s --serve [--port N] [OPTION...] [-- CLIENT [ARGUMENT...]]\n"
         "       %s --list [--serve] [--cases ...]\n"
         "options: --cases 1,2.3,6.4, --jobs N, --patience N, --allow-non-strict, --json FILE, --verbose,\n"
-        "         --deflate, --messages N\n",
+        "         --deflate, --messages N, --any-host\n",
         program, program, program);
     return EXIT_CANNOT;
 }
@@ -101,6 +102,9 @@ static bool take_option(struct run_options *o, int option)
     case 'l':
         o->list = true;
         return true;
+    case 'a':
+        o->session.any_host = true;
+        return true;
     case 'v':
         o->session.verbose = true;
         return true;
@@ -117,7 +121,8 @@ static bool read_options(struct run_options *o, int argc, char **argv)
         {"serve", no_argument, NULL, 's'},          {"port", required_argument, NULL, 't'},
         {"list", no_argument, NULL, 'l'},           {"allow-non-strict", no_argument, NULL, 'n'},
         {"verbose", no_argument, NULL, 'v'},        {"deflate", no_argument, NULL, 'd'},
-        {"messages", required_argument, NULL, 'm'}, {NULL, 0, NULL, 0},
+        {"messages", required_argument, NULL, 'm'}, {"any-host", no_argument, NULL, 'a'},
+        {NULL, 0, NULL, 0},
     };
     int option;
 

@@ -32,7 +32,7 @@ static const char *what_is_wrong(const char *head, const char *host, struct requ
         return "a request line that is not GET /... HTTP/1.1";
     if (!head_lines_are_right(head))
         return "a header line without a name";
-    if (head_value(head, "Host", value) != 1 || strcasecmp(value, host) != 0)
+    if (head_value(head, "Host", value) != 1 || (host && strcasecmp(value, host) != 0))
         return "no header Host that names this server";
     if (head_value(head, "Upgrade", value) != 1 || !head_list_has(value, "websocket"))
         return "no header Upgrade: websocket";

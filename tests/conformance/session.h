@@ -41,6 +41,7 @@ struct session_options {
     uint32_t slices;   /* how many of a STEP_SLICES are sent */
     unsigned patience; /* factor on all times that the peer is given */
     bool verbose;
+    bool any_host; /* of a server: something stands between, and Host names that */
 };
 
 struct session {
@@ -53,7 +54,7 @@ struct session {
     bool has_ended_tcp;
     bool deaf; /* the peer broke the protocol, its octets cannot be read any more */
     char key[WS_KEY_CHARS + 1];
-    const char *host;        /* of a server: what a request's Host must be */
+    const char *host;        /* of a server: what a request's Host must be; NULL: whatever it is */
     struct choices *choices; /* of a server: shared by its connections */
     uint32_t mask;           /* of the frame before */
     bool mask_known;

@@ -212,7 +212,7 @@ static void urls_that_are_none_are_refused(void)
                                         "ws://[::1]8",
                                         "ws+unix:",
                                         "ws://h/a b",
-                                        "wss://h/",
+                                        "wss://",
                                         "ws://h/\xc3\xa9",
                                         "ws://h:99999999999999999999/"};
     struct target t;
