@@ -124,6 +124,7 @@ static weft_client_opts opts_of(struct session *s, const struct arguments *args)
         .cert_file = args->cert_file,
         .key_file = args->key_file,
         .insecure = args->insecure,
+        .compression = {.is_off = args->no_compression},
         .open_timeout_ms = args->open_timeout_ms,
         .close_timeout_ms = args->close_timeout_ms,
         .ping_interval_ms = args->ping_interval_ms ? args->ping_interval_ms : UINT32_MAX,

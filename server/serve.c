@@ -33,6 +33,7 @@ const struct option_row serve_rows[] = {
                    "threads that run handlers (processors, at least 2)"),
     OPTION_ROW_LIST("--origin", &serve_options.origins, "ORIGIN",
                     "allow only pages of this origin, such as https://example.org; may be repeated"),
+    OPTION_ROW_FLAG("--no-compression", &serve_options.no_compression, "do not agree on permessage-deflate"),
     OPTION_ROW_U32("--ping-interval-ms", &serve_options.ping_interval_ms, UINT32_MAX,
                    "between two pings (20000); 0: none"),
     OPTION_ROW_U32("--ping-timeout-ms", &serve_options.ping_timeout_ms, UINT32_MAX,
@@ -70,6 +71,7 @@ void serve_begin(weft_server_opts *opts)
     opts->ping_timeout_ms = serve_options.ping_timeout_ms;
     opts->origins = serve_options.origins.count ? serve_options.origins.items : NULL;
     opts->origin_count = serve_options.origins.count;
+    opts->compression.is_off = serve_options.no_compression;
 }
 
 static int fail(const char *program, const char *what, const char *where, int rc)

@@ -25,6 +25,7 @@ struct serve_options {
     uint32_t stop_deadline_ms;
     struct option_list origins;
     unsigned log_level; /* enum weft_log_level */
+    bool no_compression;
     bool stats;         /* one line of JSON on SIGUSR1 and at the end */
 };
 

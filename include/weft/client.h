@@ -103,6 +103,7 @@ typedef struct weft_client_opts {
     uint64_t outbox_bytes_max;
     enum weft_slow_policy slow_policy;
     uint32_t head_bytes_max, headers_max; /* of the server's answer */
+    weft_compression compression;
 
     /* Sessions that follow each other: weft_client_next and weft_client_start. */
     bool reconnect;                 /* default: weft_client_start makes one session, weft_client_next as many as it is

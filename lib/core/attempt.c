@@ -97,7 +97,11 @@ static int make_opening(struct attempt *a, const weft_header *headers, size_t co
         .headers = headers,
         .header_count = count,
     };
-    int rc = opening_new(o, &request, limits->head_bytes_max, limits->headers_max, a->limit->deadline_ms);
+    struct extension_policy policy = a->ep->settings->policy;
+    int rc;
+
+    policy.memory_is_short = squeeze_is_short(a->ep->squeeze);
+    rc = opening_new(o, &request, &policy, limits->head_bytes_max, limits->headers_max, a->limit->deadline_ms);
 
     if (rc == WEFT_E_INVAL)
         return failure_note(a->failure, rc, "a header, subprotocol or origin cannot stand in a request");

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/order.h"
+#include "core/compress.h"
 #include "core/opening.h"
 #include "core/request.h"
 #include "core/io_thread.h"
@@ -83,6 +84,7 @@ static void free_more(struct conn_more *more)
     if (!more)
         return;
     mem_free(more->subprotocol);
+    compress_free(more->compress);
     straight_free(atomic_load_explicit(&more->straight, memory_order_relaxed));
     waits_free(atomic_load_explicit(&more->waits, memory_order_relaxed));
     stream_free(atomic_load_explicit(&more->stream, memory_order_relaxed));
@@ -171,7 +173,8 @@ void conn_open(struct weft_conn *c)
     if (c->state != (conn_is_client(c) ? CONN_HANDSHAKE : CONN_DECIDING))
         return;
     c->state = CONN_OPEN;
-    session_init(&c->session, &c->home->settings->session, io->loop.now_ms);
+    session_init(&c->session, c->is_squeezed ? &c->home->settings->session_squeezed : &c->home->settings->session,
+                 io->loop.now_ms);
     conn_arm(c);
     if (c->home->endpoint->hooks.opened)
         c->home->endpoint->hooks.opened(c, c->home->endpoint->hooks.arg);
@@ -227,6 +230,16 @@ static void close_slow(struct weft_conn *c) ON_IO
     conn_fail(c, WEFT_CLOSE_POLICY_VIOLATION, "too slow", WEFT_E_TOO_BIG);
 }
 
+/* A worker could not inflate what came. */
+static void fail_inflating(struct weft_conn *c) ON_IO
+{
+    const char *reason;
+    uint16_t code;
+    int error = compress_fault(c, &code, &reason);
+
+    conn_fail(c, code, reason, error);
+}
+
 void conn_look(struct weft_conn *c)
 {
     if (c->state == CONN_NEW)
@@ -236,12 +249,16 @@ void conn_look(struct weft_conn *c)
             conn_notify(c, CONN_EVENT_RETURNED);
         return;
     }
-    if (atomic_load_explicit(&c->wants_abort, memory_order_relaxed)) {
+    if (conn_must(c, CONN_DEMAND_ABORT)) {
         conn_die(c, WEFT_OK, false);
         return;
     }
-    if (c->state == CONN_OPEN && atomic_load_explicit(&c->over_bound, memory_order_relaxed)) {
+    if (c->state == CONN_OPEN && conn_must(c, CONN_DEMAND_SLOW)) {
         close_slow(c);
+        return;
+    }
+    if (c->state == CONN_OPEN && conn_must(c, CONN_DEMAND_FAIL)) {
+        fail_inflating(c);
         return;
     }
     transmit_collect(c);
@@ -442,10 +459,14 @@ static void leave_thread(struct weft_conn *c) ON_IO
     io_thread_resume_accepting(io);
 }
 
+bool conn_demand(struct weft_conn *c, enum conn_demand demand)
+{
+    return !(atomic_fetch_or_explicit(&c->demands, (uint8_t)demand, memory_order_relaxed) & demand);
+}
+
 void conn_abort(struct weft_conn *c)
 {
-    /* Relaxed: the link to the dirty list carries it over. */
-    atomic_store_explicit(&c->wants_abort, true, memory_order_relaxed);
+    conn_demand(c, CONN_DEMAND_ABORT);
     io_thread_link_dirty(c->home->io, c);
 }
 

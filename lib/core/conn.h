@@ -47,6 +47,7 @@
 #include "base/thr.h"
 #include "core/endpoint.h"
 #include "core/engine.h"
+#include "core/squeeze.h"
 #include "io/link.h"
 #include "io/sock.h"
 #include "io/loop.h"
@@ -57,6 +58,7 @@
 #include "sync/turn.h"
 #include "weft/conn.h"
 
+struct compress;
 struct io_thread;
 struct opening;
 struct straight;
@@ -85,6 +87,10 @@ enum conn_drain {
     CONN_DRAIN_STREAM = 8,
     CONN_DRAIN_END = 16
 };
+
+/* What any thread may demand of io, together with a link to the dirty list, which carries it over. SLOW: the
+ * slow-reader policy wants it closed. FAIL: see compress.h, K5. */
+enum conn_demand { CONN_DEMAND_ABORT = 1, CONN_DEMAND_SLOW = 2, CONN_DEMAND_FAIL = 4 };
 
 /* What stands in an outbox. RAW: a control frame, whole in the payload. PART: a frame of a message that is sent in
  * parts. ACCEPT and what follows are no frames: the head and body of an HTTP answer, or a client's request. */
@@ -128,7 +134,8 @@ struct stash {
 
 /* What few connections have. Made by the first thread that needs it, freed with the connection. */
 struct conn_more {
-    char *subprotocol; /* (c) from OPEN on */
+    char *subprotocol;         /* (c) from OPEN on */
+    struct compress *compress; /* (c) from OPEN on; NULL: permessage-deflate was not agreed */
     /* Each NULL until it is needed: CONN_MORE. */
     struct straight *_Atomic straight;
     struct waits *_Atomic waits;
@@ -183,8 +190,8 @@ struct weft_conn {
     _Atomic uint64_t outbox_bytes; /* (a) */
     struct node dirty_node;        /* (q) */
     atomic_bool on_dirty;          /* (a) */
-    atomic_bool wants_abort;       /* (a) */
-    atomic_bool over_bound;        /* (a) the slow-reader policy wants it closed */
+    _Atomic uint8_t demands;       /* (a) enum conn_demand */
+    bool is_squeezed;              /* (c) from the answer to the request on: permessage-deflate was agreed */
     atomic_bool is_closed;         /* (a) close_info is complete: release CLOSE_INFO */
     uint32_t writing_offset;       /* (io) bytes of the head that are gone */
     struct node *writing;          /* (io) T1: the newest of a ring, so its next is the oldest; NULL: none */
@@ -226,6 +233,12 @@ static inline uint32_t conn_mask_bytes(const struct weft_conn *c, const struct m
     return conn_is_client(c) && link->kind < OUT_ACCEPT ? FRAME_KEY_BYTES : 0;
 }
 
+/* Relaxed, here and where a demand is made: the link to the dirty list carries it over. */
+static inline bool conn_must(struct weft_conn *c, enum conn_demand demand)
+{
+    return atomic_load_explicit(&c->demands, memory_order_relaxed) & demand;
+}
+
 static inline struct conn_more *conn_more(const struct weft_conn *c)
 {
     return atomic_load_explicit(&c->more, ORDER(CONN_MORE, memory_order_acquire));
@@ -261,6 +274,8 @@ void conn_fail_behind_messages(struct weft_conn *c, uint16_t code, int error) ON
 void conn_linger(struct weft_conn *c) ON_IO;
 void conn_die(struct weft_conn *c, int error, bool by_peer) ON_IO;
 void conn_abort(struct weft_conn *c); /* weft_conn_abort */
+/* True: nobody had demanded it before. The caller links it to the dirty list. Any thread. */
+bool conn_demand(struct weft_conn *c, enum conn_demand demand);
 void conn_notify(struct weft_conn *c, uint32_t events) ON_IO;        /* tell the worker */
 void conn_tell_end(const struct weft_conn *c, weft_close_info *out); /* once is_closed */
 
@@ -282,6 +297,20 @@ int outbox_broadcast(struct weft_conn *c, struct msg_link *link);
 struct msg_link *
 outbox_new_link(weft_msg *m,
                 enum out_kind kind); /* takes over one reference of m; NULL: no memory, reference stays */
+/* A broadcast under way, of one thread. */
+struct outbox_fan {
+    weft_msg *msg;                        /* borrowed */
+    struct node *links;                   /* plain ones, for each member that is left */
+    size_t left;                          /* members */
+    struct squeeze_fan squeeze;           /* all zero until a member wants it compressed */
+    struct node *packed[SQUEEZE_WINDOWS]; /* links of what is compressed, made as they are needed */
+};
+
+/* For count members. All that may fail for want of memory is done here, so that a failure reaches nobody. m is
+ * borrowed until fini. */
+bool outbox_fan_init(struct outbox_fan *f, weft_msg *m, size_t count);
+void outbox_fan_send(struct outbox_fan *f, struct weft_conn *c);
+void outbox_fan_fini(struct outbox_fan *f);
 /* Links for a broadcast to count members, chained; as many as *made says. Each is given to outbox_broadcast or
  * outbox_free_link. m is borrowed. NULL: no memory. */
 struct node *outbox_new_fan(weft_msg *m, size_t count, unsigned *made);

@@ -89,6 +89,7 @@ static void free_engine(struct engine *e)
     }
     pool_free(e->pool);
     endpoint_fini(&e->own);
+    squeeze_free(e->squeeze);
     for (unsigned i = 0; i < e->io_thread_count; i++)
         io_thread_free(e->io_threads[i]);
     mem_free(e->io_threads);
@@ -116,6 +117,8 @@ int engine_new(struct engine **out, const weft_server_opts *opts, const struct e
     }
     if (rc == WEFT_OK)
         rc = make_crew(e);
+    if (rc == WEFT_OK && !(e->squeeze = squeeze_new(&e->settings.squeeze)))
+        rc = WEFT_E_NOMEM;
     if (rc == WEFT_OK)
         rc = endpoint_init(&e->own, e, &e->settings, hooks);
     if (rc != WEFT_OK) {
@@ -342,6 +345,7 @@ void engine_stats(struct engine *e, weft_stats *out)
         add_pool_stats(e->pool, &s);
     for (unsigned i = 0; i < e->io_thread_count; i++)
         add_io_stats(e->io_threads[i], &s);
+    squeeze_add_stats(e->squeeze, &s);
     s.connections = atomic_load_explicit(&e->open, memory_order_relaxed);
     s.handshaking = atomic_load_explicit(&e->handshaking, memory_order_relaxed);
     s.dropped_newest = atomic_load_explicit(&e->dropped_newest, memory_order_relaxed);

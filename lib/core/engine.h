@@ -30,6 +30,7 @@ struct weft_conn;
 
 struct engine {
     struct settings settings;      /* (c) */
+    struct squeeze *squeeze;       /* (c) */
     struct endpoint own;           /* (c) of what the listeners accept */
     struct io_thread **io_threads; /* (c) */
     unsigned io_thread_count;      /* (c) */

@@ -20,6 +20,7 @@
 #include "core/endpoint.h"
 #include "io/sock.h"
 #include "proto/body.h"
+#include "proto/extension.h"
 #include "proto/handshake.h"
 
 struct weft_conn;
@@ -31,6 +32,8 @@ enum opening_outcome { OPENING_PENDING, OPENING_DONE, OPENING_FAILED };
 
 struct opening {
     struct http_request request; /* (c) for the check of the answer; its texts are borrowed until the outcome */
+    struct extension_policy policy;       /* (c) of what it offers */
+    char extensions[EXTENSION_BYTES_MAX]; /* (c) the offer */
     uint8_t *bytes;              /* composed; NULL once they were sent */
     size_t count;
     uint64_t deadline_ms;   /* (c) */
@@ -46,8 +49,8 @@ struct opening {
 /* Compose the request. Its texts have to live until the outcome is known.
  *
  * Returns  WEFT_OK; WEFT_E_INVAL (something cannot stand in a request); WEFT_E_NOMEM; WEFT_E_SYSTEM (no random bytes) */
-int opening_new(struct opening **out, const struct http_request *request, size_t head_bytes_max, size_t headers_max,
-                uint64_t deadline_ms);
+int opening_new(struct opening **out, const struct http_request *request, const struct extension_policy *policy,
+                size_t head_bytes_max, size_t headers_max, uint64_t deadline_ms);
 void opening_unref(struct opening *o);
 
 /* Make the connection: the opening is given to it, and goes its way on an I/O thread.

@@ -13,7 +13,7 @@
  *     finishes it (conn.h, C10). So on_close is last, and engine.alive counts handlers.
  * G4  Once the handler has returned nobody takes messages: they are thrown away as they come, so that the peer's
  *     Close is read.
- * G5  Lock order: a connection's lock is the innermost; no function of another module is called under it but
+ * G5  Lock order: the receiving lock (compress.h, K4), then a connection's lock, which is the innermost; no function of another module is called under it but
  *     turn_next and those of messages. */
 #ifndef WEFT_CORE_STRAIGHT_H
 #define WEFT_CORE_STRAIGHT_H
