@@ -55,7 +55,7 @@ static void explain(struct conn *c, const char *why)
         fprintf(stderr, "weft-bench: more of them are only counted\n");
 }
 
-void conn_fail(struct conn *c, enum bench_error error, const char *why)
+void conn_failed(struct conn *c, enum bench_error error, const char *why)
 {
     struct loader *l = c->loader;
 
@@ -75,7 +75,7 @@ static void fail_with_errno(struct conn *c, const char *what, int error)
 
     snprintf(why, sizeof why, "%s: %s%s", what, strerror(error),
              error == EADDRNOTAVAIL ? " (out of local ports? see --src)" : "");
-    conn_fail(c, was_open ? ERROR_DROPPED : ERROR_CONNECT, why);
+    conn_failed(c, was_open ? ERROR_DROPPED : ERROR_CONNECT, why);
 }
 
 /* --- sockets --- */
@@ -325,7 +325,7 @@ static void send_request(struct conn *c)
     int rc = new_handshake(c);
 
     if (rc != WEFT_OK) {
-        conn_fail(c, ERROR_CONNECT, weft_strerror(rc));
+        conn_failed(c, ERROR_CONNECT, weft_strerror(rc));
         return;
     }
     part.iov_len = write_request(c, request, sizeof request);
@@ -335,7 +335,7 @@ static void send_request(struct conn *c)
     else if (part.iov_len && sent < 0)
         fail_with_errno(c, "send", errno);
     else
-        conn_fail(c, ERROR_CONNECT, "the request is too long");
+        conn_failed(c, ERROR_CONNECT, "the request is too long");
 }
 
 static void connected(struct conn *c)
@@ -361,7 +361,7 @@ static bool take_request_back(struct conn *c, const uint8_t *p, size_t n)
     size_t left = write_request(c, request, sizeof request) - c->request_back;
 
     if (n > left || memcmp(request + c->request_back, p, n) != 0) {
-        conn_fail(c, ERROR_CONTENT, "the bytes of the handshake came back changed");
+        conn_failed(c, ERROR_CONTENT, "the bytes of the handshake came back changed");
         return false;
     }
     c->request_back += (uint32_t)n;
@@ -385,7 +385,7 @@ static bool feed_handshake(struct conn *c, const uint8_t *p, size_t n)
         return c->fd >= 0 && (used == n || receive_feed(c, p + used, n - used));
     case WEFT_PROTO_FAIL:
         snprintf(why, sizeof why, "the handshake was refused: %s (status %u)", event.text, event.code);
-        conn_fail(c, ERROR_CONNECT, why);
+        conn_failed(c, ERROR_CONNECT, why);
         return false;
     default:
         return true;
@@ -426,9 +426,9 @@ static void server_ended(struct conn *c, int error)
         conn_end(c);
         l->run->mode->ended(c, false);
     } else if (c->state == CONN_HANDSHAKE) {
-        conn_fail(c, ERROR_CONNECT, "the server closed it in the handshake");
+        conn_failed(c, ERROR_CONNECT, "the server closed it in the handshake");
     } else {
-        conn_fail(c, ERROR_DROPPED, "the server ended it without a Close frame");
+        conn_failed(c, ERROR_DROPPED, "the server ended it without a Close frame");
     }
 }
 
@@ -451,7 +451,7 @@ static void readable(struct conn *c)
         conn_flush(c);
 }
 
-void conn_ready(struct conn *c, uint32_t events)
+void conn_heard(struct conn *c, uint32_t events)
 {
     if (c->state == CONN_CONNECTING) {
         connected(c);

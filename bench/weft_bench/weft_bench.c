@@ -11,7 +11,7 @@
  * about, receive.c for how they are checked, loader.h for the life of a run. Every run ends: measured
  * time, draining and closing are bounded, and what was not answered by then is lost.
  *
- * Not here yet: TLS and compression. */
+ * Not here yet: TLS. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -95,6 +95,7 @@ static const struct mode *mode_of(enum bench_mode mode)
     static const struct mode *const modes[MODES] = {
         [MODE_ECHO] = &mode_echo, [MODE_RATE] = &mode_rate,   [MODE_FANOUT] = &mode_fanout,
         [MODE_IDLE] = &mode_idle, [MODE_CHURN] = &mode_churn, [MODE_MIXED] = &mode_rate,
+        [MODE_DEFLATE] = &mode_deflate,
     };
 
     return modes[mode];
@@ -147,6 +148,8 @@ static void *live(void *loader)
 
     if (run->options->mode == MODE_IDLE)
         idle_run(loader);
+    else if (run->options->mode == MODE_DEFLATE)
+        deflate_run(loader);
     else
         loader_run(loader);
     pthread_mutex_lock(&run->lock);
