@@ -248,7 +248,7 @@ static size_t parse_frame(const struct client *k, struct frame *f, bool *is_bad)
     size_t have = k->have - k->at, head = 2;
     uint64_t n;
 
-    *is_bad = have >= 2 && ((p[1] & 0x80) || (p[0] & 0x70));
+    *is_bad = have >= 2 && ((p[1] & 0x80) || (p[0] & (k->allows_compressed ? 0x30 : 0x70)));
     if (have < 2 || *is_bad)
         return 0;
     n = p[1] & 0x7f;
@@ -263,7 +263,7 @@ static size_t parse_frame(const struct client *k, struct frame *f, bool *is_bad)
     if (have - head < n)
         return 0;
     *f =
-        (struct frame){.opcode = p[0] & 15, .is_final = p[0] & 0x80, .payload = p + head, .bytes = (size_t)n};
+        (struct frame){.opcode = p[0] & 15, .is_final = p[0] & 0x80, .is_compressed = p[0] & 0x40, .payload = p + head, .bytes = (size_t)n};
     return head + (size_t)n;
 }
 

@@ -21,11 +21,13 @@ struct client {
     int fd;
     uint8_t *bytes; /* received and not used yet: [at, have) */
     size_t at, have, room;
+    bool allows_compressed; /* RSV1 is no fault: permessage-deflate was agreed */
 };
 
 struct frame {
     unsigned opcode;
     bool is_final;
+    bool is_compressed; /* RSV1 */
     const uint8_t *payload; /* until the next call for this client */
     size_t bytes;
 };

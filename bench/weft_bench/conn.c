@@ -10,7 +10,7 @@
 #include "base/mem.h"
 #include "loader.h"
 #include "receive.h"
-#include "stream.h"
+#include "channel.h"
 
 /* From this size on a body is not copied but pointed at; up to FRAMES_POINTED in one sendmsg. */
 #define POINTED_BODY_BYTES 4096
@@ -33,7 +33,7 @@ void conn_end(struct conn *c)
         l->opening--;
     else if (c->state != CONN_IDLE)
         l->open--;
-    stream_end(c);
+    channel_end(c);
     if (c->fd >= 0)
         close(c->fd);
     weft_proto_free(c->handshake);
@@ -56,7 +56,7 @@ static void explain(struct conn *c, const char *why)
         fprintf(stderr, "weft-bench: more of them are only counted\n");
 }
 
-void conn_fail(struct conn *c, enum bench_error error, const char *why)
+void conn_failed(struct conn *c, enum bench_error error, const char *why)
 {
     struct loader *l = c->loader;
 
@@ -76,7 +76,7 @@ static void fail_with_errno(struct conn *c, const char *what, int error)
 
     snprintf(why, sizeof why, "%s: %s%s", what, strerror(error),
              error == EADDRNOTAVAIL ? " (out of local ports? see --src)" : "");
-    conn_fail(c, was_open ? ERROR_DROPPED : ERROR_CONNECT, why);
+    conn_failed(c, was_open ? ERROR_DROPPED : ERROR_CONNECT, why);
 }
 
 /* --- the socket --- */
@@ -121,7 +121,7 @@ static ssize_t send_control(struct conn *c, size_t *all)
 {
     struct conn_control *control = c->control;
     struct iovec part = {control->frames + control->done, control->bytes - control->done};
-    ssize_t sent = stream_send(c, &part, 1);
+    ssize_t sent = channel_send(c, &part, 1);
 
     *all = part.iov_len;
     if (sent > 0 && sent < (ssize_t)part.iov_len)
@@ -153,7 +153,7 @@ static ssize_t send_copied(struct conn *c, const struct payload *p, size_t *all)
     }
     part = (struct iovec){bytes + c->tx_offset, (size_t)(next - bytes) - c->tx_offset};
     *all = part.iov_len;
-    return stream_send(c, &part, 1);
+    return channel_send(c, &part, 1);
 }
 
 /* Of large ones only the fronts are written, and the bodies lie where they lay. */
@@ -178,7 +178,7 @@ static ssize_t send_pointed(struct conn *c, const struct payload *p, size_t *all
     }
     first->iov_base = (uint8_t *)first->iov_base + skip;
     first->iov_len -= skip;
-    return stream_send(c, first, count);
+    return channel_send(c, first, count);
 }
 
 /* The frames that are due, as many as go into one call. */
@@ -210,7 +210,7 @@ bool conn_flush(struct conn *c)
             return true;
         }
     }
-    if (!stream_flush(c)) {
+    if (!channel_flush(c)) {
         if (errno != EAGAIN) {
             fail_with_errno(c, "send", errno);
             return false;
@@ -319,17 +319,17 @@ static void send_request(struct conn *c)
     int rc = new_handshake(c);
 
     if (rc != WEFT_OK) {
-        conn_fail(c, ERROR_CONNECT, weft_strerror(rc));
+        conn_failed(c, ERROR_CONNECT, weft_strerror(rc));
         return;
     }
     part.iov_len = write_request(c, request, sizeof request);
-    sent = part.iov_len ? stream_send(c, &part, 1) : -1;
+    sent = part.iov_len ? channel_send(c, &part, 1) : -1;
     if (sent == (ssize_t)part.iov_len)
         c->state = CONN_HANDSHAKE;
     else if (part.iov_len && sent < 0)
         fail_with_errno(c, "send", errno);
     else
-        conn_fail(c, ERROR_CONNECT, "the request is too long");
+        conn_failed(c, ERROR_CONNECT, "the request is too long");
 }
 
 static void connected_through(struct conn *c)
@@ -344,15 +344,15 @@ static void connected_through(struct conn *c)
 static void shake(struct conn *c)
 {
     char why[256];
-    int rc = stream_shake(c);
+    int rc = channel_shake(c);
 
     if (rc == WEFT_E_AGAIN) {
-        watch(c, !stream_flush(c));
+        watch(c, !channel_flush(c));
     } else if (rc != WEFT_OK) {
-        conn_fail(c, ERROR_CONNECT, stream_fault(c, why, sizeof why));
+        conn_failed(c, ERROR_CONNECT, channel_fault(c, why, sizeof why));
     } else {
         c->is_shaking = false;
-        watch(c, !stream_flush(c));
+        watch(c, !channel_flush(c));
         connected_through(c);
     }
 }
@@ -374,8 +374,8 @@ static void connected(struct conn *c)
         return;
     }
     watch(c, false);
-    if (!stream_begin(c))
-        conn_fail(c, ERROR_CONNECT, "no memory");
+    if (!channel_begin(c))
+        conn_failed(c, ERROR_CONNECT, "no memory");
     else if (c->tls)
         begin_tls(c);
     else
@@ -389,7 +389,7 @@ static bool take_request_back(struct conn *c, const uint8_t *p, size_t n)
     size_t left = write_request(c, request, sizeof request) - c->request_back;
 
     if (n > left || memcmp(request + c->request_back, p, n) != 0) {
-        conn_fail(c, ERROR_CONTENT, "the bytes of the handshake came back changed");
+        conn_failed(c, ERROR_CONTENT, "the bytes of the handshake came back changed");
         return false;
     }
     c->request_back += (uint32_t)n;
@@ -413,7 +413,7 @@ static bool feed_handshake(struct conn *c, const uint8_t *p, size_t n)
         return c->fd >= 0 && (used == n || receive_feed(c, p + used, n - used));
     case WEFT_PROTO_FAIL:
         snprintf(why, sizeof why, "the handshake was refused: %s (status %u)", event.text, event.code);
-        conn_fail(c, ERROR_CONNECT, why);
+        conn_failed(c, ERROR_CONNECT, why);
         return false;
     default:
         return true;
@@ -454,16 +454,16 @@ static void server_ended(struct conn *c, int error)
         conn_end(c);
         l->run->mode->ended(c, false);
     } else if (c->state == CONN_HANDSHAKE) {
-        conn_fail(c, ERROR_CONNECT, "the server closed it in the handshake");
+        conn_failed(c, ERROR_CONNECT, "the server closed it in the handshake");
     } else {
-        conn_fail(c, ERROR_DROPPED, "the server ended it without a Close frame");
+        conn_failed(c, ERROR_DROPPED, "the server ended it without a Close frame");
     }
 }
 
 static void read_once(struct conn *c)
 {
     struct loader *l = c->loader;
-    ssize_t got = stream_receive(c, l->read_bytes, LOADER_READ_BYTES);
+    ssize_t got = channel_receive(c, l->read_bytes, LOADER_READ_BYTES);
 
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return;
@@ -483,10 +483,10 @@ static void readable(struct conn *c)
 {
     do
         read_once(c);
-    while (c->fd >= 0 && stream_may_have_more(c));
+    while (c->fd >= 0 && channel_may_have_more(c));
 }
 
-void conn_ready(struct conn *c, uint32_t events)
+void conn_heard(struct conn *c, uint32_t events)
 {
     if (c->state == CONN_CONNECTING) {
         connected(c);
@@ -494,7 +494,7 @@ void conn_ready(struct conn *c, uint32_t events)
     }
     if (c->is_shaking) {
         shake(c);
-        if (c->fd < 0 || c->is_shaking || !stream_may_have_more(c))
+        if (c->fd < 0 || c->is_shaking || !channel_may_have_more(c))
             return;
         events |= EPOLLIN;
     }

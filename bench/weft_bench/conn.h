@@ -70,7 +70,7 @@ struct conn {
 bool conn_start(struct conn *c);
 
 /* What epoll said. */
-void conn_ready(struct conn *c, uint32_t events);
+void conn_heard(struct conn *c, uint32_t events);
 
 /* Send what is due. False: the connection is gone. */
 bool conn_flush(struct conn *c);
@@ -82,7 +82,7 @@ void conn_control(struct conn *c, enum frame_opcode opcode, const void *payload,
 void conn_close(struct conn *c, uint16_t code);
 
 /* It went wrong: count it, say why, forget the connection. */
-void conn_fail(struct conn *c, enum bench_error error, const char *why);
+void conn_failed(struct conn *c, enum bench_error error, const char *why);
 
 /* Close the socket and free everything, counting nothing. */
 void conn_end(struct conn *c);

@@ -196,7 +196,7 @@ void loader_turn(struct loader *l, uint64_t until_ns)
 
     l->now_ns = clock_now_ns();
     for (int i = 0; i < count; i++)
-        conn_ready(events[i].data.ptr, events[i].events);
+        conn_heard(events[i].data.ptr, events[i].events);
     /* Figures for the eye order nothing. */
     atomic_store_explicit(&l->shown_answered, l->answered, memory_order_relaxed);
     atomic_store_explicit(&l->shown_open, l->open, memory_order_relaxed);
@@ -214,7 +214,7 @@ static void give_up_opening(struct loader *l, uint32_t count)
     for (uint32_t i = 0; i < l->conn_count; i++) {
         struct conn *c = &l->conns[i];
         if (c->state == CONN_CONNECTING || c->state == CONN_HANDSHAKE)
-            conn_fail(c, ERROR_CONNECT, "the handshake took too long");
+            conn_failed(c, ERROR_CONNECT, "the handshake took too long");
     }
 }
 

@@ -73,6 +73,8 @@ struct tally {
     struct histogram slow;      /* mixed: may have slept */
     struct histogram others;    /* mixed: neither slept nor waited behind one that did */
     uint64_t victims;           /* mixed: waited behind one on their own connection */
+    /* deflate: payload bytes that were compressed and inflated, before and behind that; of all phases */
+    uint64_t plain_out, packed_out, plain_in, packed_in;
     double measured_s;
     double load_cpu; /* CPU time of the thread by time, between two looks at both */
 };
@@ -127,15 +129,16 @@ struct mode {
     void (*free)(struct loader *l);
 };
 
-extern const struct mode mode_echo, mode_rate, mode_fanout, mode_churn, mode_idle;
+extern const struct mode mode_echo, mode_rate, mode_fanout, mode_churn, mode_idle, mode_deflate;
 
 /* Returns  NULL or what is wrong */
 const char *loader_init(struct loader *l, struct run *run, uint32_t index);
 void loader_fini(struct loader *l);
 
-/* The life of a loader, and the other one, for idle. */
+/* The life of a loader, and the others, for idle and deflate. */
 void loader_run(struct loader *l);
 void idle_run(struct loader *l);
+void deflate_run(struct loader *l);
 
 /* Parts of these lives. */
 void loader_open_until(struct loader *l, uint32_t count);

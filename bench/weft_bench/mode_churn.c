@@ -47,7 +47,7 @@ static bool is_over(const struct loader *l)
 
 static void fail_to_close(struct conn *c)
 {
-    conn_fail(c, ERROR_PROTOCOL,
+    conn_failed(c, ERROR_PROTOCOL,
               c->got_close ? "the server did not end TCP after the closing handshake"
                            : "the server did not answer the Close frame");
 }
@@ -131,7 +131,7 @@ static void give_up(struct loader *l)
             conn_end(c);
             l->tally.errors[ERROR_LOST]++;
         } else if (c->state != CONN_IDLE) {
-            conn_fail(c, ERROR_CONNECT, "the handshake took too long");
+            conn_failed(c, ERROR_CONNECT, "the handshake took too long");
         }
     }
 }

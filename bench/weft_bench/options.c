@@ -54,6 +54,8 @@ static const struct row rows[] = {
     {"touch", 0, FLAG, AT(touch), 0, 0, "", "idle: at the end each connection sends one message"},
     {"step", 0, STEPS, 0, 1, MANY, "N[,N...]", "idle: tell the memory at these counts too"},
 
+    {"no-takeover", 0, FLAG, AT(no_takeover), 0, 0, "", "deflate: no message refers to an earlier one"},
+
     {"raw", 0, FLAG, AT(raw), 0, 0, "",
      "to a plain echo server: the same bytes, which it is to send\nback as they are; not fanout"},
     {"handshakes", 0, COUNT, AT(handshakes), 1, 65536, "N", "under way at once, of each thread (128)"},
@@ -136,7 +138,7 @@ static int help(FILE *out)
           "  churn    connect, opening handshake, one echo, closing handshake, wait for the server to\n"
           "           end TCP (at most --drain), again; what counts is connections, latency is of all that\n"
           "  idle     opens connections and holds them: memory of each, CPU time of a handshake\n"
-          "  deflate  echo with compression: not in this build\n",
+          "  deflate  echo of JSON with compression, by weft's own client: the server's CPU time and the sizes\n",
           out);
     for (size_t i = 0; i < ROWS; i++) {
         print_title(rows[i].name, out);
@@ -372,8 +374,10 @@ static int check_mode(const struct options *o, FILE *err)
     const char *mode = mode_names[o->mode];
     bool is_open_loop = o->mode == MODE_RATE || o->mode == MODE_MIXED;
 
-    if (o->mode == MODE_DEFLATE)
-        return complain(err, "deflate: this build has no compression");
+    if (o->mode == MODE_DEFLATE && (o->raw || o->header_count || o->sources || o->kind != PAYLOAD_TEXT))
+        return complain(err, "deflate takes none of --raw, --header, --src, --utf8, --binary");
+    if (o->mode != MODE_DEFLATE && o->no_takeover)
+        return complain(err, "--no-takeover is for deflate");
     if (is_open_loop && o->rate <= 0)
         return complain(err, "%s needs --rate", mode);
     if (!is_open_loop && o->rate > 0)

@@ -33,6 +33,7 @@ struct options {
     double rate; /* messages/s, of all connections */
     uint32_t publishers, burst;
     enum payload_kind kind;
+    bool no_takeover; /* deflate */
     bool raw, touch, json, quiet;
     pid_t pids[PROCESS_NAMED_MAX];
     size_t pid_count;

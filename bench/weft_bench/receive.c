@@ -91,7 +91,7 @@ static bool got_close_back(struct conn *c, const uint8_t *payload, size_t n)
     unsigned bytes = frame_write_control(frame, FRAME_CLOSE, code, code_bytes, c->loader->run->payload->key);
 
     if (c->state != CONN_CLOSING || n != code_bytes || memcmp(frame + bytes - n, payload, n) != 0) {
-        conn_fail(c, ERROR_CONTENT, "a Close frame came that was not sent");
+        conn_failed(c, ERROR_CONTENT, "a Close frame came that was not sent");
         return false;
     }
     conn_end(c);
@@ -106,7 +106,7 @@ static bool got_close(struct conn *c, const uint8_t *payload, size_t n)
     char why[64];
 
     if (n == 1 || (n && !frame_close_code_is_valid(code))) {
-        conn_fail(c, ERROR_PROTOCOL, "a wrong Close frame");
+        conn_failed(c, ERROR_PROTOCOL, "a wrong Close frame");
         return false;
     }
     if (c->state == CONN_CLOSING) {
@@ -118,7 +118,7 @@ static bool got_close(struct conn *c, const uint8_t *payload, size_t n)
     c->tx_due = c->tx_seq + (c->tx_offset != 0); /* nothing follows a Close frame */
     if (conn_flush(c)) {
         c->tx_due = due; /* all of it is lost */
-        conn_fail(c, ERROR_DROPPED, why);
+        conn_failed(c, ERROR_DROPPED, why);
     }
     return false;
 }
@@ -181,7 +181,7 @@ static bool begin_frame(struct conn *c, const uint8_t *header)
     const char *wrong = frame_read_header(header, &h) ? wrong_header(c, &h) : "a wrong length of a frame";
 
     if (wrong) {
-        conn_fail(c, ERROR_PROTOCOL, wrong);
+        conn_failed(c, ERROR_PROTOCOL, wrong);
         return false;
     }
     in->frame_left = h.bytes;
@@ -217,7 +217,7 @@ static const uint8_t *gather_control(struct conn *c, const uint8_t *p, size_t n)
     if (!c->gathered)
         c->gathered = mem_alloc(FRAME_CONTROL_BYTES_MAX);
     if (!c->gathered) {
-        conn_fail(c, ERROR_DROPPED, "no memory");
+        conn_failed(c, ERROR_DROPPED, "no memory");
         return NULL;
     }
     memcpy(c->gathered + c->in.frame_at, p, n);

@@ -34,6 +34,10 @@ void report_add(struct tally *sum, const struct tally *t)
     histogram_merge(&sum->late, &t->late);
     histogram_merge(&sum->slow, &t->slow);
     histogram_merge(&sum->others, &t->others);
+    sum->plain_out += t->plain_out;
+    sum->packed_out += t->packed_out;
+    sum->plain_in += t->plain_in;
+    sum->packed_in += t->packed_in;
     if (t->measured_s > sum->measured_s)
         sum->measured_s = t->measured_s;
 }
@@ -141,6 +145,10 @@ static void put_all(struct report *r)
     put(r, "handshake_p99_us", ratio((double)histogram_quantile(&r->sum->handshake, 0.99), 1e3), 1);
     if (o->mode == MODE_IDLE)
         put_idle(r);
+    if (o->mode == MODE_DEFLATE) {
+        put(r, "sent_percent", ratio(100.0 * (double)r->sum->packed_out, (double)r->sum->plain_out), 1);
+        put(r, "received_percent", ratio(100.0 * (double)r->sum->packed_in, (double)r->sum->plain_in), 1);
+    }
     if (o->mode == MODE_FANOUT) {
         put(r, "publishers", o->publishers, 0);
         put(r, "burst", o->burst, 0);

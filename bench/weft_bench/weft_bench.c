@@ -11,7 +11,7 @@
  * about, receive.c for how they are checked, loader.h for the life of a run. Every run ends: measured
  * time, draining and closing are bounded, and what was not answered by then is lost.
  *
- * Not here yet: TLS and compression. */
+ * Not here yet: TLS. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -26,7 +26,7 @@
 #include "loader.h"
 #include "options.h"
 #include "report.h"
-#include "stream.h"
+#include "channel.h"
 
 #define DESCRIPTORS_BESIDE 64 /* that are no connections, besides one of each thread */
 #define SOURCES_OF_CHURN   64 /* ports rest for a minute after each connection */
@@ -97,6 +97,7 @@ static const struct mode *mode_of(enum bench_mode mode)
     static const struct mode *const modes[MODES] = {
         [MODE_ECHO] = &mode_echo, [MODE_RATE] = &mode_rate,   [MODE_FANOUT] = &mode_fanout,
         [MODE_IDLE] = &mode_idle, [MODE_CHURN] = &mode_churn, [MODE_MIXED] = &mode_rate,
+        [MODE_DEFLATE] = &mode_deflate,
     };
 
     return modes[mode];
@@ -149,6 +150,8 @@ static void *live(void *loader)
 
     if (run->options->mode == MODE_IDLE)
         idle_run(loader);
+    else if (run->options->mode == MODE_DEFLATE)
+        deflate_run(loader);
     else
         loader_run(loader);
     tls_thread_leave();
@@ -231,7 +234,7 @@ static int run_with(const struct options *o, const struct target *t, uint32_t co
         .options = o, .target = t, .payload = &payload, .mode = mode_of(o->mode), .conn_count = conn_count};
     struct loader *loaders = mem_calloc(o->threads, sizeof *loaders);
     struct tally *sum = mem_calloc(1, sizeof *sum);
-    const char *wrong = t->is_secure ? stream_context(&run.tls, o) : NULL;
+    const char *wrong = t->is_secure ? channel_context(&run.tls, o) : NULL;
     int status = 2;
 
     if (wrong) {

@@ -169,6 +169,33 @@ static void put_deflater(struct squeeze *s, struct deflater *d)
         drop_deflater(s, d);
 }
 
+static struct packer *take_packer(struct squeeze *s)
+{
+    struct squeeze_shelf *shelf = shelf_here(s);
+    struct packer *p = take(shelf, &shelf->alone);
+
+    if (p)
+        return p;
+    p = packer_new();
+    if (p)
+        count(s, (int64_t)packer_bytes(p));
+    return p;
+}
+
+static void drop_packer(struct squeeze *s, struct packer *p)
+{
+    count(s, -(int64_t)packer_bytes(p));
+    packer_free(p);
+}
+
+static void put_packer(struct squeeze *s, struct packer *p)
+{
+    struct squeeze_shelf *shelf = shelf_here(s);
+
+    if (p && !put(s, shelf, &shelf->alone, p))
+        drop_packer(s, p);
+}
+
 static struct inflater *take_inflater(struct squeeze *s, unsigned window_bits)
 {
     struct squeeze_shelf *shelf = shelf_here(s);
@@ -203,6 +230,8 @@ static void put_inflater(struct squeeze *s, struct inflater *z)
 
 static void empty_shelf(struct squeeze *s, struct squeeze_shelf *shelf)
 {
+    while (shelf->alone.count)
+        drop_packer(s, shelf->alone.kept[--shelf->alone.count]);
     for (unsigned w = 0; w < SQUEEZE_WINDOWS; w++) {
         while (shelf->out[w].count)
             drop_deflater(s, shelf->out[w].kept[--shelf->out[w].count]);
@@ -269,8 +298,18 @@ bool squeeze_wants(const struct squeeze_conn *c, const weft_msg *m)
     return c->params.out_window_bits && is_worth_it(c->shared, m);
 }
 
-/* NULL: m goes plain. */
-static weft_msg *compress_alone(struct squeeze *s, unsigned window_bits, const weft_msg *m)
+static weft_msg *pack_alone(struct squeeze *s, unsigned window_bits, const weft_msg *m)
+{
+    struct packer *p = take_packer(s);
+    weft_msg *packed = NULL;
+
+    if (p && packer_message(p, window_bits, m, &packed) != WEFT_OK)
+        packed = NULL;
+    put_packer(s, p);
+    return packed;
+}
+
+static weft_msg *deflate_alone(struct squeeze *s, unsigned window_bits, const weft_msg *m)
 {
     struct deflater *d = take_deflater(s, window_bits, DEFLATE_LEVEL_ALONE);
     weft_msg *packed = NULL;
@@ -278,6 +317,17 @@ static weft_msg *compress_alone(struct squeeze *s, unsigned window_bits, const w
     if (d && deflater_message(d, m, false, &packed) != WEFT_OK)
         packed = NULL;
     put_deflater(s, d);
+    if (packed)
+        count_message(&shelf_here(s)->packed, m->bytes, packed->bytes);
+    return packed;
+}
+
+/* NULL: m goes plain. */
+static weft_msg *compress_alone(struct squeeze *s, unsigned window_bits, const weft_msg *m)
+{
+    bool is_usual = packer_is_built() && !s->opts.level;
+    weft_msg *packed = is_usual ? pack_alone(s, window_bits, m) : deflate_alone(s, window_bits, m);
+
     if (packed)
         count_message(&shelf_here(s)->packed, m->bytes, packed->bytes);
     return packed;

@@ -220,8 +220,6 @@ static const char *fault_of(const struct terms *asked, const struct terms *t)
         return "permessage-deflate without the server_max_window_bits that was asked for";
     if (asked->server_window && t->server_window > asked->server_window)
         return "server_max_window_bits larger than asked for";
-    if (asked->client_window && t->client_window > asked->client_window)
-        return "client_max_window_bits larger than offered";
     return NULL;
 }
 
@@ -230,7 +228,8 @@ static void apply(const struct terms *asked, const struct terms *t, struct defla
 {
     uint8_t own = asked->client_window ? asked->client_window : WINDOW_BITS_MAX;
 
-    out->out_window_bits = t->client_window ? t->client_window : own;
+    /* A server may ignore the value that was offered, and allow more. */
+    out->out_window_bits = t->client_window ? smaller(t->client_window, own) : own;
     if (out->out_window_bits < DEFLATE_WINDOW_BITS_MIN)
         out->out_window_bits = 0;
     out->in_window_bits = t->server_window ? t->server_window : WINDOW_BITS_MAX;

@@ -262,7 +262,7 @@ def bad_command_lines_end_with_2():
     for line, says in (([], 'mode and a URL'), (['echo'], 'mode and a URL'),
                        (['echo', 'ws://h/', '-c', 'x'], '--connections'),
                        (['echo', 'http://h/'], 'ws://'), (['echo', 'wss://127.0.0.1:1/', '--ca', '/no/such/file'], 'cannot begin'),
-                       (['deflate', 'ws://127.0.0.1:1/'], 'no compression'),
+                       (['deflate', 'ws://127.0.0.1:1/', '--raw'], 'none of --raw'),
                        (['echo', 'ws://127.0.0.1:0/'], 'port'),
                        (['echo', 'ws://[::zz]:1/'], '[::zz]'),  # a name would be asked for, somewhere
                        (['echo', 'ws://127.0.0.1:1/', '--pid', '4194304'], 'no process 4194304'),

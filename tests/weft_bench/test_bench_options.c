@@ -152,7 +152,8 @@ static void what_is_wrong_is_named(void)
         {"fanout ws://h/ -t 2", "one thread"},
         {"idle ws://h/ --step 5,4", "rising"},
         {"idle ws://h/ --step 100", "more than --connections"},
-        {"deflate ws://h/", "no compression"},
+        {"deflate ws://h/ --raw", "none of --raw"},
+        {"echo ws://h/ --no-takeover", "for deflate"},
     };
 
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {

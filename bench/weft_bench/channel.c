@@ -1,5 +1,5 @@
-/* Plain sockets and TLS; see stream.h. */
-#include "stream.h"
+/* Plain sockets and TLS; see channel.h. */
+#include "channel.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -10,7 +10,7 @@
 #include "loader.h"
 #include "weft/error.h"
 
-const char *stream_context(struct tls_context **out, const struct options *o)
+const char *channel_context(struct tls_context **out, const struct options *o)
 {
     static char why[256];
     struct tls_options options = {
@@ -27,7 +27,7 @@ static ssize_t errno_of(ptrdiff_t error)
     return -1;
 }
 
-ssize_t stream_receive(struct conn *c, void *bytes, size_t room)
+ssize_t channel_receive(struct conn *c, void *bytes, size_t room)
 {
     struct iovec part = {bytes, room};
     ptrdiff_t n;
@@ -38,7 +38,7 @@ ssize_t stream_receive(struct conn *c, void *bytes, size_t room)
     return n > 0 ? n : errno_of(n);
 }
 
-ssize_t stream_send(struct conn *c, struct iovec *parts, size_t count)
+ssize_t channel_send(struct conn *c, struct iovec *parts, size_t count)
 {
     struct msghdr m = {.msg_iov = parts, .msg_iovlen = count};
     ptrdiff_t n;
@@ -52,7 +52,7 @@ ssize_t stream_send(struct conn *c, struct iovec *parts, size_t count)
     return sendmsg(c->fd, &m, MSG_NOSIGNAL);
 }
 
-bool stream_begin(struct conn *c)
+bool channel_begin(struct conn *c)
 {
     struct loader *l = c->loader;
 
@@ -65,12 +65,12 @@ bool stream_begin(struct conn *c)
     return c->tls != NULL;
 }
 
-int stream_shake(struct conn *c)
+int channel_shake(struct conn *c)
 {
     return tls_handshake(c->tls, c->fd, c->loader->tls_scratch);
 }
 
-bool stream_flush(struct conn *c)
+bool channel_flush(struct conn *c)
 {
     int rc = c->tls ? tls_flush(c->tls, c->fd) : WEFT_OK;
 
@@ -79,18 +79,18 @@ bool stream_flush(struct conn *c)
     return rc == WEFT_OK;
 }
 
-bool stream_may_have_more(struct conn *c)
+bool channel_may_have_more(struct conn *c)
 {
     return c->tls && tls_may_have_more(c->tls);
 }
 
-void stream_end(struct conn *c)
+void channel_end(struct conn *c)
 {
     tls_free(c->tls);
     c->tls = NULL;
 }
 
-const char *stream_fault(struct conn *c, char *out, size_t room)
+const char *channel_fault(struct conn *c, char *out, size_t room)
 {
     char why[200];
 
