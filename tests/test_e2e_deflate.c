@@ -46,7 +46,8 @@ static bool meet(struct squeezer *z, uint16_t port, const char *offer)
     z->out_anew = strstr(z->head, "client_no_context_takeover");
     z->in_anew = strstr(z->head, "server_no_context_takeover");
     z->has_streams = true;
-    return deflateInit2(&z->out, 6, Z_DEFLATED, -window_of(z->head, "client_max_window_bits"), 8, 0) == Z_OK &&
+    return deflateInit2(&z->out, 6, Z_DEFLATED, -window_of(z->head, "client_max_window_bits"), 8, 0) ==
+               Z_OK &&
            inflateInit2(&z->in, -window_of(z->head, "server_max_window_bits")) == Z_OK;
 }
 
@@ -130,7 +131,8 @@ static bool hear(struct squeezer *z)
 {
     struct frame f;
 
-    if (client_hear(&z->k, &f) != CLIENT_OK || (f.opcode != CLIENT_TEXT && f.opcode != CLIENT_BINARY) || !f.is_final)
+    if (client_hear(&z->k, &f) != CLIENT_OK || (f.opcode != CLIENT_TEXT && f.opcode != CLIENT_BINARY) ||
+        !f.is_final)
         return false;
     z->wire_bytes = f.bytes;
     z->was_compressed = f.is_compressed;
@@ -307,7 +309,8 @@ ALL_MODES(short_and_marked_messages_go_plain_between_compressed_ones)
 static void accept_by_path(weft_request *r, struct e2e *t)
 {
     static const weft_compression off = {.is_off = true};
-    static const weft_compression small = {.window_bits = 9, .peer_window_bits = 10, .peer_no_takeover = true};
+    static const weft_compression small = {
+        .window_bits = 9, .peer_window_bits = 10, .peer_no_takeover = true};
     static const weft_compression wrong = {.level = 3};
     bool wants_off = weft_request_header(r, "X-Off", 0), wants_small = weft_request_header(r, "X-Small", 0);
     weft_accept how = {.compression = &wrong};
@@ -325,7 +328,9 @@ ALL_MODES(one_connection_may_be_accepted_otherwise)
                                         "permessage-deflate; client_max_window_bits\r\nX-Small: 1",
                                         "permessage-deflate; client_max_window_bits"};
     static const char *const chosen[] = {
-        NULL, "permessage-deflate; client_no_context_takeover; server_max_window_bits=9; client_max_window_bits=10\r\n",
+        NULL,
+        "permessage-deflate; client_no_context_takeover; server_max_window_bits=9; "
+        "client_max_window_bits=10\r\n",
         "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12\r\n"};
     char text[2048];
 
@@ -360,7 +365,7 @@ ALL_MODES(a_server_that_is_told_so_does_not_compress)
 static void options_out_of_range_are_refused(void)
 {
     static const weft_compression wrong[] = {
-        {.window_bits = 8}, {.window_bits = 16}, {.peer_window_bits = 7}, {.peer_window_bits = 16},
+        {.window_bits = 8}, {.window_bits = 16}, {.peer_window_bits = 7},          {.peer_window_bits = 16},
         {.level = 10},      {.mem_level = 10},   {.memory_bytes_max = UINT64_MAX},
     };
 
@@ -484,7 +489,8 @@ static void *run_sender(void *arg)
         weft_msg *m = e2e_text(line(text, s->who, i));
         if (i % 7 == 3)
             weft_msg_set_plain(m);
-        if ((s->broadcasts ? weft_group_broadcast(weft_server_group(s->t->server), m, NULL) : weft_conn_send(s->c, m)) != WEFT_OK)
+        if ((s->broadcasts ? weft_group_broadcast(weft_server_group(s->t->server), m, NULL)
+                           : weft_conn_send(s->c, m)) != WEFT_OK)
             e2e_fault(s->t, "sender %u failed", s->who);
     }
     return NULL;
@@ -729,11 +735,12 @@ static bool converse(weft_conn *c, unsigned count)
 
 ALL_MODES(client_and_server_compress_for_each_other)
 {
-    static const weft_compression ways[] = {{.is_off = false},
-                                            {.no_takeover = true},
-                                            {.peer_no_takeover = true, .window_bits = 15},
-                                            {.peer_window_bits = 9, .window_bits = 10, .level = 9, .mem_level = 9},
-                                            {.is_off = true}};
+    static const weft_compression ways[] = {
+        {.is_off = false},
+        {.no_takeover = true},
+        {.peer_no_takeover = true, .window_bits = 15},
+        {.peer_window_bits = 9, .window_bits = 10, .level = 9, .mem_level = 9},
+        {.is_off = true}};
     char url[64];
 
     CU_ASSERT_FATAL(e2e_start(t));
@@ -759,7 +766,8 @@ static void answer_wrongly(struct peer *p)
     char extra[128];
 
     snprintf(extra, sizeof extra, "Sec-WebSocket-Extensions: %s\r\n", wrong[p->number % 3]);
-    if (strstr(peer_header(p, "Sec-WebSocket-Extensions"), "server_max_window_bits=12; client_max_window_bits=12"))
+    if (strstr(peer_header(p, "Sec-WebSocket-Extensions"),
+               "server_max_window_bits=12; client_max_window_bits=12"))
         peer_accept(p, extra);
     peer_hears_end(p);
 }

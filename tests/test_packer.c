@@ -26,7 +26,8 @@ static bool inflates_to(const weft_msg *packed, unsigned window_bits, const weft
         z.avail_out = 1;
         rc = inflate(&z, Z_SYNC_FLUSH);
     }
-    rc = rc == Z_BUF_ERROR && z.avail_in == 0 && z.total_out == m->bytes && memcmp(out, m->payload, m->bytes) == 0;
+    rc = rc == Z_BUF_ERROR && z.avail_in == 0 && z.total_out == m->bytes &&
+         memcmp(out, m->payload, m->bytes) == 0;
     inflateEnd(&z);
     free(in);
     free(out);
@@ -39,7 +40,8 @@ static weft_msg *message(size_t bytes, uint32_t seed, unsigned period, unsigned 
 
     for (size_t i = 0; i < bytes; i++) {
         seed = seed * 1664525u + 1013904223u;
-        m->payload[i] = period && i >= period ? m->payload[i - period] : (uint8_t)('a' + (seed >> 16) % letters);
+        m->payload[i] =
+            period && i >= period ? m->payload[i - period] : (uint8_t)('a' + (seed >> 16) % letters);
     }
     msg_seal(m, bytes);
     return m;
@@ -147,8 +149,9 @@ static void without_memory_nothing_is_left(void)
 }
 
 static const struct unit_case cases[] = {
-    CASE(every_window_and_length_inflates), CASE(nothing_refers_beyond_the_window),
-    CASE(what_does_not_get_smaller_is_not_made), CASE(messages_stand_alone), CASE(without_memory_nothing_is_left),
+    CASE(every_window_and_length_inflates),      CASE(nothing_refers_beyond_the_window),
+    CASE(what_does_not_get_smaller_is_not_made), CASE(messages_stand_alone),
+    CASE(without_memory_nothing_is_left),
 };
 
 int main(int argc, char **argv)

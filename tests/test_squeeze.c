@@ -155,6 +155,12 @@ static void an_idle_connection_owns_nothing(void)
     squeeze_fini(&shared);
 }
 
+/* What ISA-L's context takes instead of zlib's. */
+static size_t packer_bytes_most(void)
+{
+    return packer_is_built() ? 180000 : 0;
+}
+
 static void without_takeover_one_context_serves_all_connections_of_a_thread(void)
 {
     uint32_t random = 3;
@@ -170,7 +176,7 @@ static void without_takeover_one_context_serves_all_connections_of_a_thread(void
         CU_ASSERT_EQUAL(squeeze_bytes(&shared), bytes);
         ends_fini(&e);
     }
-    CU_ASSERT(bytes > 40000 && bytes < 60000); /* one of each */
+    CU_ASSERT(bytes > 40000 && bytes < 60000 + packer_bytes_most()); /* one of each */
     squeeze_fini(&shared);
 }
 
@@ -335,7 +341,7 @@ static void what_failed_to_inflate_is_used_again(void)
         CU_ASSERT_PTR_NULL(e.b.in);
         ends_fini(&e);
     }
-    CU_ASSERT(squeeze_bytes(&shared) < 120000);
+    CU_ASSERT(squeeze_bytes(&shared) < 120000 + packer_bytes_most());
     weft_msg_unref(bad);
     squeeze_fini(&shared);
 }
@@ -427,6 +433,7 @@ static void without_memory_messages_go_plain_and_nothing_leaks(void)
 {
     uint32_t random = 12;
     weft_msg *m = json(50000, &random), *small = json(1000, &random);
+    bool happened_before = true;
     unsigned n, kept = 0;
     int64_t before;
 
@@ -460,8 +467,9 @@ static void without_memory_messages_go_plain_and_nothing_leaks(void)
         ends_fini(&e);
         squeeze_fini(&shared);
         CU_ASSERT_EQUAL(mem_live_blocks(), before);
-        if (!happened && n % 2 == 0)
+        if (!happened && !happened_before)
             break;
+        happened_before = happened;
     }
     mem_count_live(false);
     CU_ASSERT(n > 20);

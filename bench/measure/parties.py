@@ -19,7 +19,7 @@ CERT, KEY = BUILD / 'cert.pem', BUILD / 'key.pem'
 PAIR = ('--cert', CERT, '--key', KEY)
 
 PACKAGES = ('gcc libc6-dev meson ninja-build pkgconf git '
-            'libhttp-parser-dev libidn2-dev libjansson-dev zlib1g-dev libwolfssl-dev libssl-dev openssl').split()
+            'libhttp-parser-dev libidn2-dev libjansson-dev zlib1g-dev libisal-dev libwolfssl-dev libssl-dev openssl').split()
 MICRO = ('micro_queue', 'micro_proto', 'micro_deflate')
 LOAD = BUILD / 'bench/weft_bench/weft-bench'
 DEBIAN_PYTHON = '/usr/bin/python3'  # where Debian's python3-websockets is, whichever python runs this
@@ -80,7 +80,7 @@ def weft_version():
 
 
 def ours():
-    weft = [BUILD / 'server/weft-echo', '--stats', '--no-compression']
+    weft = [BUILD / 'server/weft-echo', '--stats']  # only the mode deflate offers compression
     version = weft_version()
     return [
         Party(questions.FLOOR, [BUILD / 'bench/floor'], version, is_raw=True),

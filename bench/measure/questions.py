@@ -84,6 +84,21 @@ def broadcast(key, title, text, burst, limit):
                     tuple(Target(party, limit, against=FLOOR) for party in WEFT))
 
 
+def deflate():
+    load = ('-c', '64', '-m', '1k')
+    cells = [Cell(FLOOR, FLOOR, ('echo', *load))]
+    for party in WEFT:
+        cells += [Cell(f'{party}, plain', party, ('echo', *load)),
+                  Cell(f'{party}, with takeover', party, ('deflate', *load)),
+                  Cell(f'{party}, without', party, ('deflate', *load, '--no-takeover'))]
+    targets = [Target(f'{party}, {how}', limit) for party in WEFT
+               for how, limit in (('with takeover', 22), ('without', 15))]
+    return Question('deflate', 'permessage-deflate, 64 connections, 1 KiB of JSON',
+                    'The server inflates each message and compresses it again. The floor and the plain rows echo text '
+                    'as it is. The generator of the compressed rows is the slower side, so the server often sleeps '
+                    'between two messages.', tuple(cells), tuple(targets))
+
+
 def churn():
     load = ('churn', '-c', '16', '-m', '64')
     cells = tuple(Cell(party, party, load) for party in (FLOOR, *WEFT, *PEERS))
@@ -196,6 +211,7 @@ def questions(is_quick):
         broadcast('broadcast_1', 'Broadcast to 1000, one at a time', 'CPU time for one delivery.', 1, 0.75),
         broadcast('broadcast_8', 'Broadcast to 1000 in bursts of 8',
                   'CPU time for one delivery; a burst is to leave in one system call a member.', 8, 0.10),
+        deflate(),
         churn(),
         idle(is_quick),
         *tls(is_quick),

@@ -38,7 +38,8 @@ struct flow {
 
 static enum phase phase_of(struct flow *f)
 {
-    return (enum phase)atomic_load_explicit(&f->phase, memory_order_relaxed); /* a moment late is early enough */
+    return (enum phase)atomic_load_explicit(&f->phase,
+                                            memory_order_relaxed); /* a moment late is early enough */
 }
 
 /* --- messages --- */
@@ -53,7 +54,8 @@ static uint32_t pick(uint32_t *seed, uint32_t below)
 static void write_text(char *out, size_t bytes, uint32_t number, uint32_t sequence)
 {
     static const char *const names[] = {"alice", "bob", "carol", "dave", "erin", "frank"};
-    static const char *const words[] = {"warp", "weft", "thread", "loom", "shuttle", "the", "a", "holds", "crosses"};
+    static const char *const words[] = {"warp", "weft", "thread", "loom",   "shuttle",
+                                        "the",  "a",    "holds",  "crosses"};
     uint32_t seed = number * 0x9e3779b1u ^ sequence * 0x85ebca6bu;
     char piece[160];
     size_t at = 0;
@@ -97,12 +99,12 @@ static bool send_next(struct talk *t)
     if (weft_msg_new(&m, WEFT_TEXT, t->text, o->bytes) != WEFT_OK)
         return false;
     t->sent_ns = clock_now_ns();
-    if (weft_conn_send(t->conn, m) != WEFT_OK) {
-        weft_msg_unref(m);
-        return false;
-    }
-    t->sent++;
-    return true;
+    t->sent++; /* the answer may be here before the call is back */
+    if (weft_conn_send(t->conn, m) == WEFT_OK)
+        return true;
+    t->sent--;
+    weft_msg_unref(m);
+    return false;
 }
 
 static void on_message(weft_conn *c, weft_msg *m, void *app)
@@ -114,7 +116,8 @@ static void on_message(weft_conn *c, weft_msg *m, void *app)
 
     if (t->received == t->sent)
         went_wrong(t, ERROR_ORDER, "an answer to nothing");
-    else if (weft_msg_type(m) != WEFT_TEXT || weft_msg_bytes(m) != bytes || memcmp(weft_msg_data(m), t->text, bytes) != 0)
+    else if (weft_msg_type(m) != WEFT_TEXT || weft_msg_bytes(m) != bytes ||
+             memcmp(weft_msg_data(m), t->text, bytes) != 0)
         went_wrong(t, ERROR_CONTENT, "the answer is not what was sent");
     weft_msg_unref(m);
     t->received++;

@@ -1,15 +1,16 @@
 /* Compression of messages: permessage-deflate, on by default on both sides.
  *
- * Each side compresses with a window of its own, and may refer to its earlier messages ("takeover"), which makes
- * similar messages about a third smaller still and costs the memory of a context for each connection; 43 KB with the
- * defaults, from its first compressed messages on. What both peers know of it is agreed in the opening handshake, so
- * a message may go plain at any time: short ones do, those marked by weft_msg_set_plain, those sent in parts, and
- * those that do not get smaller. A broadcast is compressed once for all members with the same window, and neither
- * refers to earlier messages nor do later ones refer across it.
+ * Each side compresses with a window of its own, and may refer to its earlier messages ("takeover"), which
+ * makes similar messages about a third smaller still and costs the memory of a context for each connection;
+ * 43 KB with the defaults, from its first compressed messages on. What both peers know of it is agreed in
+ * the opening handshake, so a message may go plain at any time: short ones do, those marked by
+ * weft_msg_set_plain, those sent in parts, and those that do not get smaller. A broadcast is compressed once
+ * for all members with the same window, and neither refers to earlier messages nor do later ones refer
+ * across it.
  *
- * message_bytes_max counts what a message has behind inflating, and ends the inflating. Connections that receive
- * in parts (receive_parts) do not compress. Secrets and text that a stranger chooses must not share a compressor,
- * for the length then tells of the secret: send one of them plain.
+ * message_bytes_max counts what a message has behind inflating, and ends the inflating. Connections that
+ * receive in parts (receive_parts) do not compress. Secrets and text that a stranger chooses must not share
+ * a compressor, for the length then tells of the secret: send one of them plain.
  *
  * Source: RFC 7692 */
 #ifndef WEFT_COMPRESSION_H

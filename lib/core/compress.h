@@ -1,5 +1,6 @@
-/* permessage-deflate on a connection: what was agreed, the locks of those who send and receive, and the end of a
- * connection whose peer sends what cannot be inflated. Only connections that agreed have one (conn.is_squeezed).
+/* permessage-deflate on a connection: what was agreed, the locks of those who send and receive, and the end
+ * of a connection whose peer sends what cannot be inflated. Only connections that agreed have one
+ * (conn.is_squeezed).
  *
  * K1  Who compresses holds the sending lock from before squeeze_out until the push, so messages leave in the order in
  *     which the compressor has seen them. What goes plain needs no lock: it changes no context.

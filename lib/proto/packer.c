@@ -61,7 +61,8 @@ static size_t compress(struct packer *p, unsigned window_bits, const weft_msg *m
     if (isal_deflate(s) != COMP_OK || s->avail_in || !s->avail_out)
         return 0;
     made = room - s->avail_out;
-    return made > TAIL_BYTES && memcmp(out + made - TAIL_BYTES, tail, TAIL_BYTES) == 0 ? made - TAIL_BYTES : 0;
+    return made > TAIL_BYTES && memcmp(out + made - TAIL_BYTES, tail, TAIL_BYTES) == 0 ? made - TAIL_BYTES
+                                                                                       : 0;
 }
 
 int packer_message(struct packer *p, unsigned window_bits, const weft_msg *m, weft_msg **out)

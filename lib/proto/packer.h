@@ -1,7 +1,9 @@
-/* Compressing messages that refer to nothing earlier, with ISA-L: the same sizes as zlib's in less than half the time.
- * Its context is large and knows no takeover, so it is for contexts that are borrowed for one message.
+/* Compressing messages that refer to nothing earlier, with ISA-L: the same sizes as zlib's in less than half
+ * the time. Its context is large and knows no takeover, so it is for contexts that are borrowed for one
+ * message.
  *
- * A build without ISA-L has none (packer_none.c), and zlib does that work too. The only place that knows ISA-L. */
+ * A build without ISA-L has none (packer_none.c), and zlib does that work too. The only place that knows
+ * ISA-L. */
 #ifndef WEFT_PROTO_PACKER_H
 #define WEFT_PROTO_PACKER_H
 
@@ -13,8 +15,8 @@
 struct packer;
 
 bool packer_is_built(void);
-struct packer *packer_new(void); /* NULL: no memory */
-void packer_free(struct packer *p); /* NULL is allowed */
+struct packer *packer_new(void);             /* NULL: no memory */
+void packer_free(struct packer *p);          /* NULL is allowed */
 size_t packer_bytes(const struct packer *p); /* what it holds */
 
 /* Compress a message, for a window of this size.
