@@ -178,8 +178,8 @@ typedef struct weft_bus_sub_opts {
     void *arg;   /* handed to the callbacks below; must live until released is called, or the bus is closed */
     /* Does this connection get the message? Called for each message and connection. Default: yes. */
     bool (*filter)(weft_conn *c, const weft_bus_item *item, void *arg);
-    /* Called once, when the subscription has begun and before anything of the topic is queued: so what it sends stands
-     * before. */
+    /* Called when the subscription has begun and before anything of the topic is queued: so what it sends stands
+     * before. Called again, with is_gap, when something was lost later for good. */
     void (*ready)(weft_conn *c, const weft_bus_ready *ready, void *arg);
     /* Called last and exactly once, when the subscription has ended, whatever the reason; not after a subscribe that
      * failed. */
@@ -218,7 +218,7 @@ WEFT_API int weft_bus_unsubscribe(weft_bus *bus, weft_conn *c, const char *topic
  * out       set on WEFT_OK; weft_bus_unlisten gives it back, before or after the bus is closed
  * topic     exact or a pattern, borrowed
  * from      as in weft_bus_sub_opts; NULL: from now on
- * on_ready  as weft_bus_sub_opts.ready; called again with is_gap when something was lost later; NULL: not wanted
+ * on_ready  as weft_bus_sub_opts.ready; NULL: not wanted
  * on_item   called for each message
  * Returns   WEFT_OK, WEFT_E_INVAL, WEFT_E_AGAIN, WEFT_E_CLOSED, WEFT_E_NOMEM
  * Thread    any; never blocks
