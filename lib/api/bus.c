@@ -126,9 +126,13 @@ void bus_settle(struct weft_bus *b, struct bus_publish *p, bool is_passed_on)
     else
         BUS_COUNT(b, dropped_lost);
     BUS_COUNT_OFF(b, queued_bytes, p->cost);
-    BUS_COUNT(b, settled);
     weft_msg_unref(p->msg);
     mem_block_free(p);
+}
+
+void bus_settled_up_to(struct weft_bus *b, uint64_t number)
+{
+    atomic_store_explicit(&b->count.settled, number, memory_order_relaxed); /* tell_flushers takes the lock behind it */
 }
 
 void bus_answer(struct bus_ask *a, int result, const char *const *names, size_t count)
@@ -266,6 +270,7 @@ static void do_command(struct weft_bus *b, struct bus_command *cmd, bool is_over
 {
     switch (cmd->kind) {
     case BUS_PUBLISH:
+        ((struct bus_publish *)cmd)->number = ++b->last_number;
         if (is_over)
             bus_settle(b, (struct bus_publish *)cmd, false);
         else
@@ -389,19 +394,26 @@ static void *run(void *arg)
 
 /* --- open and close --- */
 
-static int begin(struct weft_bus *b, const struct bus_url *url)
+/* From here on free_bus can be called. */
+static void init(struct weft_bus *b)
 {
     pthread_condattr_t attr;
-    int rc;
 
+    b->wake.fd = b->stop_fd = -1;
     pthread_mutex_init(&b->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&b->changed, &attr);
     pthread_condattr_destroy(&attr);
     atomic_init(&b->refs, 1);
-    b->key = (struct siphash_key){bus_random(), bus_random()};
     stack_init(&b->commands);
+}
+
+static int begin(struct weft_bus *b, const struct bus_url *url)
+{
+    int rc;
+
+    b->key = (struct siphash_key){bus_random(), bus_random()};
     b->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     rc = wake_init(&b->wake);
     if (rc != WEFT_OK || b->stop_fd < 0)
@@ -424,6 +436,7 @@ static int open_url(struct weft_bus **out, const struct bus_url *url, const weft
 
     if (!b)
         return WEFT_E_NOMEM;
+    init(b);
     b->opts = *opts;
     rc = copy_options(&b->opts) ? begin(b, url) : WEFT_E_NOMEM;
     if (rc == WEFT_OK)

@@ -9,7 +9,8 @@
  *     given back by bus_end_sub, and one of the seat.
  * B4  The program's code is called on the bus's thread, with no lock held. A listener's call is announced in
  *     `calling`, so that weft_bus_unlisten can wait for it and for nothing else.
- * B5  Each publish is settled exactly once, in order of the commands: that is what weft_bus_flush counts.
+ * B5  Publishes are numbered in the order of the commands. settled is the number up to which all were passed on or
+ *     given up: what weft_bus_flush waits for.
  *
  *   operation        | on            | order
  *   push, take       | commands      | STACK_PUSH; the wake-up WAKE_LOOK
@@ -54,7 +55,7 @@ struct bus_publish {
     struct bus_publish *next;  /* the backend's */
     const weft_bus_rule *rule; /* NULL: no history */
     weft_msg *msg;
-    uint64_t cost, number; /* number: the backend's */
+    uint64_t cost, number; /* number: B5 */
     size_t topic_bytes;
     char topic[];
 };
@@ -102,7 +103,9 @@ struct bus_topic {
     uint64_t confirm_number; /* of the SUBSCRIBE under way */
     struct redis_fill *fill;  /* under way; at most one */
     weft_bus_position at;     /* everything up to here was delivered */
-    bool has_at, is_behind;   /* is_behind: something came live that was passed over while it was FILLING */
+    bool has_at;
+    weft_bus_position passed_over; /* the last that came live while it was FILLING */
+    uint64_t cache_from; /* history holds all there was behind this offset, if its limits allow */
     char last_id[64];         /* who published the message at `at`, as Redis knows it; "" unknown */
 
     bool is_pattern;
@@ -180,6 +183,7 @@ struct weft_bus {
     size_t bucket_count, topic_count;
     uint32_t pattern_lengths[WEFT_BUS_TOPIC_BYTES_MAX + 1]; /* (bus) how many patterns have that many bytes */
     struct bus_topic *oldest, *newest;                      /* (bus) those with a history of this process */
+    uint64_t last_number; /* (bus) B5 */
     bool has_lost; /* at its end something was not passed on */
 
     pthread_mutex_t lock;
@@ -199,6 +203,8 @@ void bus_unref(struct weft_bus *b);
 void bus_unref_sub(struct bus_sub *s);
 /* Passed on, or lost; frees it. (bus) */
 void bus_settle(struct weft_bus *b, struct bus_publish *p, bool is_passed_on);
+/* All up to this number were settled. (bus) */
+void bus_settled_up_to(struct weft_bus *b, uint64_t number);
 void bus_answer(struct bus_ask *a, int result, const char *const *names, size_t count); /* and free it */
 void bus_set_state(struct weft_bus *b, enum weft_bus_state state, const char *why);
 /* The rule of a topic that remembers; NULL: it does not. Any thread. */

@@ -135,6 +135,7 @@ static void local_publish(struct weft_bus *b, struct bus_publish *p)
         bus_deliver(b, t, &item);
     bus_deliver_to_patterns(b, &item);
     bus_settle(b, p, true);
+    bus_settled_up_to(b, b->last_number);
 }
 
 static void local_sub_waits(struct weft_bus *b, struct bus_sub *s)

@@ -140,6 +140,22 @@ int bus_url_parse(struct bus_url *out, const char *text, const char **reason)
     return rc;
 }
 
+int bus_url_copy(struct bus_url *out, const struct bus_url *from)
+{
+    char *const *sources[] = {&from->host, &from->path, &from->user, &from->password};
+    char **copies[] = {&out->host, &out->path, &out->user, &out->password};
+    bool is_whole = true;
+
+    *out = *from;
+    for (size_t i = 0; i < sizeof copies / sizeof copies[0]; i++) {
+        *copies[i] = *sources[i] ? mem_strdup(*sources[i]) : NULL;
+        is_whole &= *copies[i] || !*sources[i];
+    }
+    if (!is_whole)
+        bus_url_fini(out);
+    return is_whole ? WEFT_OK : WEFT_E_NOMEM;
+}
+
 void bus_url_fini(struct bus_url *u)
 {
     if (u->password)

@@ -20,6 +20,8 @@ struct bus_url {
  * reason   out, on failure: a static text without anything of the URL
  * Returns  WEFT_OK, WEFT_E_INVAL, WEFT_E_NOMEM; *out holds something only after WEFT_OK */
 int bus_url_parse(struct bus_url *out, const char *text, const char **reason);
+/* WEFT_OK, or WEFT_E_NOMEM: *out holds nothing. */
+int bus_url_copy(struct bus_url *out, const struct bus_url *from);
 void bus_url_fini(struct bus_url *u); /* passwords are wiped */
 
 #endif
