@@ -299,9 +299,10 @@ static void go_down(struct weft_bus *b, const char *why)
         give_up_request(b, q);
     redo_first(r);
     bus_each_topic(b, switch_off, NULL);
+    /* Once aloud, then it is known. */
+    LOG(r->retry_ms ? WEFT_LOG_INFO : WEFT_LOG_WARNING, 0, "bus: no connection to Redis: %s", why);
     r->retry_ms = doubled(r->retry_ms, &b->opts);
     r->retry_at_ms = clock_now_ms() + shortened_at_random(r->retry_ms);
-    LOG(WEFT_LOG_WARNING, 0, "bus: no connection to Redis: %s", why);
     if (atomic_load_explicit(&b->state, memory_order_relaxed) != WEFT_BUS_CONNECTING)
         bus_set_state(b, WEFT_BUS_DOWN, why);
 }
