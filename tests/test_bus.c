@@ -17,7 +17,7 @@
 struct heard {
     pthread_mutex_t lock;
     char text[8192]; /* "topic=payload@offset " for each */
-    _Atomic unsigned items, readies;
+    _Atomic unsigned begun, items, readies;
     weft_bus_ready ready;
     void (*also)(struct heard *h);
     weft_bus_listener *listener;
@@ -29,6 +29,7 @@ static void on_item(const weft_bus_item *item, void *arg)
     struct heard *h = arg;
     size_t n;
 
+    h->begun++;
     pthread_mutex_lock(&h->lock);
     n = strlen(h->text);
     snprintf(h->text + n, sizeof h->text - n, "%s=%.*s@%llu ", item->topic, (int)weft_msg_bytes(item->msg),
@@ -168,17 +169,18 @@ static void a_history_holds_the_last_ones_within_all_its_limits(void)
     CU_ASSERT_EQUAL(history_first(&h), 1);
     for (unsigned i = 1; i <= 12; i++) {
         weft_msg *m = e2e_bytes(i, 'x');
-        history_put(&h, m, i * 10);
+        history_put(&h, m, i * 10, i);
         weft_msg_unref(m);
     }
     CU_ASSERT(h.at.offset == 12 && h.count == 5 && history_first(&h) == 8);
     for (unsigned i = 8; i <= 12; i++)
-        CU_ASSERT_EQUAL(weft_msg_bytes(history_get(&h, i)), i);
+        CU_ASSERT(weft_msg_bytes(history_get(&h, i)) == i && history_tag(&h, i) == i);
+    CU_ASSERT(history_tag(&h, 7) == 0 && history_tag(&h, 13) == 0);
     history_prune(&h, 200);
     CU_ASSERT_EQUAL(history_first(&h), 11);
     h.limits.bytes = 1000;
     weft_msg *big = e2e_bytes(2000, 'y');
-    history_put(&h, big, 210);
+    history_put(&h, big, 210, 1);
     weft_msg_unref(big);
     CU_ASSERT(h.count == 0 && h.at.offset == 13 && history_first(&h) == 14);
     history_fini(&h);
@@ -237,8 +239,7 @@ static void unlisten_waits_for_the_call_that_runs(void)
 
     h->sleep_us = 100000;
     say(b, "t", "1");
-    while (!h->text[0])
-        usleep(100);
+    WAIT_FOR(h->begun == 1);
     weft_bus_unlisten(h->listener);
     CU_ASSERT_EQUAL(h->items, 1);
     h->listener = NULL;
@@ -478,7 +479,8 @@ static void wrong_arguments_are_refused(void)
 
 static void bounds_answer_again_or_drop_and_count(void)
 {
-    weft_bus_opts opts = {.size = sizeof opts, .queue_bytes_max = 1024, .message_bytes_max = 600, .subscriptions_max = 1};
+    weft_bus_opts opts = {
+        .size = sizeof opts, .queue_bytes_max = 1024, .message_bytes_max = 600, .subscriptions_max = 1};
     weft_msg *m = e2e_bytes(500, 'x'), *big = e2e_bytes(601, 'x');
     weft_bus *b = open_local(&opts);
     struct heard *h = listen_to(b, "t", NULL);
@@ -644,7 +646,8 @@ ALL_MODES(a_connection_that_comes_back_is_told_and_gets_what_it_missed)
     CU_ASSERT_EQUAL(weft_bus_subscribe(b, c, "short.b", &o), WEFT_OK);
     say(b, "short.a", "n");
     CU_ASSERT(client_hears(&k, "ready 3 whole"));
-    CU_ASSERT(client_hears(&k, "short.a@3:m") && client_hears(&k, "short.a@4:m") && client_hears(&k, "short.a@5:m"));
+    CU_ASSERT(client_hears(&k, "short.a@3:m") && client_hears(&k, "short.a@4:m") &&
+              client_hears(&k, "short.a@5:m"));
     CU_ASSERT(client_hears(&k, "ready 0 gap"));
     CU_ASSERT(client_hears(&k, "short.a@6:n"));
     CU_ASSERT_EQUAL(weft_bus_close(b, 1000), WEFT_OK);

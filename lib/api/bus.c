@@ -132,7 +132,7 @@ void bus_settle(struct weft_bus *b, struct bus_publish *p, bool is_passed_on)
 
 void bus_settled_up_to(struct weft_bus *b, uint64_t number)
 {
-    atomic_store_explicit(&b->count.settled, number, memory_order_relaxed); /* tell_flushers takes the lock behind it */
+    b->settled_number = number;
 }
 
 void bus_answer(struct bus_ask *a, int result, const char *const *names, size_t count)
@@ -202,8 +202,8 @@ static int choose(weft_bus_opts *o)
     OPTION_CHOOSE(o, connect_timeout_ms, 5000, 10, 600000);
     OPTION_CHOOSE(o, reply_timeout_ms, 5000, 10, 600000);
     OPTION_CHOOSE(o, reconnect_min_ms, 100, 1, 600000);
-    OPTION_CHOOSE(o, reconnect_max_ms, o->reconnect_min_ms < 10000 ? 10000 : o->reconnect_min_ms, o->reconnect_min_ms,
-                  3600000);
+    OPTION_CHOOSE(o, reconnect_max_ms, o->reconnect_min_ms < 10000 ? 10000 : o->reconnect_min_ms,
+                  o->reconnect_min_ms, 3600000);
     OPTION_CHOOSE(o, in_flight_max, 1024, 1, 65536);
     if (o->full_policy != WEFT_BUS_FULL_REFUSE && o->full_policy != WEFT_BUS_FULL_DROP)
         return option_refused("full_policy is none of its values");
@@ -313,6 +313,7 @@ static bool tell_flushers(struct weft_bus *b, uint64_t now_ms)
     bool may_end;
 
     pthread_mutex_lock(&b->lock);
+    b->settled = b->settled_number;
     if (b->flushers)
         pthread_cond_broadcast(&b->changed);
     may_end = b->wants_stop && (now_ms >= b->stop_ms || b->backend->is_drained(b));
@@ -357,7 +358,7 @@ static void wait_for_work(struct weft_bus *b, struct pollfd *fds, nfds_t count, 
 
 static void end_thread(struct weft_bus *b)
 {
-    b->has_lost = read_count(&b->count.settled) != read_count(&b->count.published);
+    b->has_lost = b->settled_number != b->last_number;
     b->backend->stop(b);
     stack_close(&b->commands);
     do_commands(b, true);
@@ -599,7 +600,7 @@ int weft_bus_flush(weft_bus *b, uint32_t timeout_ms)
     wanted = atomic_load_explicit(&b->count.published, memory_order_relaxed); /* the caller's own are in it */
     pthread_mutex_lock(&b->lock);
     b->flushers++;
-    while (rc == WEFT_OK && atomic_load_explicit(&b->count.settled, memory_order_relaxed) < wanted) {
+    while (rc == WEFT_OK && b->settled < wanted) {
         if (b->has_ended)
             rc = WEFT_E_CLOSED;
         else if (timeout_ms == WEFT_FOREVER)
@@ -616,7 +617,8 @@ int weft_bus_flush(weft_bus *b, uint32_t timeout_ms)
 
 static bool take_place(struct weft_bus *b)
 {
-    if (atomic_fetch_add_explicit(&b->count.subscriptions, 1, memory_order_relaxed) < b->opts.subscriptions_max)
+    if (atomic_fetch_add_explicit(&b->count.subscriptions, 1, memory_order_relaxed) <
+        b->opts.subscriptions_max)
         return true;
     BUS_COUNT_OFF(b, subscriptions, 1);
     return false;
@@ -648,7 +650,8 @@ static struct bus_sub *new_sub(struct weft_bus *b, size_t size, const char *topi
     return s;
 }
 
-static int check_sub(struct weft_bus *b, const char *topic, const weft_bus_position *from, const char *presence)
+static int check_sub(struct weft_bus *b, const char *topic, const weft_bus_position *from,
+                     const char *presence)
 {
     bool is_pattern;
 

@@ -9,7 +9,7 @@
  *     given back by bus_end_sub, and one of the seat.
  * B4  The program's code is called on the bus's thread, with no lock held. A listener's call is announced in
  *     `calling`, so that weft_bus_unlisten can wait for it and for nothing else.
- * B5  Publishes are numbered in the order of the commands. settled is the number up to which all were passed on or
+ * B5  Publishes are numbered in the order of the commands. settled_number is the one up to which all were passed on or
  *     given up: what weft_bus_flush waits for.
  *
  *   operation        | on            | order
@@ -86,30 +86,30 @@ struct bus_name {
 enum bus_topic_state { TOPIC_OFF, TOPIC_ASKED, TOPIC_FILLING, TOPIC_LIVE };
 
 struct bus_topic {
-    struct bus_topic *chain; /* in its bucket */
+    struct bus_topic *chain;         /* in its bucket */
     struct bus_topic *older, *newer; /* by use; local: */
     uint64_t hash;
-    weft_group *group;       /* its connections */
-    struct bus_sub *subs;    /* all, the newest first */
+    weft_group *group;    /* its connections */
+    struct bus_sub *subs; /* all, the newest first */
     uint32_t conns, listeners;
-    uint32_t picky;          /* connections with a filter, or not live: each is looked at */
-    uint32_t waiting;        /* subscribers that are not live */
+    uint32_t picky;            /* connections with a filter, or not live: each is looked at */
+    uint32_t waiting;          /* subscribers that are not live */
     const weft_bus_rule *rule; /* NULL: no history; always for patterns */
     struct bus_name *names;
-    struct history history;  /* with a rule: what this process holds of it */
+    struct history history; /* with a rule: what this process holds of it */
 
     /* The Redis backend's. */
     enum bus_topic_state state;
     uint64_t confirm_number; /* of the SUBSCRIBE under way */
-    struct redis_fill *fill;  /* under way; at most one */
-    weft_bus_position at;     /* everything up to here was delivered */
+    struct redis_fill *fill; /* under way; at most one */
+    weft_bus_position at;    /* everything up to here was delivered */
     bool has_at;
     weft_bus_position passed_over; /* the last that came live while it was FILLING */
-    uint64_t cache_from; /* history holds all there was behind this offset, if its limits allow */
-    char last_id[64];         /* who published the message at `at`, as Redis knows it; "" unknown */
+    uint64_t cache_from;           /* history holds all there was behind this offset, if its limits allow */
+    char last_id[64];              /* who published the message at `at`, as Redis knows it; "" unknown */
 
     bool is_pattern;
-    uint8_t bytes;           /* of the name without a pattern's '*' */
+    uint8_t bytes;                           /* of the name without a pattern's '*' */
     char name[WEFT_BUS_TOPIC_BYTES_MAX + 2]; /* a pattern with its '*' */
 };
 
@@ -118,13 +118,13 @@ struct bus_sub {
     struct bus_command command;      /* SUBSCRIBE */
     struct bus_command left_command; /* LEFT, by who comes first */
     _Atomic uint32_t refs;
-    struct weft_bus *bus;            /* one reference */
-    weft_conn *conn;                 /* NULL: a listener. One reference */
-    struct bus_topic *topic;         /* (bus) */
-    struct bus_topic *spare;         /* in case that its topic is new */
-    struct bus_sub *next, **place;   /* (bus) in topic->subs */
-    bool is_live, has_from;          /* (bus) */
-    bool is_ended;                   /* under the bus's lock: a listener's callbacks are not called any more */
+    struct weft_bus *bus;          /* one reference */
+    weft_conn *conn;               /* NULL: a listener. One reference */
+    struct bus_topic *topic;       /* (bus) */
+    struct bus_topic *spare;       /* in case that its topic is new */
+    struct bus_sub *next, **place; /* (bus) in topic->subs */
+    bool is_live, has_from;        /* (bus) */
+    bool is_ended;                 /* under the bus's lock: a listener's callbacks are not called any more */
     weft_bus_position from;
     void *arg;
     bool (*filter)(weft_conn *c, const weft_bus_item *item, void *arg);
@@ -141,8 +141,9 @@ struct weft_bus_listener {
 };
 
 struct bus_counters {
-    _Atomic uint64_t subscriptions, topics, queued_bytes, published, passed_on, refused, dropped_full, dropped_lost,
-        received, delivered, duplicates, filled, gaps, history_failures, connects, disconnects, retries, settled;
+    _Atomic uint64_t subscriptions, topics, queued_bytes, published, passed_on, refused, dropped_full,
+        dropped_lost, received, delivered, duplicates, filled, gaps, history_failures, connects, disconnects,
+        retries;
 };
 #define BUS_COUNT(bus, what)        atomic_fetch_add_explicit(&(bus)->count.what, 1, memory_order_relaxed)
 #define BUS_COUNT_ON(bus, what, n)  atomic_fetch_add_explicit(&(bus)->count.what, (n), memory_order_relaxed)
@@ -151,10 +152,11 @@ struct bus_counters {
 /* All on the bus's thread but open and free. */
 struct bus_backend {
     int (*open)(struct weft_bus *b, const struct bus_url *url);
-    void (*publish)(struct weft_bus *b, struct bus_publish *p); /* given: settled in time */
+    void (*publish)(struct weft_bus *b, struct bus_publish *p);   /* given: settled in time */
     void (*topic_begin)(struct weft_bus *b, struct bus_topic *t); /* its first subscriber came */
-    void (*topic_end)(struct weft_bus *b, struct bus_topic *t);   /* its last one went. It may be freed behind */
-    void (*sub_waits)(struct weft_bus *b, struct bus_sub *s);     /* to be made live, at once or in time */
+    void (*topic_end)(struct weft_bus *b,
+                      struct bus_topic *t);                   /* its last one went. It may be freed behind */
+    void (*sub_waits)(struct weft_bus *b, struct bus_sub *s); /* to be made live, at once or in time */
     void (*name_begin)(struct weft_bus *b, struct bus_topic *t, const char *name);
     void (*name_end)(struct weft_bus *b, struct bus_topic *t, const char *name);
     void (*ask)(struct weft_bus *b, struct bus_ask *a); /* given: answered in time */
@@ -162,9 +164,9 @@ struct bus_backend {
     uint64_t (*turn)(struct weft_bus *b, struct pollfd *fds, nfds_t *count);
     void (*polled)(struct weft_bus *b, const struct pollfd *fds, nfds_t count);
     bool (*has_patterns)(const struct weft_bus *b); /* any thread */
-    bool (*is_drained)(struct weft_bus *b); /* nothing published is left to pass on */
-    void (*stop)(struct weft_bus *b); /* settle and answer what is left */
-    void (*free)(struct weft_bus *b); /* also behind an open that failed */
+    bool (*is_drained)(struct weft_bus *b);         /* nothing published is left to pass on */
+    void (*stop)(struct weft_bus *b);               /* settle and answer what is left */
+    void (*free)(struct weft_bus *b);               /* also behind an open that failed */
 };
 extern const struct bus_backend bus_local, bus_redis;
 
@@ -176,20 +178,21 @@ struct weft_bus {
     pthread_t thread;
     struct stack commands; /* (q) */
     struct wake wake;
-    int stop_fd;           /* an eventfd: the deadline of weft_bus_close has passed */
+    int stop_fd; /* an eventfd: the deadline of weft_bus_close has passed */
     struct siphash_key key;
 
     struct bus_topic **buckets; /* (bus) */
     size_t bucket_count, topic_count;
     uint32_t pattern_lengths[WEFT_BUS_TOPIC_BYTES_MAX + 1]; /* (bus) how many patterns have that many bytes */
     struct bus_topic *oldest, *newest;                      /* (bus) those with a history of this process */
-    uint64_t last_number; /* (bus) B5 */
-    bool has_lost; /* at its end something was not passed on */
+    uint64_t last_number, settled_number;                   /* (bus) B5 */
+    bool has_lost;                                          /* at its end something was not passed on */
 
     pthread_mutex_t lock;
     pthread_cond_t changed;
     struct bus_sub *calling; /* under lock: the listener that is being called */
     uint32_t flushers;       /* under lock */
+    uint64_t settled;        /* under lock: settled_number, told once a turn */
     bool wants_stop;         /* under lock */
     bool has_ended;          /* under lock: the thread does nothing any more */
     uint64_t stop_ms;        /* under lock: the deadline */
@@ -221,7 +224,8 @@ void bus_free_topic(struct bus_topic *t);
 /* Into the table, with its rule; it is given. */
 void bus_enter_topic(struct weft_bus *b, struct bus_topic *t);
 void bus_remove_topic(struct weft_bus *b, struct bus_topic *t); /* and free it */
-void bus_each_topic(struct weft_bus *b, void (*visit)(struct weft_bus *b, struct bus_topic *t, void *arg), void *arg);
+void bus_each_topic(struct weft_bus *b, void (*visit)(struct weft_bus *b, struct bus_topic *t, void *arg),
+                    void *arg);
 
 void bus_subscribe(struct weft_bus *b, struct bus_sub *s);
 void bus_unsubscribe(struct weft_bus *b, weft_conn *c, const char *topic);

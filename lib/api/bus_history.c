@@ -67,7 +67,7 @@ static int grow(struct history *h)
     return 1;
 }
 
-void history_put(struct history *h, weft_msg *m, uint64_t time_ms)
+void history_put(struct history *h, weft_msg *m, uint64_t time_ms, uint64_t tag)
 {
     h->at.offset++;
     if (cost_of(m) > h->limits.bytes) { /* behind a message that is not held nothing older may be (H1) */
@@ -82,7 +82,7 @@ void history_put(struct history *h, weft_msg *m, uint64_t time_ms)
             return;
     }
     h->count++;
-    *entry_at(h, h->count - 1) = (struct history_entry){weft_msg_ref(m), time_ms};
+    *entry_at(h, h->count - 1) = (struct history_entry){weft_msg_ref(m), time_ms, tag};
     h->bytes += cost_of(m);
 }
 
@@ -100,4 +100,11 @@ uint64_t history_first(const struct history *h)
 weft_msg *history_get(const struct history *h, uint64_t offset)
 {
     return entry_at(h, (uint32_t)(offset - history_first(h)))->msg;
+}
+
+uint64_t history_tag(const struct history *h, uint64_t offset)
+{
+    if (offset < history_first(h) || offset > h->at.offset)
+        return 0;
+    return entry_at(h, (uint32_t)(offset - history_first(h)))->tag;
 }

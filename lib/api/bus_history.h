@@ -20,6 +20,7 @@ struct history_limits {
 struct history_entry {
     weft_msg *msg;
     uint64_t time_ms; /* of whoever's clock; the same one asks for it */
+    uint64_t tag;     /* whoever's own: who published it */
 };
 
 struct history {
@@ -35,12 +36,14 @@ void history_fini(struct history *h);
 /* Forget the messages, and be at this position. */
 void history_clear(struct history *h, weft_bus_position at);
 /* The next message: at.offset counts up. Takes a reference of its own. */
-void history_put(struct history *h, weft_msg *m, uint64_t time_ms);
+void history_put(struct history *h, weft_msg *m, uint64_t time_ms, uint64_t tag);
 /* Let go of what is older than allowed. */
 void history_prune(struct history *h, uint64_t now_ms);
 /* The lowest offset that is held; at.offset + 1 when none is. */
 uint64_t history_first(const struct history *h);
 /* An offset that is held, borrowed. */
 weft_msg *history_get(const struct history *h, uint64_t offset);
+/* 0: it is not held. */
+uint64_t history_tag(const struct history *h, uint64_t offset);
 
 #endif

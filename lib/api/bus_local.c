@@ -111,7 +111,7 @@ static void remember(struct weft_bus *b, struct bus_topic *t, weft_msg *m)
     uint64_t now_ms = history_ms(b);
 
     history_prune(&t->history, now_ms);
-    history_put(&t->history, m, now_ms);
+    history_put(&t->history, m, now_ms, 0);
     touch(b, t);
     if (store_of(b) && !store_put(store_of(b), t->name, &t->history, m, now_ms))
         BUS_COUNT(b, history_failures);

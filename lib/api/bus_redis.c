@@ -35,18 +35,26 @@
 #include "base/msg.h"
 
 #define FILL_PAGE          100
-#define READS_MAX          16            /* of one connection in a turn */
-#define OUT_BYTES_HIGH     (1u << 20)    /* above it no publish is sent */
-#define NUMBERS_KEPT_MS    3600000u      /* a publish is not repeated after so long a silence of its process */
-#define CLOSE_LINGER_MS    200u          /* for taking back the names at the end */
+#define READS_MAX          16         /* of one connection in a turn */
+#define OUT_BYTES_HIGH     (1u << 20) /* above it no publish is sent */
+#define NUMBERS_KEPT_MS    3600000u   /* a publish is not repeated after so long a silence of its process */
+#define CLOSE_LINGER_MS    200u       /* for taking back the names at the end */
 #define ID_BYTES_MAX       63
-#define ENVELOPE_BYTES_MAX 160           /* before the payload */
-#define NAME_BYTES_MAX     1024          /* of a key or channel */
+#define ENVELOPE_BYTES_MAX 160  /* before the payload */
+#define NAME_BYTES_MAX     1024 /* of a key or channel */
 
 enum script { PUBLISH_SCRIPT, FILL_SCRIPT, JOIN_SCRIPT, ASK_SCRIPT, SCRIPTS };
 static const char *const scripts[SCRIPTS] = {SCRIPT_PUBLISH, SCRIPT_FILL, SCRIPT_JOIN, SCRIPT_ASK};
 
-enum request_kind { REQUEST_OK, REQUEST_ROLE, REQUEST_SCRIPT, REQUEST_PUBLISH, REQUEST_FILL, REQUEST_ASK, REQUEST_SET };
+enum request_kind {
+    REQUEST_OK,
+    REQUEST_ROLE,
+    REQUEST_SCRIPT,
+    REQUEST_PUBLISH,
+    REQUEST_FILL,
+    REQUEST_ASK,
+    REQUEST_SET
+};
 
 /* A command that was sent and not answered. */
 struct request {
@@ -91,7 +99,8 @@ struct redis {
     bool is_probing; /* D2 */
     uint64_t hold_until_ms;
     uint32_t hold_ms;
-    uint64_t sent_number; /* the last one with history on this connection; 0: none, or all before were answered */
+    uint64_t
+        sent_number; /* the last one with history on this connection; 0: none, or all before were answered */
 
     uint64_t subscribes_sent, subscribes_confirmed;
     bool has_more; /* reads were cut short */
@@ -366,13 +375,15 @@ static int open_link(struct weft_bus *b, struct resp_link *l, const struct await
 {
     struct redis *r = redis_of(b);
 
-    return resp_open(l, r->url.host, r->url.port, r->url.path, r->tls, !b->opts.insecure, r->scratch, limit, why);
+    return resp_open(l, r->url.host, r->url.port, r->url.path, r->tls, !b->opts.insecure, r->scratch, limit,
+                     why);
 }
 
 static void reach(struct weft_bus *b)
 {
     struct redis *r = redis_of(b);
-    struct await_limit limit = {.deadline_ms = clock_now_ms() + b->opts.connect_timeout_ms, .cancel_fd = b->stop_fd};
+    struct await_limit limit = {.deadline_ms = clock_now_ms() + b->opts.connect_timeout_ms,
+                                .cancel_fd = b->stop_fd};
     char why[RESP_WHY_BYTES];
 
     if (open_link(b, &r->commands, &limit, why) != WEFT_OK ||
@@ -538,6 +549,11 @@ static void remember_id(struct bus_topic *t, const char *id, size_t bytes)
     t->last_id[bytes] = '\0';
 }
 
+static uint64_t tag_of(const struct weft_bus *b, const char *id, size_t bytes)
+{
+    return bytes ? siphash(&b->key, id, bytes) | 1 : 0;
+}
+
 /* data: a type and the payload. NULL: no memory, or not ours. */
 static weft_msg *message_of(const struct weft_bus *b, const char *data, size_t bytes)
 {
@@ -551,19 +567,22 @@ static weft_msg *message_of(const struct weft_bus *b, const char *data, size_t b
 }
 
 /* The next message of a topic with history, live or out of the stream; the offsets have been looked at. */
-static void advance(struct weft_bus *b, struct bus_topic *t, weft_msg *m, weft_bus_position at, uint64_t time_ms)
+static void advance(struct weft_bus *b, struct bus_topic *t, weft_msg *m, weft_bus_position at,
+                    uint64_t time_ms, const char *id, size_t id_bytes)
 {
     weft_bus_item item = {.topic = t->name, .msg = m, .at = at};
 
     if (t->history.at.epoch != at.epoch || t->history.at.offset + 1 != at.offset)
         jump(t, (weft_bus_position){at.epoch, at.offset - 1});
-    history_put(&t->history, m, time_ms);
+    history_put(&t->history, m, time_ms, tag_of(b, id, id_bytes));
     t->at = at;
+    remember_id(t, id, id_bytes);
     bus_deliver(b, t, &item);
 }
 
 /* One entry of a page, { id, { t, .., i, .., d, .. } }. False: it is none of ours. */
-static bool take_entry(struct weft_bus *b, struct bus_topic *t, const struct resp *entry, uint64_t epoch, uint64_t now_ms)
+static bool take_entry(struct weft_bus *b, struct bus_topic *t, const struct resp *entry, uint64_t epoch,
+                       uint64_t now_ms)
 {
     const struct resp *fields = resp_item(entry, 1);
     size_t id_bytes, bytes;
@@ -583,39 +602,46 @@ static bool take_entry(struct weft_bus *b, struct bus_topic *t, const struct res
     if (is_new && offset != t->at.offset + 1)
         bus_tell_gap(b, t);
     if (is_new) {
-        advance(b, t, m, (weft_bus_position){epoch, offset}, mine_ms);
-        remember_id(t, id, id_bytes);
+        advance(b, t, m, (weft_bus_position){epoch, offset}, mine_ms, id, id_bytes);
         BUS_COUNT(b, filled);
     } else {
         if (t->history.at.epoch != epoch || t->history.at.offset + 1 != offset)
             history_clear(&t->history, (weft_bus_position){epoch, offset - 1});
-        history_put(&t->history, m, mine_ms);
+        history_put(&t->history, m, mine_ms, tag_of(b, id, id_bytes));
     }
     weft_msg_unref(m);
     return true;
 }
 
-/* What is in Redis is of another epoch than what was seen; back: see SCRIPT_FILL. */
-static void enter_epoch(struct weft_bus *b, struct bus_topic *t, weft_bus_position there, int64_t back)
+/* What is in Redis is of another epoch than what was seen. back: it goes on from there behind base, and id published
+ * what stands at base: if that is what was seen there, nothing is missing. */
+static void enter_epoch(struct weft_bus *b, struct bus_topic *t, uint64_t epoch, bool back, uint64_t base,
+                        const struct resp *id)
 {
-    bool was_empty = t->at.epoch == 0;
-    uint64_t offset = back ? t->at.offset < there.offset ? t->at.offset : there.offset : 0;
+    bool is_whole = t->at.epoch == 0 || (back && base == 0);
+    size_t bytes;
+    const char *text = resp_text(id, &bytes);
 
-    jump(t, (weft_bus_position){there.epoch, offset});
-    if (!was_empty && back != 1)
+    if (back && bytes)
+        is_whole = history_tag(&t->history, base) == tag_of(b, text, bytes);
+    jump(t, (weft_bus_position){epoch, back ? base : 0});
+    if (!is_whole)
         bus_tell_gap(b, t);
 }
 
 /* A page came; is it the first of a fill that reaches back further than what is held? */
-static void begin_page(struct weft_bus *b, struct bus_topic *t, const struct redis_fill *fill, weft_bus_position there,
-                       int64_t back, int64_t from)
+static void begin_page(struct weft_bus *b, struct bus_topic *t, const struct redis_fill *fill,
+                       const struct resp *reply)
 {
-    if (t->has_at && there.epoch != t->at.epoch)
-        enter_epoch(b, t, there, back);
+    uint64_t epoch = (uint64_t)resp_integer(resp_item(reply, 0));
+    int64_t from = resp_integer(resp_item(reply, 4));
+
+    if (t->has_at && epoch != t->at.epoch)
+        enter_epoch(b, t, epoch, resp_integer(resp_item(reply, 2)), (uint64_t)from, resp_item(reply, 6));
     if (fill->is_next_page || from < 0)
         return;
     if (!t->has_at || (uint64_t)from < t->cache_from) {
-        history_clear(&t->history, (weft_bus_position){there.epoch, (uint64_t)from});
+        history_clear(&t->history, (weft_bus_position){epoch, (uint64_t)from});
         t->cache_from = (uint64_t)from;
     }
 }
@@ -645,16 +671,18 @@ static void end_fill(struct weft_bus *b, struct bus_topic *t, weft_bus_position 
     make_all_live(b, t);
 }
 
-/* { epoch, offset, back, now, from, entries } */
-static bool take_page(struct weft_bus *b, struct bus_topic *t, const struct redis_fill *fill, const struct resp *reply)
+/* { epoch, offset, back, now, from, entries, id } */
+static bool take_page(struct weft_bus *b, struct bus_topic *t, const struct redis_fill *fill,
+                      const struct resp *reply)
 {
-    weft_bus_position there = {(uint64_t)resp_integer(resp_item(reply, 0)), (uint64_t)resp_integer(resp_item(reply, 1))};
+    weft_bus_position there = {(uint64_t)resp_integer(resp_item(reply, 0)),
+                               (uint64_t)resp_integer(resp_item(reply, 1))};
     uint64_t now_ms = (uint64_t)resp_integer(resp_item(reply, 3));
     int64_t from = resp_integer(resp_item(reply, 4));
     const struct resp *entries = resp_item(reply, 5);
     size_t count = resp_count(entries);
 
-    begin_page(b, t, fill, there, resp_integer(resp_item(reply, 2)), from);
+    begin_page(b, t, fill, reply);
     for (size_t i = 0; i < count; i++)
         if (!take_entry(b, t, resp_item(entries, i), there.epoch, now_ms))
             return false;
@@ -668,7 +696,7 @@ static bool take_page(struct weft_bus *b, struct bus_topic *t, const struct redi
 static bool answer_fill(struct weft_bus *b, struct redis_fill *fill, const struct resp *reply)
 {
     struct bus_topic *t = fill->topic;
-    bool is_good = resp_count(reply) == 6;
+    bool is_good = resp_count(reply) == 7;
 
     if (t)
         t->fill = NULL;
@@ -702,7 +730,8 @@ static bool read_envelope(struct envelope *e, const char *p, size_t bytes)
     }
     if (memcmp(parts[0], "w1;", 3) != 0)
         return false;
-    *e = (struct envelope){.at = {strtoull(parts[1], NULL, 10), strtoull(parts[2], NULL, 10)}, .id = parts[3]};
+    *e =
+        (struct envelope){.at = {strtoull(parts[1], NULL, 10), strtoull(parts[2], NULL, 10)}, .id = parts[3]};
     e->id_bytes = (size_t)(p - parts[3]) - 1;
     e->data = p;
     e->data_bytes = bytes - (size_t)(p - parts[0]);
@@ -722,8 +751,7 @@ static void take_live(struct weft_bus *b, struct bus_topic *t, const struct enve
     if (t->state == TOPIC_LIVE && follows(t, e->at)) {
         if (t->at.epoch == 0)
             jump(t, (weft_bus_position){e->at.epoch, 0});
-        advance(b, t, m, e->at, clock_now_ms());
-        remember_id(t, e->id, e->id_bytes);
+        advance(b, t, m, e->at, clock_now_ms(), e->id, e->id_bytes);
         return;
     }
     if (t->at.epoch == e->at.epoch && e->at.offset <= t->at.offset) {
@@ -736,7 +764,8 @@ static void take_live(struct weft_bus *b, struct bus_topic *t, const struct enve
 }
 
 /* name: where it was published; t: the exact topic or a pattern. */
-static void take_message(struct weft_bus *b, struct bus_topic *t, const char *name, const struct resp *payload)
+static void take_message(struct weft_bus *b, struct bus_topic *t, const char *name,
+                         const struct resp *payload)
 {
     size_t bytes;
     const char *p = resp_text(payload, &bytes);
@@ -904,8 +933,8 @@ static void redis_publish(struct weft_bus *b, struct bus_publish *p)
 static bool is_passing(const char *error, bool *wants_reconnect)
 {
     static const char *const here[] = {"OOM", "BUSY", "TRYAGAIN", "MISCONF", "NOREPLICAS"};
-    static const char *const elsewhere[] = {"READONLY", "LOADING", "MASTERDOWN", "NOSCRIPT", "CLUSTERDOWN",
-                                            "NOAUTH",   "UNBLOCKED"};
+    static const char *const elsewhere[] = {"READONLY",    "LOADING", "MASTERDOWN", "NOSCRIPT",
+                                            "CLUSTERDOWN", "NOAUTH",  "UNBLOCKED"};
 
     *wants_reconnect = false;
     for (size_t i = 0; i < sizeof here / sizeof here[0]; i++)

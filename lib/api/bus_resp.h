@@ -61,9 +61,10 @@ int resp_next(struct resp_link *l, struct resp **out);
 void resp_free(struct resp *r);
 
 enum resp_kind resp_kind(const struct resp *r);
-const char *resp_text(const struct resp *r, size_t *bytes); /* of text and errors; "" for others; ends with NUL */
-int64_t resp_integer(const struct resp *r);                 /* also of text that is a number; else 0 */
-size_t resp_count(const struct resp *r);                    /* of an array; 0 for others */
+const char *resp_text(const struct resp *r,
+                      size_t *bytes);       /* of text and errors; "" for others; ends with NUL */
+int64_t resp_integer(const struct resp *r); /* also of text that is a number; else 0 */
+size_t resp_count(const struct resp *r);    /* of an array; 0 for others */
 const struct resp *resp_item(const struct resp *r, size_t i);
 
 #endif

@@ -31,7 +31,8 @@ struct store {
 static const char schema[] =
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
     "CREATE TABLE IF NOT EXISTS topic (name BLOB PRIMARY KEY, epoch INTEGER, offset INTEGER) WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS message (topic BLOB, offset INTEGER, time_ms INTEGER, type INTEGER, data BLOB,"
+    "CREATE TABLE IF NOT EXISTS message (topic BLOB, offset INTEGER, time_ms INTEGER, type INTEGER, data "
+    "BLOB,"
     " PRIMARY KEY (topic, offset)) WITHOUT ROWID;";
 
 static bool complain(struct store *s, const char *doing)
@@ -43,7 +44,8 @@ static bool complain(struct store *s, const char *doing)
 static bool prepare_all(struct store *s)
 {
     for (int i = 0; i < STATEMENTS; i++)
-        if (sqlite3_prepare_v3(s->db, texts[i], -1, SQLITE_PREPARE_PERSISTENT, &s->statements[i], NULL) != SQLITE_OK)
+        if (sqlite3_prepare_v3(s->db, texts[i], -1, SQLITE_PREPARE_PERSISTENT, &s->statements[i], NULL) !=
+            SQLITE_OK)
             return false;
     return true;
 }
@@ -55,8 +57,8 @@ int store_open(struct store **out, const char *path)
     *out = NULL;
     if (!s)
         return WEFT_E_NOMEM;
-    if (sqlite3_open(path, &s->db) != SQLITE_OK || sqlite3_exec(s->db, schema, NULL, NULL, NULL) != SQLITE_OK ||
-        !prepare_all(s)) {
+    if (sqlite3_open(path, &s->db) != SQLITE_OK ||
+        sqlite3_exec(s->db, schema, NULL, NULL, NULL) != SQLITE_OK || !prepare_all(s)) {
         complain(s, "it cannot be used");
         store_close(s);
         return WEFT_E_INVAL;
@@ -127,7 +129,8 @@ static bool get_topic(struct store *s, const char *topic, weft_bus_position *at)
     bind_topic(st, topic);
     is_there = sqlite3_step(st) == SQLITE_ROW;
     if (is_there)
-        *at = (weft_bus_position){(uint64_t)sqlite3_column_int64(st, 0), (uint64_t)sqlite3_column_int64(st, 1)};
+        *at =
+            (weft_bus_position){(uint64_t)sqlite3_column_int64(st, 0), (uint64_t)sqlite3_column_int64(st, 1)};
     sqlite3_reset(st);
     sqlite3_clear_bindings(st);
     return is_there;
@@ -147,7 +150,7 @@ static void load_row(sqlite3_stmt *st, struct history *h)
         history_clear(h, (weft_bus_position){h->at.epoch, offset});
         return;
     }
-    history_put(h, m, (uint64_t)sqlite3_column_int64(st, 1));
+    history_put(h, m, (uint64_t)sqlite3_column_int64(st, 1), 0);
     weft_msg_unref(m);
 }
 

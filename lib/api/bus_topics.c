@@ -123,7 +123,8 @@ void bus_remove_topic(struct weft_bus *b, struct bus_topic *t)
     bus_free_topic(t);
 }
 
-void bus_each_topic(struct weft_bus *b, void (*visit)(struct weft_bus *b, struct bus_topic *t, void *arg), void *arg)
+void bus_each_topic(struct weft_bus *b, void (*visit)(struct weft_bus *b, struct bus_topic *t, void *arg),
+                    void *arg)
 {
     for (size_t i = 0; i < b->bucket_count; i++) {
         for (struct bus_topic *t = b->buckets[i], *next; t; t = next) {

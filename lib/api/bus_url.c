@@ -82,7 +82,8 @@ static char *take(char **p)
     return s;
 }
 
-static int adopt(struct bus_url *out, struct url *u, const struct scheme *s, const char *rest, const char **reason)
+static int adopt(struct bus_url *out, struct url *u, const struct scheme *s, const char *rest,
+                 const char **reason)
 {
     const char *db = u->target + 1;
 

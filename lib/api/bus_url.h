@@ -7,7 +7,7 @@
 
 struct bus_url {
     bool is_local, is_secure, is_cluster;
-    char *host;     /* NULL with path */
+    char *host; /* NULL with path */
     uint16_t port;
     char *path;     /* redis+unix */
     char *user;     /* NULL: none */

@@ -45,8 +45,8 @@ static uint64_t word_at(const uint8_t *p, size_t bytes)
 uint64_t siphash(const struct siphash_key *key, const void *data, size_t bytes)
 {
     const uint8_t *p = data;
-    struct sip s = {key->k0 ^ 0x736f6d6570736575, key->k1 ^ 0x646f72616e646f6d,
-                    key->k0 ^ 0x6c7967656e657261, key->k1 ^ 0x7465646279746573};
+    struct sip s = {key->k0 ^ 0x736f6d6570736575, key->k1 ^ 0x646f72616e646f6d, key->k0 ^ 0x6c7967656e657261,
+                    key->k1 ^ 0x7465646279746573};
     size_t left = bytes;
 
     for (; left >= 8; left -= 8, p += 8)

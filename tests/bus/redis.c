@@ -34,7 +34,8 @@ static int bound(uint16_t *port)
     struct sockaddr_in a = here(0);
     socklen_t n = sizeof a;
 
-    if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof a) != 0 || getsockname(fd, (struct sockaddr *)&a, &n) != 0)
+    if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof a) != 0 ||
+        getsockname(fd, (struct sockaddr *)&a, &n) != 0)
         give_up("no port");
     *port = ntohs(a.sin_port);
     return fd;
@@ -92,7 +93,8 @@ const char *redis_say(struct redis_server *s, const char *command)
 
 void redis_start_again(struct redis_server *s)
 {
-    const char *args[48] = {"redis-server", "--bind", "127.0.0.1", "--save", "", "--loglevel", "warning", "--dir", s->dir};
+    const char *args[48] = {"redis-server", "--bind",  "127.0.0.1", "--save", "",
+                            "--loglevel",   "warning", "--dir",     s->dir};
     char port[8], line[256], log_path[96];
     size_t n = 9;
 

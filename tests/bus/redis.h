@@ -19,7 +19,7 @@ struct redis_server {
 
 /* extra: further arguments, ending with NULL; may be NULL. */
 void redis_start(struct redis_server *s, bool is_lasting, const char *const *extra);
-void redis_start_again(struct redis_server *s); /* at its port, with its directory */
+void redis_start_again(struct redis_server *s);      /* at its port, with its directory */
 void redis_kill(struct redis_server *s, int signal); /* and waited for, when it ends the process */
 void redis_end(struct redis_server *s);
 /* One inline command; the first line of the answer, in a static buffer. */
