@@ -352,8 +352,7 @@ static void wait_for_work(struct weft_bus *b, struct pollfd *fds, nfds_t count, 
     wake_cancel(&b->wake);
     if (n > 0 && fds[count].revents)
         wake_clear(&b->wake);
-    if (n > 0)
-        b->backend->polled(b, fds, count);
+    b->backend->polled(b, fds, n > 0 ? count : 0);
 }
 
 static void end_thread(struct weft_bus *b)

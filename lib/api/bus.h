@@ -162,6 +162,7 @@ struct bus_backend {
     void (*ask)(struct weft_bus *b, struct bus_ask *a); /* given: answered in time */
     /* Work of a turn. fds: what to wait for, *count of BUS_FDS_MAX. Returns until when, of clock_now_ms. */
     uint64_t (*turn)(struct weft_bus *b, struct pollfd *fds, nfds_t *count);
+    /* Behind the wait; count is 0 when nothing was ready. */
     void (*polled)(struct weft_bus *b, const struct pollfd *fds, nfds_t count);
     bool (*has_patterns)(const struct weft_bus *b); /* any thread */
     bool (*is_drained)(struct weft_bus *b);         /* nothing published is left to pass on */

@@ -1227,21 +1227,29 @@ static int read_link(struct weft_bus *b, struct resp_link *l, taker *take, char 
             rc = take_all(b, l, take, why);
         if (rc != WEFT_OK)
             return rc;
+        if (!l->may_have_more)
+            return WEFT_OK;
     }
     redis_of(b)->has_more = true;
     return WEFT_OK;
 }
 
-static void read_both(struct weft_bus *b)
+/* Those of which poll said something, or all when reads were cut short. */
+static void read_links(struct weft_bus *b, bool commands, bool subscriptions)
 {
     struct redis *r = redis_of(b);
     char why[RESP_WHY_BYTES] = "the connection broke";
+    bool all = r->has_more;
+    int rc = WEFT_OK;
 
     if (r->phase == LINK_DOWN)
         return;
     r->has_more = false;
-    if (read_link(b, &r->subscriptions, take_sub_answer, why) != WEFT_OK ||
-        read_link(b, &r->commands, take_answer, why) != WEFT_OK)
+    if (subscriptions || all)
+        rc = read_link(b, &r->subscriptions, take_sub_answer, why);
+    if (rc == WEFT_OK && (commands || all))
+        rc = read_link(b, &r->commands, take_answer, why);
+    if (rc != WEFT_OK)
         go_down(b, why);
 }
 
@@ -1337,7 +1345,7 @@ static uint64_t redis_turn(struct weft_bus *b, struct pollfd *fds, nfds_t *count
         reach(b);
     now_ms = clock_now_ms();
     if (is_silent(b, now_ms))
-        read_both(b); /* perhaps it was we who were busy */
+        read_links(b, true, true); /* perhaps it was we who were busy */
     if (r->phase != LINK_DOWN && is_silent(b, now_ms))
         go_down(b, "no answer in time");
     check_links(b, now_ms);
@@ -1359,8 +1367,7 @@ static uint64_t redis_turn(struct weft_bus *b, struct pollfd *fds, nfds_t *count
 
 static void redis_polled(struct weft_bus *b, const struct pollfd *fds, nfds_t count)
 {
-    (void)fds, (void)count;
-    read_both(b);
+    read_links(b, count > 0 && fds[0].revents, count > 0 && fds[1].revents);
 }
 
 static bool redis_is_drained(struct weft_bus *b)

@@ -220,6 +220,7 @@ int resp_read(struct resp_link *l)
     struct link plain = {.fd = l->fd};
     ptrdiff_t n = l->tls ? tls_read(l->tls, l->fd, l->scratch, &iov, 1) : link_read(&plain, &iov, 1);
 
+    l->may_have_more = l->tls ? n > 0 : n == (ptrdiff_t)sizeof bytes;
     if (n == WEFT_E_AGAIN)
         return WEFT_E_AGAIN;
     if (n <= 0)

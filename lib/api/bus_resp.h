@@ -25,7 +25,8 @@ struct resp_link {
     struct redisReader *reader;
     char *out; /* to be sent: [out_at, out_bytes) */
     size_t out_at, out_bytes, out_room;
-    bool has_failed; /* no memory for a command: what follows would be out of step */
+    bool may_have_more; /* the last read did not find the socket empty */
+    bool has_failed;    /* no memory for a command: what follows would be out of step */
 };
 
 enum resp_kind { RESP_NIL, RESP_TEXT, RESP_ERROR, RESP_INTEGER, RESP_ARRAY };
@@ -54,7 +55,8 @@ int resp_flush(struct resp_link *l);
 bool resp_has_output(const struct resp_link *l);
 size_t resp_output_bytes(const struct resp_link *l);
 
-/* Read once. WEFT_OK: there was something, look for replies and read again; WEFT_E_AGAIN; else it is over. */
+/* Read once. WEFT_OK: there was something, look for replies and read again while may_have_more; WEFT_E_AGAIN; else it
+ * is over. */
 int resp_read(struct resp_link *l);
 /* The next reply, to be freed. WEFT_OK, WEFT_E_AGAIN (none yet), WEFT_E_PROTOCOL, WEFT_E_NOMEM. */
 int resp_next(struct resp_link *l, struct resp **out);
