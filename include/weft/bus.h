@@ -124,7 +124,6 @@ typedef struct weft_bus_opts {
  *          redis://[user:password@]host[:port][/db]           6379 and 0 when not given; user may be empty
  *          rediss://...                                       the same through TLS
  *          redis+unix:PATH[?db=N]                             a socket in the file system
- *          redis-cluster://, rediss-cluster://...             any node of a cluster; no db; no patterns
  * opts     borrowed; NULL for all defaults
  * Returns  WEFT_OK        for Redis too before it is reached: see on_state
  *          WEFT_E_INVAL   the URL or an option is wrong, or weft was built without what it needs; the log says which
@@ -198,7 +197,7 @@ typedef struct weft_bus_sub_opts {
  *                           is called
  *          WEFT_E_AGAIN     subscriptions_max is reached
  *          WEFT_E_CLOSED    the connection or the bus
- *          WEFT_E_INVAL     topic or options; a pattern with from or presence, or in a cluster
+ *          WEFT_E_INVAL     topic or options; a pattern with from or presence
  *          WEFT_E_NOMEM
  * Thread   any; never blocks. Behind it, what the same thread publishes reaches the connection (local: only; through
  *          Redis from ready on). Messages above a connection's bound are treated by its slow-reader policy

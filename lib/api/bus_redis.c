@@ -1460,7 +1460,7 @@ static int redis_open(struct weft_bus *b, const struct bus_url *url)
     snprintf(r->instance, sizeof r->instance, "%016llx%016llx", (unsigned long long)bus_random(),
              (unsigned long long)bus_random());
     if (url->is_cluster) {
-        LOG(WEFT_LOG_ERROR, 0, "bus: clusters are not supported yet");
+        LOG(WEFT_LOG_ERROR, 0, "bus: a cluster cannot be used; see docs/growing.md");
         return WEFT_E_INVAL;
     }
     if (b->opts.history_file)
