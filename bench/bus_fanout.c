@@ -75,7 +75,7 @@ static int serve(const char *url)
 static pid_t start(const char *const *args, uint16_t *port)
 {
     int out[2];
-    pid_t pid;
+    pid_t pid = -1;
     char line[32] = "";
 
     if (pipe(out) != 0 || (pid = fork()) < 0)

@@ -364,6 +364,25 @@ static void nothing_is_lost_when_redis_is_demoted_for_a_while(void)
     redis_end(&s);
 }
 
+/* As with an output buffer at its limit, an administrator, and scripts that were forgotten. */
+static void nothing_is_lost_when_redis_drops_connections_and_scripts(void)
+{
+    struct redis_server s;
+    struct load l;
+
+    redis_start(&s, false, NULL);
+    begin_load(&l, s.url, "h.load", load_count(), 0);
+    for (unsigned i = 1; i <= 5; i++) {
+        WAIT_FOR(l.ear->items > i * load_count() / 8);
+        redis_say(&s, i % 2 ? "CLIENT KILL TYPE pubsub" : "CLIENT KILL TYPE normal SKIPME yes");
+        if (i == 3)
+            CU_ASSERT_STRING_EQUAL(redis_say(&s, "SCRIPT FLUSH"), "+OK\r\n");
+    }
+    WAIT_FOR(stats_of(l.bus[2]).connects >= 3);
+    end_load(&l);
+    redis_end(&s);
+}
+
 static void nothing_is_lost_when_the_way_to_redis_is_cut(void)
 {
     char url[64];
@@ -697,6 +716,7 @@ static const struct unit_case cases[] = {
     CASE(nothing_is_lost_when_redis_is_too_slow_to_answer),
     CASE(nothing_is_lost_when_redis_has_no_memory),
     CASE(nothing_is_lost_when_redis_is_demoted_for_a_while),
+    CASE(nothing_is_lost_when_redis_drops_connections_and_scripts),
     CASE(nothing_is_lost_when_the_way_to_redis_is_cut),
     CASE(data_that_redis_lost_is_told_as_a_gap_and_it_goes_on),
     CASE(a_server_that_is_behind_begins_a_new_epoch),
