@@ -554,16 +554,15 @@ static uint64_t tag_of(const struct weft_bus *b, const char *id, size_t bytes)
     return bytes ? siphash(&b->key, id, bytes) | 1 : 0;
 }
 
-/* data: a type and the payload. NULL: no memory, or not ours. */
-static weft_msg *message_of(const struct weft_bus *b, const char *data, size_t bytes)
+/* data: a type and the payload. WEFT_OK, WEFT_E_NOMEM, or WEFT_E_INVAL: not ours, or larger than allowed here. */
+static int read_message(const struct weft_bus *b, weft_msg **out, const char *data, size_t bytes)
 {
-    weft_msg *m;
-
-    if (bytes < 1 || (data[0] != 'T' && data[0] != 'B') || bytes - 1 > b->opts.message_bytes_max)
-        return NULL;
-    if (weft_msg_new(&m, data[0] == 'T' ? WEFT_TEXT : WEFT_BINARY, data + 1, bytes - 1) != WEFT_OK)
-        return NULL;
-    return m;
+    *out = NULL;
+    if (bytes < 1 || (data[0] != 'T' && data[0] != 'B') || bytes - 1 > b->opts.message_bytes_max) {
+        LOG(WEFT_LOG_WARNING, 0, "bus: a message came that is none of weft, or above message_bytes_max");
+        return WEFT_E_INVAL;
+    }
+    return weft_msg_new(out, data[0] == 'T' ? WEFT_TEXT : WEFT_BINARY, data + 1, bytes - 1);
 }
 
 /* The next message of a topic with history, live or out of the stream; the offsets have been looked at. */
@@ -580,7 +579,13 @@ static void advance(struct weft_bus *b, struct bus_topic *t, weft_msg *m, weft_b
     bus_deliver(b, t, &item);
 }
 
-/* One entry of a page, { id, { t, .., i, .., d, .. } }. False: it is none of ours. */
+static uint64_t offset_of(const struct resp *entry)
+{
+    return strtoull(resp_text(resp_item(entry, 0), NULL), NULL, 10);
+}
+
+/* One entry of a page, { id, { t, .., i, .., d, .. } }. What is none of ours is passed over, and told as a gap by what
+ * follows. False: no memory. */
 static bool take_entry(struct weft_bus *b, struct bus_topic *t, const struct resp *entry, uint64_t epoch,
                        uint64_t now_ms)
 {
@@ -588,16 +593,15 @@ static bool take_entry(struct weft_bus *b, struct bus_topic *t, const struct res
     size_t id_bytes, bytes;
     const char *id = resp_text(resp_item(fields, 3), &id_bytes);
     const char *data = resp_text(resp_item(fields, 5), &bytes);
-    uint64_t offset = (uint64_t)strtoull(resp_text(resp_item(entry, 0), NULL), NULL, 10);
+    uint64_t offset = offset_of(entry);
     uint64_t time_ms = (uint64_t)resp_integer(resp_item(fields, 1)), mine_ms = clock_now_ms();
     uint64_t age_ms = now_ms > time_ms ? now_ms - time_ms : 0;
-    weft_msg *m = message_of(b, data, bytes);
+    weft_msg *m;
+    int rc = read_message(b, &m, data, bytes);
     bool is_new = t->has_at && offset > t->at.offset;
 
-    if (!m || !offset) {
-        weft_msg_unref(m);
-        return false;
-    }
+    if (rc != WEFT_OK)
+        return rc == WEFT_E_INVAL;
     mine_ms = mine_ms > age_ms ? mine_ms - age_ms : 0;
     if (is_new && offset != t->at.offset + 1)
         bus_tell_gap(b, t);
@@ -681,13 +685,15 @@ static bool take_page(struct weft_bus *b, struct bus_topic *t, const struct redi
     int64_t from = resp_integer(resp_item(reply, 4));
     const struct resp *entries = resp_item(reply, 5);
     size_t count = resp_count(entries);
+    uint64_t last;
 
     begin_page(b, t, fill, reply);
     for (size_t i = 0; i < count; i++)
         if (!take_entry(b, t, resp_item(entries, i), there.epoch, now_ms))
             return false;
-    if (count && t->history.at.offset < there.offset)
-        send_fill(b, t, (int64_t)t->history.at.offset, true);
+    last = offset_of(resp_item(entries, count - 1));
+    if (count && last < there.offset)
+        send_fill(b, t, (int64_t)last, true);
     else
         end_fill(b, t, there, from);
     return true;
@@ -746,21 +752,25 @@ static bool follows(const struct bus_topic *t, weft_bus_position at)
     return t->at.epoch == 0 && at.offset == 1;
 }
 
+/* It stands in the stream: D5. */
+static void pass_over(struct weft_bus *b, struct bus_topic *t, weft_bus_position at)
+{
+    if (t->state == TOPIC_LIVE)
+        start_fill(b, t);
+    t->passed_over = at;
+}
+
 static void take_live(struct weft_bus *b, struct bus_topic *t, const struct envelope *e, weft_msg *m)
 {
     if (t->state == TOPIC_LIVE && follows(t, e->at)) {
         if (t->at.epoch == 0)
             jump(t, (weft_bus_position){e->at.epoch, 0});
         advance(b, t, m, e->at, clock_now_ms(), e->id, e->id_bytes);
-        return;
-    }
-    if (t->at.epoch == e->at.epoch && e->at.offset <= t->at.offset) {
+    } else if (t->at.epoch == e->at.epoch && e->at.offset <= t->at.offset) {
         BUS_COUNT(b, duplicates);
-        return;
+    } else {
+        pass_over(b, t, e->at);
     }
-    if (t->state == TOPIC_LIVE)
-        start_fill(b, t);
-    t->passed_over = e->at;
 }
 
 /* name: where it was published; t: the exact topic or a pattern. */
@@ -769,18 +779,20 @@ static void take_message(struct weft_bus *b, struct bus_topic *t, const char *na
 {
     size_t bytes;
     const char *p = resp_text(payload, &bytes);
-    struct envelope e;
+    struct envelope e = {0};
     weft_msg *m = NULL;
+    int rc;
 
-    if (read_envelope(&e, p, bytes))
-        m = message_of(b, e.data, e.data_bytes);
-    if (!m) {
+    if (!read_envelope(&e, p, bytes)) {
         LOG(WEFT_LOG_WARNING, 0, "bus: something that is no message of weft came on a channel of its own");
         return;
     }
-    if (t->rule && e.at.epoch) {
+    rc = read_message(b, &m, e.data, e.data_bytes);
+    if (rc == WEFT_E_NOMEM && t->rule && e.at.epoch) {
+        pass_over(b, t, e.at);
+    } else if (rc == WEFT_OK && t->rule && e.at.epoch) {
         take_live(b, t, &e, m);
-    } else if (t->state == TOPIC_LIVE) {
+    } else if (rc == WEFT_OK && t->state == TOPIC_LIVE) {
         weft_bus_item item = {.topic = name, .msg = m, .at = e.at};
         bus_deliver(b, t, &item);
     }

@@ -67,9 +67,10 @@ int resp_open(struct resp_link *l, const char *host, uint16_t port, const char *
         return l->fd;
     l->scratch = scratch;
     l->reader = redisReaderCreate();
+    l->in = mem_alloc(READ_BYTES);
     if (l->reader && tls)
         l->tls = tls_new(tls, checks_name ? host : NULL, port);
-    if (l->reader && (!tls || l->tls))
+    if (l->reader && l->in && (!tls || l->tls))
         rc = tls ? shake_hands(l, limit, why) : WEFT_OK;
     if (rc == WEFT_OK)
         return rc;
@@ -87,6 +88,7 @@ void resp_close(struct resp_link *l)
         close(l->fd);
     if (l->reader)
         redisReaderFree(l->reader);
+    mem_free(l->in);
     mem_free(l->out);
     resp_init(l);
 }
@@ -215,17 +217,16 @@ bool resp_has_output(const struct resp_link *l)
 
 int resp_read(struct resp_link *l)
 {
-    static _Thread_local char bytes[READ_BYTES];
-    struct iovec iov = {bytes, sizeof bytes};
+    struct iovec iov = {l->in, READ_BYTES};
     struct link plain = {.fd = l->fd};
     ptrdiff_t n = l->tls ? tls_read(l->tls, l->fd, l->scratch, &iov, 1) : link_read(&plain, &iov, 1);
 
-    l->may_have_more = l->tls ? n > 0 : n == (ptrdiff_t)sizeof bytes;
+    l->may_have_more = l->tls ? n > 0 : n == (ptrdiff_t)READ_BYTES;
     if (n == WEFT_E_AGAIN)
         return WEFT_E_AGAIN;
     if (n <= 0)
         return WEFT_E_CLOSED;
-    return redisReaderFeed(l->reader, bytes, (size_t)n) == REDIS_OK ? WEFT_OK : WEFT_E_NOMEM;
+    return redisReaderFeed(l->reader, l->in, (size_t)n) == REDIS_OK ? WEFT_OK : WEFT_E_NOMEM;
 }
 
 /* --- replies --- */

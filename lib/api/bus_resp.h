@@ -23,6 +23,7 @@ struct resp_link {
     struct tls *tls;
     struct tls_scratch *scratch; /* the owner's */
     struct redisReader *reader;
+    char *in;  /* for one read */
     char *out; /* to be sent: [out_at, out_bytes) */
     size_t out_at, out_bytes, out_room;
     bool may_have_more; /* the last read did not find the socket empty */

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/mem.h"
 #include "e2e_server.h"
 #include "redis.h"
 #include "weft/weft.h"
@@ -464,6 +465,77 @@ static void a_server_that_is_behind_begins_a_new_epoch(void)
     redis_end(&s);
 }
 
+static void what_is_larger_than_allowed_here_is_a_gap_and_nothing_worse(void)
+{
+    weft_bus_opts small = options();
+    struct redis_server s;
+    weft_bus *a, *b;
+    struct ear *e;
+
+    small.message_bytes_max = 10;
+    redis_start(&s, false, NULL);
+    a = open_bus(s.url);
+    b = open_with(s.url, &small);
+    e = listen_to(b, "h.x");
+    say(a, "h.x", "one");
+    say(a, "h.x", "larger than allowed");
+    say(a, "h.x", "two");
+    WAIT_FOR(e->items == 2);
+    CU_ASSERT_STRING_EQUAL(e->text, "h.x=one@1 h.x=two@3 ");
+    CU_ASSERT(e->gaps == 1 && stats_of(b).disconnects == 0);
+    end_ear(e);
+    close_bus(a);
+    close_bus(b);
+    redis_end(&s);
+}
+
+/* With the n-th allocation failing: what was accepted gets there all the same, for the connection is made again. */
+static void use_all(const char *url)
+{
+    weft_bus_position nothing = {0};
+    struct ear *e = calloc(1, sizeof *e);
+    weft_bus_opts o = options();
+    weft_bus *b;
+    weft_msg *m;
+
+    if (weft_bus_open(&b, url, &o) == WEFT_OK) {
+        if (weft_bus_listen(b, &e->l, "h.x", &nothing, on_ready, on_item, e) == WEFT_OK)
+            WAIT_FOR(e->readies == 1);
+        for (int i = 0; i < 3; i++)
+            if (weft_msg_new(&m, WEFT_TEXT, "x", 1) == WEFT_OK && weft_bus_publish(b, "h.x", m) != WEFT_OK)
+                weft_msg_unref(m);
+        CU_ASSERT_EQUAL(weft_bus_flush(b, 10000), WEFT_OK);
+        if (e->l)
+            WAIT_FOR(e->items == stats_of(b).passed_on);
+        weft_bus_unlisten(e->l);
+        CU_ASSERT_EQUAL(weft_bus_close(b, 5000), WEFT_OK);
+    }
+    free(e);
+}
+
+static void every_allocation_may_fail(void)
+{
+    struct redis_server s;
+    bool happened = true;
+    int64_t before;
+    uint64_t n;
+
+    redis_start(&s, false, NULL);
+    mem_count_live(true);
+    before = mem_live_blocks();
+    for (n = 1; happened && n < 400; n++) {
+        redis_say(&s, "FLUSHALL");
+        mem_fail_at(n);
+        use_all(s.url);
+        happened = mem_fail_happened();
+        mem_fail_at(0);
+    }
+    CU_ASSERT(n > 30 && n < 400);
+    CU_ASSERT_EQUAL(mem_live_blocks(), before);
+    mem_count_live(false);
+    redis_end(&s);
+}
+
 struct states {
     _Atomic unsigned ups, downs;
 };
@@ -720,6 +792,8 @@ static const struct unit_case cases[] = {
     CASE(nothing_is_lost_when_the_way_to_redis_is_cut),
     CASE(data_that_redis_lost_is_told_as_a_gap_and_it_goes_on),
     CASE(a_server_that_is_behind_begins_a_new_epoch),
+    CASE(what_is_larger_than_allowed_here_is_a_gap_and_nothing_worse),
+    CASE(every_allocation_may_fail),
     CASE(while_redis_is_away_the_queue_fills_to_its_bound),
     CASE(the_names_of_a_process_that_died_expire),
     CASE(passwords_databases_and_sockets_are_used),
