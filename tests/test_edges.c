@@ -17,6 +17,7 @@
 
 #include "unit.h"
 #include "crew.h"
+#include "api/bus.h"
 #include "api/group.h"
 #include "core/listener.h"
 #include "core/request.h"
@@ -131,6 +132,38 @@ static void the_last_holder_of_an_engine_frees_it(void) /* ENGINE_LAST */
             engine_ref(engines[i]);
     }
     give_back_by_many(engines, FEW, unref_engine);
+    all_memory_is_back();
+}
+
+static void unref_sub(void *s)
+{
+    bus_unref_sub(s);
+}
+
+static void ignore_item(const weft_bus_item *item, void *arg)
+{
+    (void)item, (void)arg;
+}
+
+/* The bus has ended, and its listeners are what is left of it. */
+static void the_last_holder_of_a_subscription_frees_it(void) /* BUS_LAST */
+{
+    void *subs[MANY];
+    weft_bus *b;
+
+    count_memory();
+    if (weft_bus_open(&b, "local:", NULL) != WEFT_OK)
+        abort();
+    for (int i = 0; i < MANY; i++) {
+        weft_bus_listener *l;
+
+        if (weft_bus_listen(b, &l, "t", NULL, NULL, ignore_item, NULL) != WEFT_OK)
+            abort();
+        subs[i] = l;
+        atomic_fetch_add_explicit(&l->sub.refs, HOLDERS - 1, memory_order_relaxed);
+    }
+    weft_bus_close(b, 1000);
+    give_back_by_many(subs, MANY, unref_sub);
     all_memory_is_back();
 }
 
@@ -896,6 +929,7 @@ static const struct unit_case cases[] = {
     CASE(the_last_holder_of_a_connection_frees_it),
     CASE(the_last_holder_of_an_engine_frees_it),
     CASE(the_last_holder_of_a_server_frees_it),
+    CASE(the_last_holder_of_a_subscription_frees_it),
     CASE(the_last_holder_of_a_group_frees_it),
     CASE(the_last_holder_of_a_request_frees_it),
     CASE(the_last_link_of_a_fan_frees_it),

@@ -35,11 +35,7 @@ struct array {
  *           goes a reference of the connection
  * The first membership of a connection stands in the connection, which its address tells; that place is
  * free while refs is 0. It heads the list of the others, also while it is itself on none. Those others are
- * far members, and know their connection. */
-struct far_member {
-    struct member member;
-    struct weft_conn *conn; /* (c) */
-};
+ * far members: seats, which know their connection and perhaps somebody who is told of their end. */
 
 #define MEMBER_IS_FAR 1u /* in refs, constant */
 #define MEMBER_ONE    2u
@@ -92,8 +88,16 @@ weft_group *weft_group_ref(weft_group *g)
 static struct weft_conn *conn_of(struct member *m)
 {
     if (atomic_load_explicit(&m->refs, memory_order_relaxed) & MEMBER_IS_FAR)
-        return ((struct far_member *)m)->conn;
+        return ((struct group_seat *)m)->conn;
     return (struct weft_conn *)(void *)((char *)m - offsetof(struct weft_conn, first_member));
+}
+
+static void free_seat(struct group_seat *s)
+{
+    if (s->hooks)
+        s->hooks->freed(s);
+    else
+        mem_free(s);
 }
 
 static void unref_member(struct member *m)
@@ -105,7 +109,7 @@ static void unref_member(struct member *m)
     if (before / MEMBER_ONE != 1)
         return;
     if (before & MEMBER_IS_FAR)
-        mem_free(m);
+        free_seat((struct group_seat *)m);
     conn_unref(c);
 }
 
@@ -188,7 +192,7 @@ static int put_into_array(weft_group *g, struct member *m)
 static struct member *new_member(struct weft_conn *c)
 {
     struct member *m = &c->first_member;
-    struct far_member *far;
+    struct group_seat *far;
 
     if (atomic_load_explicit(&m->refs, ORDER(MEMBER_LAST, memory_order_acquire)) == 0) {
         atomic_store_explicit(&m->refs, MEMBER_ONE, memory_order_relaxed);
@@ -228,19 +232,33 @@ static void unlist_member(struct weft_conn *c, struct member *m)
 }
 
 /* Under the member lock. */
-static int add_member(weft_group *g, struct weft_conn *c)
+static struct member *init_seat(struct weft_conn *c, struct group_seat *s, const struct group_seat_hooks *hooks)
+{
+    s->conn = c;
+    s->hooks = hooks;
+    atomic_init(&s->member.refs, MEMBER_ONE | MEMBER_IS_FAR);
+    conn_ref(c);
+    return &s->member;
+}
+
+/* Under the member lock. seat: NULL: one of its own. */
+static int add_member(weft_group *g, struct weft_conn *c, struct group_seat *seat,
+                      const struct group_seat_hooks *hooks)
 {
     struct member *m;
 
     if (atomic_load_explicit(&c->is_closed, ORDER(CLOSE_INFO, memory_order_acquire)))
         return WEFT_E_CLOSED;
     if (find_member(c, g))
-        return WEFT_OK;
-    m = new_member(c);
+        return seat ? WEFT_E_STATE : WEFT_OK;
+    m = seat ? init_seat(c, seat, hooks) : new_member(c);
     if (!m)
         return WEFT_E_NOMEM;
     if (put_into_array(g, m) != WEFT_OK) {
-        unref_member(m);
+        if (seat)
+            conn_unref(c); /* the caller has one */
+        else
+            unref_member(m);
         return WEFT_E_NOMEM;
     }
     list_member(c, m, g);
@@ -254,7 +272,17 @@ int weft_group_add(weft_group *g, weft_conn *c)
     if (!g || !c)
         return WEFT_E_INVAL;
     pthread_mutex_lock(member_lock(c));
-    rc = add_member(g, c);
+    rc = add_member(g, c, NULL, NULL);
+    pthread_mutex_unlock(member_lock(c));
+    return rc;
+}
+
+int group_take_seat(weft_group *g, weft_conn *c, struct group_seat *s, const struct group_seat_hooks *hooks)
+{
+    int rc;
+
+    pthread_mutex_lock(member_lock(c));
+    rc = add_member(g, c, s, hooks);
     pthread_mutex_unlock(member_lock(c));
     return rc;
 }
@@ -274,6 +302,15 @@ static bool take_out(weft_group *g, struct member *m)
     return a != NULL;
 }
 
+static void tell_left(struct member *m)
+{
+    struct group_seat *s = (struct group_seat *)m;
+
+    /* Relaxed: the bit is constant while one has a reference. */
+    if ((atomic_load_explicit(&m->refs, memory_order_relaxed) & MEMBER_IS_FAR) && s->hooks)
+        s->hooks->left(s);
+}
+
 int weft_group_remove(weft_group *g, weft_conn *c)
 {
     struct member *m;
@@ -290,6 +327,7 @@ int weft_group_remove(weft_group *g, weft_conn *c)
         unlist_member(c, m);
     pthread_mutex_unlock(member_lock(c));
     if (m) {
+        tell_left(m);
         unref_member(m);
         weft_group_unref(g);
     }
@@ -358,6 +396,16 @@ int weft_group_each(weft_group *g, bool (*visit)(weft_conn *c, void *arg), void 
             break;
     unref_array(a);
     return WEFT_OK;
+}
+
+void group_each_seat(weft_group *g, bool (*visit)(struct group_seat *s, void *arg), void *arg)
+{
+    struct array *a = snapshot(g);
+
+    for (size_t i = 0; a && i < a->count; i++)
+        if (!visit((struct group_seat *)a->members[i], arg))
+            break;
+    unref_array(a);
 }
 
 /* --- broadcast --- */

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 uint64_t clock_now_ns(void); /* CLOCK_MONOTONIC */
+uint64_t clock_wall_ms(void); /* CLOCK_REALTIME, for what outlives the process */
 static inline uint64_t clock_now_ms(void)
 {
     return clock_now_ns() / 1000000u;

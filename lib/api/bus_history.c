@@ -1,0 +1,110 @@
+/* What a topic remembers; see bus_history.h. */
+#include "api/bus_history.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+
+#define ROOM_FIRST 8
+#define ENTRY_COST 64 /* beside the payload */
+
+void history_init(struct history *h, const struct history_limits *limits, weft_bus_position at)
+{
+    memset(h, 0, sizeof *h);
+    h->limits = *limits;
+    h->at = at;
+}
+
+static uint64_t cost_of(const weft_msg *m)
+{
+    return weft_msg_bytes(m) + ENTRY_COST;
+}
+
+static struct history_entry *entry_at(const struct history *h, uint32_t i)
+{
+    return &h->ring[(h->head + i) % h->room];
+}
+
+static void drop_oldest(struct history *h)
+{
+    struct history_entry *e = entry_at(h, 0);
+
+    h->bytes -= cost_of(e->msg);
+    weft_msg_unref(e->msg);
+    h->head = (h->head + 1) % h->room;
+    h->count--;
+}
+
+void history_clear(struct history *h, weft_bus_position at)
+{
+    while (h->count)
+        drop_oldest(h);
+    h->at = at;
+}
+
+void history_fini(struct history *h)
+{
+    history_clear(h, h->at);
+    mem_free(h->ring);
+    h->ring = NULL;
+    h->room = 0;
+}
+
+/* False: no memory, and nothing changed. */
+static int grow(struct history *h)
+{
+    uint32_t room = h->room ? 2 * h->room : ROOM_FIRST;
+    struct history_entry *ring = mem_alloc(room * sizeof *ring);
+
+    if (!ring)
+        return 0;
+    for (uint32_t i = 0; i < h->count; i++)
+        ring[i] = *entry_at(h, i);
+    mem_free(h->ring);
+    h->ring = ring;
+    h->room = room;
+    h->head = 0;
+    return 1;
+}
+
+void history_put(struct history *h, weft_msg *m, uint64_t time_ms, uint64_t tag)
+{
+    h->at.offset++;
+    if (cost_of(m) > h->limits.bytes) { /* behind a message that is not held nothing older may be (H1) */
+        history_clear(h, h->at);
+        return;
+    }
+    while (h->count && (h->count >= h->limits.messages || h->bytes + cost_of(m) > h->limits.bytes))
+        drop_oldest(h);
+    if (h->count == h->room && !grow(h)) {
+        history_clear(h, h->at);
+        if (!h->room)
+            return;
+    }
+    h->count++;
+    *entry_at(h, h->count - 1) = (struct history_entry){weft_msg_ref(m), time_ms, tag};
+    h->bytes += cost_of(m);
+}
+
+void history_prune(struct history *h, uint64_t now_ms)
+{
+    while (h->limits.age_ms && h->count && entry_at(h, 0)->time_ms + h->limits.age_ms <= now_ms)
+        drop_oldest(h);
+}
+
+uint64_t history_first(const struct history *h)
+{
+    return h->at.offset - h->count + 1;
+}
+
+weft_msg *history_get(const struct history *h, uint64_t offset)
+{
+    return entry_at(h, (uint32_t)(offset - history_first(h)))->msg;
+}
+
+uint64_t history_tag(const struct history *h, uint64_t offset)
+{
+    if (offset < history_first(h) || offset > h->at.offset)
+        return 0;
+    return entry_at(h, (uint32_t)(offset - history_first(h)))->tag;
+}

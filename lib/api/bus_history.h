@@ -1,0 +1,49 @@
+/* What a topic remembers in memory: the last messages, without a hole between them.
+ *
+ * H1  The entries have the offsets at.offset - count + 1 up to at.offset.
+ * H2  Memory that cannot be had makes it forget, never lie: what is not held is told as a gap.
+ * Used by one thread at a time. */
+#ifndef WEFT_API_BUS_HISTORY_H
+#define WEFT_API_BUS_HISTORY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "weft/bus.h"
+
+struct history_limits {
+    uint32_t messages;
+    uint64_t age_ms; /* 0: without end */
+    uint64_t bytes;
+};
+
+struct history_entry {
+    weft_msg *msg;
+    uint64_t time_ms; /* of whoever's clock; the same one asks for it */
+    uint64_t tag;     /* whoever's own: who published it */
+};
+
+struct history {
+    weft_bus_position at;
+    struct history_limits limits;
+    struct history_entry *ring; /* room of them; the oldest at head */
+    uint32_t head, count, room;
+    uint64_t bytes;
+};
+
+void history_init(struct history *h, const struct history_limits *limits, weft_bus_position at);
+void history_fini(struct history *h);
+/* Forget the messages, and be at this position. */
+void history_clear(struct history *h, weft_bus_position at);
+/* The next message: at.offset counts up. Takes a reference of its own. */
+void history_put(struct history *h, weft_msg *m, uint64_t time_ms, uint64_t tag);
+/* Let go of what is older than allowed. */
+void history_prune(struct history *h, uint64_t now_ms);
+/* The lowest offset that is held; at.offset + 1 when none is. */
+uint64_t history_first(const struct history *h);
+/* An offset that is held, borrowed. */
+weft_msg *history_get(const struct history *h, uint64_t offset);
+/* 0: it is not held. */
+uint64_t history_tag(const struct history *h, uint64_t offset);
+
+#endif

@@ -1,0 +1,235 @@
+/* The bus within one process: what is published is remembered where a rule says so, and delivered at once. */
+#include <string.h>
+
+#include "api/bus.h"
+#include "api/bus_store.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+struct local {
+    struct store *store; /* NULL: histories are in memory only */
+};
+
+static struct store *store_of(struct weft_bus *b)
+{
+    return ((struct local *)b->data)->store;
+}
+
+/* Of this process alone when it is in memory; of the calendar when it must outlive it. */
+static uint64_t history_ms(struct weft_bus *b)
+{
+    return store_of(b) ? clock_wall_ms() : clock_now_ms();
+}
+
+static int local_open(struct weft_bus *b, const struct bus_url *url)
+{
+    struct local *l = mem_calloc(1, sizeof *l);
+
+    (void)url;
+    if (!l)
+        return WEFT_E_NOMEM;
+    b->data = l;
+    atomic_store_explicit(&b->state, WEFT_BUS_UP, memory_order_relaxed); /* no thread yet */
+    return b->opts.history_file ? store_open(&l->store, b->opts.history_file) : WEFT_OK;
+}
+
+/* --- topics that remember, by use --- */
+
+static void take_from_order(struct weft_bus *b, struct bus_topic *t)
+{
+    *(t->older ? &t->older->newer : &b->oldest) = t->newer;
+    *(t->newer ? &t->newer->older : &b->newest) = t->older;
+    t->older = t->newer = NULL;
+}
+
+static void put_newest(struct weft_bus *b, struct bus_topic *t)
+{
+    t->older = b->newest;
+    t->newer = NULL;
+    *(b->newest ? &b->newest->newer : &b->oldest) = t;
+    b->newest = t;
+}
+
+static void touch(struct weft_bus *b, struct bus_topic *t)
+{
+    if (b->newest == t)
+        return;
+    take_from_order(b, t);
+    put_newest(b, t);
+}
+
+/* The bound counts all topics; those with subscribers are bounded by subscriptions_max and stay. */
+static void make_room(struct weft_bus *b)
+{
+    struct bus_topic *t = b->oldest, *newer;
+
+    for (; t && b->topic_count > b->opts.topics_max; t = newer) {
+        newer = t->newer;
+        if (t->conns + t->listeners || t == b->newest)
+            continue;
+        take_from_order(b, t);
+        bus_remove_topic(b, t);
+    }
+}
+
+/* It has its rule and is in the table. */
+static void begin_history(struct weft_bus *b, struct bus_topic *t)
+{
+    t->history.at.epoch = bus_random();
+    if (store_of(b))
+        store_load(store_of(b), t->name, &t->history);
+    put_newest(b, t);
+    make_room(b);
+}
+
+static void local_topic_begin(struct weft_bus *b, struct bus_topic *t)
+{
+    if (t->rule && !t->history.at.epoch)
+        begin_history(b, t);
+}
+
+static void local_topic_end(struct weft_bus *b, struct bus_topic *t)
+{
+    if (!t->rule)
+        bus_remove_topic(b, t);
+}
+
+static struct bus_topic *topic_with_history(struct weft_bus *b, const char *name)
+{
+    struct bus_topic *t = bus_new_topic(name);
+
+    if (!t)
+        return NULL;
+    bus_enter_topic(b, t);
+    begin_history(b, t);
+    return t;
+}
+
+static void remember(struct weft_bus *b, struct bus_topic *t, weft_msg *m)
+{
+    uint64_t now_ms = history_ms(b);
+
+    history_prune(&t->history, now_ms);
+    history_put(&t->history, m, now_ms, 0);
+    touch(b, t);
+    if (store_of(b) && !store_put(store_of(b), t->name, &t->history, m, now_ms))
+        BUS_COUNT(b, history_failures);
+}
+
+static void local_publish(struct weft_bus *b, struct bus_publish *p)
+{
+    struct bus_topic *t = bus_find_topic(b, p->topic, p->topic_bytes, false);
+    weft_bus_item item = {.topic = p->topic, .msg = p->msg};
+
+    if (!t && p->rule) {
+        t = topic_with_history(b, p->topic);
+        if (!t)
+            LOG(WEFT_LOG_ERROR, 0, "bus: no memory for a history, which begins later");
+    }
+    if (t && p->rule) {
+        remember(b, t, p->msg);
+        item.at = t->history.at;
+    }
+    if (t && t->conns + t->listeners)
+        bus_deliver(b, t, &item);
+    bus_deliver_to_patterns(b, &item);
+    bus_settle(b, p, true);
+    bus_settled_up_to(b, b->last_number);
+}
+
+static void local_sub_waits(struct weft_bus *b, struct bus_sub *s)
+{
+    if (s->topic->rule) {
+        history_prune(&s->topic->history, history_ms(b));
+        touch(b, s->topic);
+    }
+    bus_make_live(b, s);
+}
+
+/* --- presence --- */
+
+static void local_name(struct weft_bus *b, struct bus_topic *t, const char *name)
+{
+    (void)b, (void)t, (void)name; /* bus_topic.names has them */
+}
+
+static void local_ask(struct weft_bus *b, struct bus_ask *a)
+{
+    struct bus_topic *t = bus_find_topic(b, a->topic, strlen(a->topic), false);
+    const char **names;
+    size_t count = 0;
+
+    for (struct bus_name *n = t ? t->names : NULL; n; n = n->next)
+        count++;
+    names = mem_alloc((count + 1) * sizeof *names);
+    if (!names) {
+        bus_answer(a, WEFT_E_NOMEM, NULL, 0);
+        return;
+    }
+    count = 0;
+    for (struct bus_name *n = t ? t->names : NULL; n; n = n->next)
+        names[count++] = n->name;
+    bus_answer(a, WEFT_OK, names, count);
+    mem_free(names);
+}
+
+/* --- the rest --- */
+
+static uint64_t local_turn(struct weft_bus *b, struct pollfd *fds, nfds_t *count)
+{
+    (void)fds;
+    *count = 0;
+    if (store_of(b) && !store_commit(store_of(b)))
+        BUS_COUNT(b, history_failures);
+    return UINT64_MAX;
+}
+
+static void local_polled(struct weft_bus *b, const struct pollfd *fds, nfds_t count)
+{
+    (void)b, (void)fds, (void)count;
+}
+
+static bool local_has_patterns(const struct weft_bus *b)
+{
+    (void)b;
+    return true;
+}
+
+static bool local_is_drained(struct weft_bus *b)
+{
+    (void)b;
+    return true;
+}
+
+static void local_stop(struct weft_bus *b)
+{
+    if (store_of(b))
+        store_commit(store_of(b));
+}
+
+static void local_free(struct weft_bus *b)
+{
+    struct local *l = b->data;
+
+    if (l)
+        store_close(l->store);
+    mem_free(l);
+}
+
+const struct bus_backend bus_local = {
+    .open = local_open,
+    .publish = local_publish,
+    .topic_begin = local_topic_begin,
+    .topic_end = local_topic_end,
+    .sub_waits = local_sub_waits,
+    .name_begin = local_name,
+    .name_end = local_name,
+    .ask = local_ask,
+    .turn = local_turn,
+    .polled = local_polled,
+    .has_patterns = local_has_patterns,
+    .is_drained = local_is_drained,
+    .stop = local_stop,
+    .free = local_free,
+};

@@ -1,0 +1,227 @@
+/* A redis-server for tests; see redis.h. */
+#include "redis.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PATIENCE_MS 20000
+#define PAIRS_MAX   32
+
+static void give_up(const char *why)
+{
+    fprintf(stderr, "tests/bus: %s\n", why);
+    exit(1);
+}
+
+static struct sockaddr_in here(uint16_t port)
+{
+    return (struct sockaddr_in){
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+}
+
+static int bound(uint16_t *port)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in a = here(0);
+    socklen_t n = sizeof a;
+
+    if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof a) != 0 ||
+        getsockname(fd, (struct sockaddr *)&a, &n) != 0)
+        give_up("no port");
+    *port = ntohs(a.sin_port);
+    return fd;
+}
+
+uint16_t free_port(void)
+{
+    uint16_t port;
+
+    close(bound(&port));
+    return port;
+}
+
+static int reach(uint16_t port)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in a = here(port);
+
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof a) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+/* The first line of the answer; false: none. */
+static bool ask(uint16_t port, const char *command, char *line, size_t room)
+{
+    int fd = reach(port);
+    size_t n = 0;
+    bool is_whole = false;
+
+    if (fd < 0)
+        return false;
+    dprintf(fd, "%s\r\n", command);
+    while (!is_whole && n < room - 1) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        if (poll(&p, 1, 3000) <= 0 || recv(fd, line + n, 1, 0) != 1)
+            break;
+        is_whole = line[n] == '\n';
+        n++;
+    }
+    line[n] = '\0';
+    close(fd);
+    return is_whole;
+}
+
+const char *redis_say(struct redis_server *s, const char *command)
+{
+    static char line[512];
+
+    if (!ask(s->port, command, line, sizeof line))
+        give_up("redis-server does not answer");
+    return line;
+}
+
+void redis_start_again(struct redis_server *s)
+{
+    const char *args[48] = {"redis-server", "--bind",  "127.0.0.1", "--save", "",
+                            "--loglevel",   "warning", "--dir",     s->dir};
+    char port[8], line[256], log_path[96];
+    size_t n = 9;
+
+    snprintf(port, sizeof port, "%u", s->port);
+    snprintf(log_path, sizeof log_path, "%s/log", s->dir);
+    args[n++] = "--port";
+    args[n++] = port;
+    args[n++] = "--appendonly";
+    args[n++] = s->is_lasting ? "yes" : "no";
+    for (size_t i = 0; s->extra[i]; i++)
+        args[n++] = s->extra[i];
+    s->pid = fork();
+    if (s->pid == 0) {
+        int log = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        dup2(log, 1);
+        dup2(log, 2);
+        execvp(args[0], (char **)args);
+        _exit(127);
+    }
+    for (int ms = 0; !ask(s->port, "PING", line, sizeof line) || strncmp(line, "+PONG", 5) != 0; ms += 20) {
+        if (ms > PATIENCE_MS || waitpid(s->pid, NULL, WNOHANG) == s->pid)
+            give_up("redis-server does not start");
+        usleep(20000);
+    }
+}
+
+void redis_start(struct redis_server *s, bool is_lasting, const char *const *extra)
+{
+    memset(s, 0, sizeof *s);
+    strcpy(s->dir, "/tmp/weft-redis-XXXXXX");
+    if (!mkdtemp(s->dir))
+        give_up("no directory");
+    s->port = free_port();
+    s->is_lasting = is_lasting;
+    for (size_t i = 0; extra && extra[i]; i++)
+        s->extra[i] = extra[i];
+    snprintf(s->url, sizeof s->url, "redis://127.0.0.1:%u", s->port);
+    redis_start_again(s);
+}
+
+void redis_kill(struct redis_server *s, int signal)
+{
+    kill(s->pid, signal);
+    if (signal == SIGKILL || signal == SIGTERM)
+        waitpid(s->pid, NULL, 0);
+}
+
+void redis_end(struct redis_server *s)
+{
+    char command[128];
+
+    redis_kill(s, SIGKILL);
+    snprintf(command, sizeof command, "rm -rf '%s'", s->dir);
+    if (system(command) != 0)
+        give_up("the directory stays");
+}
+
+/* --- proxy --- */
+
+static void forward(int from, int to, struct pollfd *a, struct pollfd *b)
+{
+    char bytes[16384];
+    ssize_t n = recv(from, bytes, sizeof bytes, MSG_DONTWAIT);
+
+    if (n > 0 && send(to, bytes, (size_t)n, MSG_NOSIGNAL) == n)
+        return;
+    close(a->fd);
+    close(b->fd);
+    a->fd = b->fd = -1;
+}
+
+static void take_in(struct proxy *p, struct pollfd *fds)
+{
+    int fd = accept4(p->listen_fd, NULL, NULL, SOCK_CLOEXEC), other = reach(p->to);
+
+    for (int i = 1; i < 2 * PAIRS_MAX && fd >= 0 && other >= 0; i += 2) {
+        if (fds[i].fd >= 0)
+            continue;
+        fds[i] = (struct pollfd){.fd = fd, .events = POLLIN};
+        fds[i + 1] = (struct pollfd){.fd = other, .events = POLLIN};
+        return;
+    }
+    close(fd);
+    close(other);
+}
+
+static void *run_proxy(void *arg)
+{
+    struct proxy *p = arg;
+    struct pollfd fds[1 + 2 * PAIRS_MAX];
+
+    for (int i = 0; i <= 2 * PAIRS_MAX; i++)
+        fds[i] = (struct pollfd){.fd = -1, .events = POLLIN};
+    fds[0].fd = p->listen_fd;
+    while (!p->is_over) {
+        if (p->is_cut) {
+            usleep(1000);
+            continue;
+        }
+        if (poll(fds, 1 + 2 * PAIRS_MAX, 10) <= 0)
+            continue;
+        if (fds[0].revents)
+            take_in(p, fds);
+        for (int i = 1; i <= 2 * PAIRS_MAX; i++) {
+            struct pollfd *other = &fds[i % 2 ? i + 1 : i - 1];
+            if (fds[i].fd >= 0 && fds[i].revents)
+                forward(fds[i].fd, other->fd, &fds[i], other);
+        }
+    }
+    for (int i = 1; i <= 2 * PAIRS_MAX; i++)
+        close(fds[i].fd);
+    return NULL;
+}
+
+void proxy_start(struct proxy *p, uint16_t to)
+{
+    memset(p, 0, sizeof *p);
+    p->to = to;
+    p->listen_fd = bound(&p->port);
+    if (listen(p->listen_fd, 16) != 0 || pthread_create(&p->thread, NULL, run_proxy, p) != 0)
+        give_up("no proxy");
+}
+
+void proxy_end(struct proxy *p)
+{
+    p->is_over = true;
+    pthread_join(p->thread, NULL);
+    close(p->listen_fd);
+}

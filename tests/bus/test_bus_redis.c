@@ -1,0 +1,810 @@
+/* The bus through a real Redis, which is killed, stopped, filled, demoted and cut off. Each bus here has a thread and
+ * an identity of its own, as those of several processes have; where a process must die, one is started. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "e2e_server.h"
+#include "redis.h"
+#include "weft/weft.h"
+#ifdef WEFT_TLS
+#include "tls_pair.h"
+#endif
+
+static const weft_bus_rule rules[] = {{"short.*", 5, 0}, {"h.*", 100000, 3600}};
+
+static weft_bus_opts options(void)
+{
+    return (weft_bus_opts){.size = sizeof(weft_bus_opts),
+                           .rules = rules,
+                           .rule_count = 2,
+                           .reconnect_min_ms = 20,
+                           .reconnect_max_ms = 200,
+                           .reply_timeout_ms = 1000,
+                           .connect_timeout_ms = 1000};
+}
+
+static weft_bus *open_with(const char *url, const weft_bus_opts *o)
+{
+    weft_bus *b = NULL;
+
+    CU_ASSERT_EQUAL_FATAL(weft_bus_open(&b, url, o), WEFT_OK);
+    return b;
+}
+
+static weft_bus *open_bus(const char *url)
+{
+    weft_bus_opts o = options();
+
+    return open_with(url, &o);
+}
+
+static weft_bus_stats stats_of(weft_bus *b)
+{
+    weft_bus_stats s = {.size = sizeof s};
+
+    CU_ASSERT_EQUAL(weft_bus_get_stats(b, &s), WEFT_OK);
+    return s;
+}
+
+static void close_bus(weft_bus *b)
+{
+    CU_ASSERT_EQUAL(weft_bus_close(b, 10000), WEFT_OK);
+}
+
+/* --- who listens --- */
+
+#define WRITERS_MAX 4
+
+/* Messages of a load are "WRITER NUMBER"; each writer's must come 0, 1, 2 and so on. */
+struct ear {
+    weft_bus_listener *l;
+    _Atomic unsigned readies, gaps, items, faults;
+    _Atomic unsigned next[WRITERS_MAX];
+    weft_bus_ready ready;
+    uint64_t last_offset, last_epoch;
+    char text[4096];
+};
+
+static void on_ready(const weft_bus_ready *ready, void *arg)
+{
+    struct ear *e = arg;
+
+    e->ready = *ready;
+    e->gaps += ready->is_gap;
+    e->readies++;
+}
+
+static void note_text(struct ear *e, const weft_bus_item *item)
+{
+    size_t n = strlen(e->text);
+
+    if (weft_msg_bytes(item->msg) < 64)
+        snprintf(e->text + n, sizeof e->text - n, "%s=%.*s@%llu ", item->topic,
+                 (int)weft_msg_bytes(item->msg), (const char *)weft_msg_data(item->msg),
+                 (unsigned long long)item->at.offset);
+}
+
+static void on_item(const weft_bus_item *item, void *arg)
+{
+    struct ear *e = arg;
+    unsigned who, number;
+    char text[32] = "";
+
+    memcpy(text, weft_msg_data(item->msg), weft_msg_bytes(item->msg) < 31 ? weft_msg_bytes(item->msg) : 31);
+    if (sscanf(text, "%u %u", &who, &number) != 2 || who >= WRITERS_MAX)
+        note_text(e, item);
+    else if (e->next[who] != number ||
+             (item->at.epoch == e->last_epoch && item->at.offset != e->last_offset + 1))
+        e->faults++;
+    else
+        e->next[who]++;
+    e->last_offset = item->at.offset;
+    e->last_epoch = item->at.epoch;
+    e->items++;
+}
+
+static struct ear *listen_from(weft_bus *b, const char *topic, const weft_bus_position *from)
+{
+    struct ear *e = calloc(1, sizeof *e);
+
+    CU_ASSERT_EQUAL_FATAL(weft_bus_listen(b, &e->l, topic, from, on_ready, on_item, e), WEFT_OK);
+    return e;
+}
+
+static struct ear *listen_to(weft_bus *b, const char *topic)
+{
+    struct ear *e = listen_from(b, topic, NULL);
+
+    WAIT_FOR(e->readies == 1);
+    return e;
+}
+
+static void end_ear(struct ear *e)
+{
+    weft_bus_unlisten(e->l);
+    free(e);
+}
+
+static void say(weft_bus *b, const char *topic, const char *text)
+{
+    CU_ASSERT_EQUAL(weft_bus_publish(b, topic, e2e_text(text)), WEFT_OK);
+}
+
+/* --- a load --- */
+
+struct writer {
+    weft_bus *bus;
+    const char *topic;
+    unsigned who, count, pause_us, bytes;
+    pthread_t thread;
+};
+
+static void *write_all(void *arg)
+{
+    struct writer *w = arg;
+    char text[2048];
+
+    for (unsigned i = 0; i < w->count; i++) {
+        weft_msg *m;
+        int n = snprintf(text, sizeof text, "%u %u ", w->who, i);
+
+        if (w->bytes) {
+            memset(text + n, '.', sizeof text - (size_t)n);
+            n = (int)w->bytes;
+        }
+        if (weft_msg_new(&m, WEFT_TEXT, text, (size_t)n) != WEFT_OK)
+            abort();
+        while (weft_bus_publish(w->bus, w->topic, m) == WEFT_E_AGAIN)
+            usleep(1000);
+        if (w->pause_us)
+            usleep(w->pause_us);
+    }
+    return NULL;
+}
+
+/* Three buses, as of three processes: two that write and one that listens. */
+struct load {
+    weft_bus *bus[3];
+    struct writer writers[2];
+    struct ear *ear;
+    unsigned count;
+};
+
+static void begin_load(struct load *l, const char *url, const char *topic, unsigned count, unsigned bytes)
+{
+    l->count = count;
+    for (unsigned i = 0; i < 3; i++)
+        l->bus[i] = open_bus(url);
+    l->ear = listen_to(l->bus[2], topic);
+    for (unsigned i = 0; i < 2; i++) {
+        l->writers[i] = (struct writer){l->bus[i], topic, i, count, 500, bytes, 0};
+        pthread_create(&l->writers[i].thread, NULL, write_all, &l->writers[i]);
+    }
+}
+
+/* Everything came, once, in order. */
+static void end_load(struct load *l)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        pthread_join(l->writers[i].thread, NULL);
+        CU_ASSERT_EQUAL(weft_bus_flush(l->bus[i], 20000), WEFT_OK);
+    }
+    WAIT_FOR(l->ear->next[0] == l->count && l->ear->next[1] == l->count);
+    CU_ASSERT_EQUAL(l->ear->faults, 0);
+    CU_ASSERT_EQUAL(l->ear->gaps, 0);
+    CU_ASSERT_EQUAL(l->ear->items, 2 * l->count);
+    end_ear(l->ear);
+    for (unsigned i = 0; i < 3; i++) {
+        CU_ASSERT_EQUAL(stats_of(l->bus[i]).dropped_lost, 0);
+        close_bus(l->bus[i]);
+    }
+}
+
+static unsigned load_count(void)
+{
+    return unit_is_slow() ? 1500 : 4000;
+}
+
+/* --- cases --- */
+
+static void messages_go_from_one_process_to_the_other_as_they_are(void)
+{
+    static const char bytes[] = "a;\0\xff\r\n;b";
+    struct redis_server s;
+    weft_bus *a, *b;
+    struct ear *exact, *prefix;
+    weft_msg *m;
+
+    redis_start(&s, false, NULL);
+    a = open_bus(s.url);
+    b = open_bus(s.url);
+    exact = listen_to(b, "odd[1]?.x");
+    prefix = listen_to(b, "odd[1]?*");
+    say(a, "odd[1]?.x", "one");
+    say(a, "odd1?.x", "other");
+    say(a, "odd[1]?.y", "two");
+    CU_ASSERT_EQUAL(weft_msg_new(&m, WEFT_BINARY, bytes, sizeof bytes), WEFT_OK);
+    CU_ASSERT_EQUAL(weft_bus_publish(a, "odd[1]?.x", m), WEFT_OK);
+    WAIT_FOR(exact->items == 2 && prefix->items == 3);
+    CU_ASSERT(strstr(exact->text, "odd[1]?.x=one@0 ") == exact->text);
+    CU_ASSERT(strstr(prefix->text, "odd[1]?.x=one@0 odd[1]?.y=two@0 ") == prefix->text);
+    CU_ASSERT_EQUAL(stats_of(b).state, WEFT_BUS_UP);
+    end_ear(exact);
+    end_ear(prefix);
+    WAIT_FOR(strcmp(redis_say(&s, "PUBSUB NUMPAT"), ":0\r\n") == 0);
+    close_bus(a);
+    close_bus(b);
+    redis_end(&s);
+}
+
+static void redis_hears_only_of_topics_with_a_subscriber_here(void)
+{
+    struct redis_server s;
+    struct ear *e, *f;
+    weft_bus *b;
+
+    redis_start(&s, false, NULL);
+    b = open_bus(s.url);
+    e = listen_to(b, "t");
+    f = listen_to(b, "t");
+    CU_ASSERT_STRING_EQUAL(redis_say(&s, "PUBSUB NUMSUB weft:c:{t:t}"), "*2\r\n");
+    CU_ASSERT_STRING_EQUAL(redis_say(&s, "PUBLISH weft:c:{t:t} junk"),
+                           ":1\r\n"); /* one subscription for both */
+    say(b, "t", "x");
+    WAIT_FOR(e->items == 1 && f->items == 1); /* the junk is none of it */
+    end_ear(e);
+    end_ear(f);
+    WAIT_FOR(strcmp(redis_say(&s, "PUBLISH weft:c:{t:t} junk"), ":0\r\n") == 0);
+    close_bus(b);
+    redis_end(&s);
+}
+
+static void who_resumes_gets_it_from_redis_and_a_gap_is_told(void)
+{
+    struct redis_server s;
+    weft_bus *a, *b;
+    weft_bus_position at, nothing = {0};
+    struct ear *e, *again, *all, *old;
+
+    redis_start(&s, false, NULL);
+    a = open_bus(s.url);
+    e = listen_to(a, "h.x");
+    for (int i = 0; i < 250; i++)
+        say(a, "h.x", "m");
+    WAIT_FOR(e->items == 250);
+    at = (weft_bus_position){e->last_epoch, 120};
+    b = open_bus(s.url); /* it knows nothing yet */
+    again = listen_from(b, "h.x", &at);
+    all = listen_from(b, "h.x", &nothing);
+    WAIT_FOR(again->items == 130 && all->items == 250);
+    say(a, "h.x", "last");
+    WAIT_FOR(again->items == 131 && all->items == 251);
+    CU_ASSERT(again->ready.missed == 130 && !again->ready.is_gap);
+    CU_ASSERT(again->last_offset == 251 && all->last_offset == 251 && !all->ready.is_gap);
+    at.epoch++;
+    old = listen_from(b, "h.x", &at);
+    WAIT_FOR(old->readies == 1 && old->items == 251);
+    CU_ASSERT(old->ready.is_gap);
+    end_ear(old);
+    end_ear(e);
+    end_ear(again);
+    end_ear(all);
+    close_bus(a);
+    close_bus(b);
+    redis_end(&s);
+}
+
+static void nothing_is_lost_when_redis_is_killed_and_restarted_under_load(void)
+{
+    struct redis_server s;
+    struct load l;
+
+    redis_start(&s, true, NULL);
+    begin_load(&l, s.url, "h.load", load_count(), 0);
+    for (unsigned i = 1; i <= 3; i++) {
+        WAIT_FOR(l.ear->items > i * load_count() / 4);
+        redis_kill(&s, SIGKILL);
+        usleep(100000); /* away for a while; not a wait for anything */
+        redis_start_again(&s);
+    }
+    end_load(&l);
+    redis_end(&s);
+}
+
+static void nothing_is_lost_when_redis_is_too_slow_to_answer(void)
+{
+    struct redis_server s;
+    struct load l;
+
+    redis_start(&s, true, NULL);
+    begin_load(&l, s.url, "h.load", load_count(), 0);
+    WAIT_FOR(l.ear->items > load_count() / 4);
+    redis_kill(&s, SIGSTOP);
+    WAIT_FOR(stats_of(l.bus[0]).disconnects >= 1 && stats_of(l.bus[1]).disconnects >= 1 &&
+             stats_of(l.bus[2]).disconnects >= 1);
+    redis_kill(&s, SIGCONT);
+    end_load(&l);
+    redis_end(&s);
+}
+
+static void nothing_is_lost_when_redis_has_no_memory(void)
+{
+    struct redis_server s;
+    struct load l;
+
+    redis_start(&s, false, NULL);
+    begin_load(&l, s.url, "h.load", load_count(), 500);
+    WAIT_FOR(l.ear->items > load_count() / 4);
+    CU_ASSERT_STRING_EQUAL(redis_say(&s, "CONFIG SET maxmemory 1"), "+OK\r\n");
+    WAIT_FOR(stats_of(l.bus[0]).retries >= 3 && stats_of(l.bus[1]).retries >= 3);
+    CU_ASSERT_STRING_EQUAL(redis_say(&s, "CONFIG SET maxmemory 0"), "+OK\r\n");
+    end_load(&l);
+    redis_end(&s);
+}
+
+static void nothing_is_lost_when_redis_is_demoted_for_a_while(void)
+{
+    char command[64];
+    struct redis_server s;
+    struct load l;
+
+    redis_start(&s, false, NULL);
+    begin_load(&l, s.url, "h.load", load_count(), 0);
+    WAIT_FOR(l.ear->items > load_count() / 4);
+    snprintf(command, sizeof command, "REPLICAOF 127.0.0.1 %u", free_port());
+    CU_ASSERT_STRING_EQUAL(redis_say(&s, command), "+OK\r\n");
+    WAIT_FOR(stats_of(l.bus[0]).disconnects >= 1 && stats_of(l.bus[1]).disconnects >= 1);
+    CU_ASSERT_STRING_EQUAL(redis_say(&s, "REPLICAOF NO ONE"), "+OK\r\n");
+    end_load(&l);
+    redis_end(&s);
+}
+
+/* As with an output buffer at its limit, an administrator, and scripts that were forgotten. */
+static void nothing_is_lost_when_redis_drops_connections_and_scripts(void)
+{
+    struct redis_server s;
+    struct load l;
+
+    redis_start(&s, false, NULL);
+    begin_load(&l, s.url, "h.load", load_count(), 0);
+    for (unsigned i = 1; i <= 5; i++) {
+        WAIT_FOR(l.ear->items > i * load_count() / 8);
+        redis_say(&s, i % 2 ? "CLIENT KILL TYPE pubsub" : "CLIENT KILL TYPE normal SKIPME yes");
+        if (i == 3)
+            CU_ASSERT_STRING_EQUAL(redis_say(&s, "SCRIPT FLUSH"), "+OK\r\n");
+    }
+    WAIT_FOR(stats_of(l.bus[2]).connects >= 3);
+    end_load(&l);
+    redis_end(&s);
+}
+
+static void nothing_is_lost_when_the_way_to_redis_is_cut(void)
+{
+    char url[64];
+    struct redis_server s;
+    struct proxy p;
+    struct load l;
+
+    redis_start(&s, false, NULL);
+    proxy_start(&p, s.port);
+    snprintf(url, sizeof url, "redis://127.0.0.1:%u", p.port);
+    begin_load(&l, url, "h.load", load_count(), 0);
+    WAIT_FOR(l.ear->items > load_count() / 4);
+    p.is_cut = true;
+    WAIT_FOR(stats_of(l.bus[0]).disconnects >= 1 && stats_of(l.bus[2]).disconnects >= 1);
+    WAIT_FOR(stats_of(l.bus[2]).state == WEFT_BUS_DOWN);
+    p.is_cut = false;
+    end_load(&l);
+    proxy_end(&p);
+    redis_end(&s);
+}
+
+static void data_that_redis_lost_is_told_as_a_gap_and_it_goes_on(void)
+{
+    struct redis_server s;
+    weft_bus *b;
+    struct ear *e;
+    uint64_t epoch;
+
+    redis_start(&s, false, NULL);
+    b = open_bus(s.url);
+    e = listen_to(b, "h.x");
+    say(b, "h.x", "one");
+    WAIT_FOR(e->items == 1);
+    epoch = e->last_epoch;
+    redis_kill(&s, SIGKILL);
+    WAIT_FOR(stats_of(b).disconnects == 1);
+    say(b, "h.x", "two");
+    redis_start_again(&s);
+    WAIT_FOR(e->items == 2 && e->gaps == 1);
+    CU_ASSERT(e->last_epoch != epoch && e->last_offset == 1);
+    CU_ASSERT_STRING_EQUAL(e->text, "h.x=one@1 h.x=two@1 ");
+    end_ear(e);
+    close_bus(b);
+    redis_end(&s);
+}
+
+static void a_server_that_is_behind_begins_a_new_epoch(void)
+{
+    struct redis_server s;
+    weft_bus *a, *b;
+    struct ear *e, *f;
+    uint64_t epoch;
+
+    redis_start(&s, false, NULL);
+    a = open_bus(s.url);
+    b = open_bus(s.url);
+    e = listen_to(a, "h.x");
+    f = listen_to(b, "h.x");
+    for (int i = 0; i < 5; i++)
+        say(a, "h.x", "m");
+    WAIT_FOR(e->items == 5 && f->items == 5);
+    epoch = e->last_epoch;
+    /* As a replica that had not got the last two: without them, then everyone reconnects. */
+    redis_say(&s, "HINCRBY weft:m:{t:h.x} o -2");
+    redis_say(&s, "XDEL weft:s:{t:h.x} 4-0 5-0");
+    redis_say(&s, "XSETID weft:s:{t:h.x} 3-0");
+    redis_say(&s, "CLIENT KILL TYPE normal SKIPME yes");
+    WAIT_FOR(stats_of(a).connects == 2 && stats_of(b).connects == 2 && stats_of(a).state == WEFT_BUS_UP &&
+             stats_of(b).state == WEFT_BUS_UP);
+    WAIT_FOR(redis_say(&s, "HGET weft:m:{t:h.x} pe")[1] != '-'); /* one of them has looked */
+    say(b, "h.x", "after");
+    WAIT_FOR(e->items == 6 && f->items == 6);
+    CU_ASSERT(e->last_epoch != epoch && e->last_offset == 4 && e->last_epoch == f->last_epoch);
+    CU_ASSERT(e->gaps == 0 && f->gaps == 0); /* nobody lost anything that was seen */
+    end_ear(e);
+    end_ear(f);
+    close_bus(a);
+    close_bus(b);
+    redis_end(&s);
+}
+
+static void what_is_larger_than_allowed_here_is_a_gap_and_nothing_worse(void)
+{
+    weft_bus_opts small = options();
+    struct redis_server s;
+    weft_bus *a, *b;
+    struct ear *e;
+
+    small.message_bytes_max = 10;
+    redis_start(&s, false, NULL);
+    a = open_bus(s.url);
+    b = open_with(s.url, &small);
+    e = listen_to(b, "h.x");
+    say(a, "h.x", "one");
+    say(a, "h.x", "larger than allowed");
+    say(a, "h.x", "two");
+    WAIT_FOR(e->items == 2);
+    CU_ASSERT_STRING_EQUAL(e->text, "h.x=one@1 h.x=two@3 ");
+    CU_ASSERT(e->gaps == 1 && stats_of(b).disconnects == 0);
+    end_ear(e);
+    close_bus(a);
+    close_bus(b);
+    redis_end(&s);
+}
+
+/* With the n-th allocation failing: what was accepted gets there all the same, for the connection is made again. */
+static void use_all(const char *url)
+{
+    weft_bus_position nothing = {0};
+    struct ear *e = calloc(1, sizeof *e);
+    weft_bus_opts o = options();
+    weft_bus *b;
+    weft_msg *m;
+
+    if (weft_bus_open(&b, url, &o) == WEFT_OK) {
+        if (weft_bus_listen(b, &e->l, "h.x", &nothing, on_ready, on_item, e) == WEFT_OK)
+            WAIT_FOR(e->readies == 1);
+        for (int i = 0; i < 3; i++)
+            if (weft_msg_new(&m, WEFT_TEXT, "x", 1) == WEFT_OK && weft_bus_publish(b, "h.x", m) != WEFT_OK)
+                weft_msg_unref(m);
+        CU_ASSERT_EQUAL(weft_bus_flush(b, 10000), WEFT_OK);
+        if (e->l)
+            WAIT_FOR(e->items == stats_of(b).passed_on);
+        weft_bus_unlisten(e->l);
+        CU_ASSERT_EQUAL(weft_bus_close(b, 5000), WEFT_OK);
+    }
+    free(e);
+}
+
+static void every_allocation_may_fail(void)
+{
+    struct redis_server s;
+    bool happened = true;
+    int64_t before;
+    uint64_t n;
+
+    redis_start(&s, false, NULL);
+    mem_count_live(true);
+    before = mem_live_blocks();
+    for (n = 1; happened && n < 400; n++) {
+        redis_say(&s, "FLUSHALL");
+        mem_fail_at(n);
+        use_all(s.url);
+        happened = mem_fail_happened();
+        mem_fail_at(0);
+    }
+    CU_ASSERT(n > 30 && n < 400);
+    CU_ASSERT_EQUAL(mem_live_blocks(), before);
+    mem_count_live(false);
+    redis_end(&s);
+}
+
+struct states {
+    _Atomic unsigned ups, downs;
+};
+
+static void note_state(weft_bus *b, enum weft_bus_state state, const char *why, void *app)
+{
+    struct states *s = app;
+
+    (void)b, (void)why;
+    if (state == WEFT_BUS_UP)
+        s->ups++;
+    else
+        s->downs++;
+}
+
+static void while_redis_is_away_the_queue_fills_to_its_bound(void)
+{
+    struct states states = {0};
+    weft_bus_opts o = options();
+    struct redis_server s;
+    weft_bus *b;
+    int rc = WEFT_OK;
+    unsigned accepted = 0;
+    weft_msg *m = e2e_bytes(100, 'x');
+    struct ear *e;
+
+    redis_start(&s, true, NULL);
+    o.queue_bytes_max = 4096;
+    o.on_state = note_state;
+    o.app = &states;
+    b = open_with(s.url, &o);
+    e = listen_to(b, "h.x");
+    CU_ASSERT(states.ups == 1 && states.downs == 0);
+    redis_kill(&s, SIGKILL);
+    WAIT_FOR(states.downs == 1);
+    while (accepted < 1000 && (rc = weft_bus_publish(b, "h.x", weft_msg_ref(m))) == WEFT_OK)
+        accepted++;
+    weft_msg_unref(m);
+    CU_ASSERT_EQUAL(rc, WEFT_E_AGAIN);
+    CU_ASSERT(accepted > 10 && accepted < 41);
+    CU_ASSERT_EQUAL(weft_bus_flush(b, 50), WEFT_E_TIMEOUT);
+    redis_start_again(&s);
+    CU_ASSERT_EQUAL(weft_bus_flush(b, 10000), WEFT_OK);
+    WAIT_FOR(e->items == accepted && states.ups == 2);
+    weft_msg_unref(m);
+    end_ear(e);
+    redis_kill(&s, SIGKILL);
+    say(b, "h.x", "never");
+    CU_ASSERT_EQUAL(weft_bus_close(b, 100), WEFT_E_TIMEOUT);
+    redis_end(&s);
+}
+
+/* --- presence --- */
+
+struct present {
+    _Atomic unsigned answers;
+    int result;
+    char names[256];
+};
+
+static void note_names(int result, const char *const *names, size_t count, void *arg)
+{
+    struct present *p = arg;
+
+    p->result = result;
+    p->names[0] = '\0';
+    for (size_t i = 0; i < count; i++) {
+        strcat(p->names, names[i]);
+        strcat(p->names, " ");
+    }
+    p->answers++;
+}
+
+static bool are_present(weft_bus *b, const char *names)
+{
+    struct present p = {0};
+
+    CU_ASSERT_EQUAL(weft_bus_presence(b, "room", note_names, &p), WEFT_OK);
+    WAIT_FOR(p.answers == 1);
+    return p.result == WEFT_OK && strcmp(p.names, names) == 0;
+}
+
+#define PRESENCE_MS 1500
+
+/* Also in the child, where there are no assertions. */
+static weft_bus *open_for_presence(const char *url)
+{
+    weft_bus_opts o = options();
+    weft_bus *b;
+
+    o.presence_timeout_ms = PRESENCE_MS;
+    if (weft_bus_open(&b, url, &o) != WEFT_OK)
+        abort();
+    return b;
+}
+
+static weft_bus *child_bus;
+static const char *child_name;
+
+static void enter_room(weft_conn *c, void *app)
+{
+    weft_bus_sub_opts o = {.size = sizeof o, .presence = child_name};
+
+    (void)app;
+    if (weft_bus_subscribe(child_bus, c, "room", &o) != WEFT_OK)
+        abort();
+}
+
+/* A process with a connection in the room, until it is killed. */
+static int be_child(const char *url, const char *name)
+{
+    weft_server_opts opts = {.size = sizeof opts, .on_open = enter_room};
+    weft_server *server;
+    struct client k = {.fd = -1};
+    uint16_t port = 0;
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    child_name = name;
+    child_bus = open_for_presence(url);
+    if (weft_server_new(&server, &opts) != WEFT_OK ||
+        weft_server_listen_tcp(server, "127.0.0.1", 0, &port) != WEFT_OK ||
+        weft_server_start(server) != WEFT_OK || !client_open(&k, port))
+        return 1;
+    for (;;)
+        pause();
+}
+
+static pid_t start_child(const char *url, const char *name)
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        execl("/proc/self/exe", "test_bus_redis", "--child", url, name, (char *)NULL);
+        _exit(127);
+    }
+    return pid;
+}
+
+static void the_names_of_a_process_that_died_expire(void)
+{
+    struct redis_server s;
+    pid_t ann, bob;
+    weft_bus *b;
+
+    redis_start(&s, false, NULL);
+    ann = start_child(s.url, "ann");
+    bob = start_child(s.url, "bob");
+    b = open_for_presence(s.url);
+    WAIT_FOR(stats_of(b).state == WEFT_BUS_UP);
+    WAIT_FOR(are_present(b, "ann bob "));
+    kill(ann, SIGKILL);
+    waitpid(ann, NULL, 0);
+    WAIT_FOR(are_present(b, "bob "));
+    usleep(2 * PRESENCE_MS * 1000); /* bob's is kept fresh */
+    CU_ASSERT(are_present(b, "bob "));
+    redis_kill(&s, SIGKILL);
+    redis_start_again(&s); /* empty: bob tells again */
+    WAIT_FOR(stats_of(b).connects == 2);
+    WAIT_FOR(are_present(b, "bob "));
+    kill(bob, SIGKILL);
+    waitpid(bob, NULL, 0);
+    WAIT_FOR(are_present(b, ""));
+    close_bus(b);
+    redis_end(&s);
+}
+
+/* --- the way there --- */
+
+static void passwords_databases_and_sockets_are_used(void)
+{
+    static const char *const extra[] = {"--requirepass", "secret", "--unixsocket", NULL, "--unixsocketperm",
+                                        "700",           NULL};
+    const char *args[8];
+    char path[64], url[128];
+    struct redis_server s;
+    weft_bus *good, *wrong, *local;
+    struct ear *e;
+
+    memcpy(args, extra, sizeof extra);
+    snprintf(path, sizeof path, "/tmp/weft-redis-%d.sock", (int)getpid());
+    args[3] = path;
+    redis_start(&s, false, args + 2); /* first without a password, for redis_say */
+    CU_ASSERT_STRING_EQUAL(redis_say(&s, "CONFIG SET requirepass secret"), "+OK\r\n");
+    snprintf(url, sizeof url, "redis://:secret@127.0.0.1:%u/2", s.port);
+    good = open_bus(url);
+    snprintf(url, sizeof url, "redis://:wrong@127.0.0.1:%u", s.port);
+    wrong = open_bus(url);
+    snprintf(url, sizeof url, "redis+unix:%s?db=2", path);
+    e = listen_to(good, "h.t");
+    local = open_bus(url); /* no password: refused as well */
+    CU_ASSERT_EQUAL(stats_of(wrong).connects, 0);
+    say(good, "h.t", "x");
+    WAIT_FOR(e->items == 1);
+    usleep(100000);
+    CU_ASSERT(stats_of(wrong).state == WEFT_BUS_CONNECTING && stats_of(local).connects == 0);
+    end_ear(e);
+    close_bus(good);
+    close_bus(wrong);
+    close_bus(local);
+    unlink(path);
+    redis_end(&s);
+}
+
+#ifdef WEFT_TLS
+static void tls_is_spoken_and_certificates_are_checked(void)
+{
+    char port[8], url[64];
+    weft_bus_opts o = options();
+    struct redis_server s;
+    weft_bus *good, *wary;
+    struct ear *e;
+
+    certs_make();
+    snprintf(port, sizeof port, "%u", free_port());
+    const char *extra[] = {"--tls-port",
+                           port,
+                           "--tls-cert-file",
+                           cert("server.pem"),
+                           "--tls-key-file",
+                           cert("server.key"),
+                           "--tls-ca-cert-file",
+                           cert("ca.pem"),
+                           "--tls-auth-clients",
+                           "no",
+                           NULL};
+    redis_start(&s, false, extra);
+    snprintf(url, sizeof url, "rediss://localhost:%s", port);
+    o.ca_file = cert("ca.pem");
+    good = open_with(url, &o);
+    o.ca_file = cert("stranger_ca.pem");
+    wary = open_with(url, &o);
+    e = listen_to(good, "h.x");
+    for (int i = 0; i < 200; i++)
+        say(good, "h.x", "through TLS");
+    WAIT_FOR(e->items == 200);
+    CU_ASSERT_EQUAL(stats_of(wary).connects, 0);
+    end_ear(e);
+    close_bus(good);
+    close_bus(wary);
+    redis_end(&s);
+    certs_remove();
+}
+#endif
+
+static const struct unit_case cases[] = {
+    CASE(messages_go_from_one_process_to_the_other_as_they_are),
+    CASE(redis_hears_only_of_topics_with_a_subscriber_here),
+    CASE(who_resumes_gets_it_from_redis_and_a_gap_is_told),
+    CASE(nothing_is_lost_when_redis_is_killed_and_restarted_under_load),
+    CASE(nothing_is_lost_when_redis_is_too_slow_to_answer),
+    CASE(nothing_is_lost_when_redis_has_no_memory),
+    CASE(nothing_is_lost_when_redis_is_demoted_for_a_while),
+    CASE(nothing_is_lost_when_redis_drops_connections_and_scripts),
+    CASE(nothing_is_lost_when_the_way_to_redis_is_cut),
+    CASE(data_that_redis_lost_is_told_as_a_gap_and_it_goes_on),
+    CASE(a_server_that_is_behind_begins_a_new_epoch),
+    CASE(what_is_larger_than_allowed_here_is_a_gap_and_nothing_worse),
+    CASE(every_allocation_may_fail),
+    CASE(while_redis_is_away_the_queue_fills_to_its_bound),
+    CASE(the_names_of_a_process_that_died_expire),
+    CASE(passwords_databases_and_sockets_are_used),
+#ifdef WEFT_TLS
+    CASE(tls_is_spoken_and_certificates_are_checked),
+#endif
+};
+
+int main(int argc, char **argv)
+{
+    if (argc == 4 && strcmp(argv[1], "--child") == 0)
+        return be_child(argv[2], argv[3]);
+    return unit_main(argc, argv, "bus_redis", cases, sizeof cases / sizeof cases[0]);
+}
