@@ -43,6 +43,15 @@ static const struct figure figures[] = {
     FIGURE(workers_started, "weft_workers_started", "gauge", "Worker threads now"),
     FIGURE(workers_started_max, "weft_workers_started_max", "gauge", "Worker threads at most"),
     FIGURE(workers_busy, "weft_workers_busy", "gauge", "Worker threads that are not parked"),
+    FIGURE(refused_connections, "weft_refused_connections_total", "counter",
+           "Sockets refused because their address had too many"),
+    FIGURE(refused_rate, "weft_refused_rate_total", "counter",
+           "Sockets refused because their address came too often"),
+    FIGURE(refused_full, "weft_refused_full_total", "counter", "Sockets refused because the server was full"),
+    FIGURE(rate_pauses, "weft_rate_pauses_total", "counter", "Times that reading paused at the message rate"),
+    FIGURE(memory_pauses, "weft_memory_pauses_total", "counter", "Times that reading paused at the memory bound"),
+    FIGURE(memory_closed, "weft_memory_closed_total", "counter", "Connections closed at the memory bound"),
+    FIGURE(memory_bytes, "weft_memory_bytes", "gauge", "Bytes in messages and queues"),
     FIGURE(takeovers, "weft_takeovers_total", "counter", "I/O loops taken from a thread stuck in a handler"),
 };
 #define FIGURE_COUNT (sizeof figures / sizeof figures[0])

@@ -133,6 +133,7 @@ struct conn_more {
     struct straight *_Atomic straight;
     struct waits *_Atomic waits;
     struct stream *_Atomic stream;
+    struct bucket messages;            /* (io) with messages_per_second_max */
     uint8_t mask_key[FRAME_KEY_BYTES]; /* (io) of a client's half-written frame */
 };
 
@@ -269,6 +270,8 @@ void conn_tell_end(const struct weft_conn *c, weft_close_info *out); /* once is_
 void receive_ready(struct weft_conn *c) ON_IO; /* read and parse as far as the marks allow */
 void receive_drop(struct weft_conn *c) ON_IO;  /* read and forget, until the end */
 bool receive_is_paused(struct weft_conn *c) ON_IO;
+/* How long reading rests for messages_per_second_max; 0: it does not. */
+uint32_t receive_wait_ms(const struct weft_conn *c) ON_IO;
 bool receive_keep(struct weft_conn *c, const uint8_t *p, size_t n) ON_IO; /* bytes for later */
 
 /* --- the sending side: outbox.c (any thread) and transmit.c (io) --- */

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/limits.h"
 #include "proto/session.h"
 #include "weft/client.h"
 #include "weft/server.h"
@@ -14,6 +15,8 @@ struct settings {
     weft_server_opts opts; /* no zero stands for a default any more */
     struct session_config session;
     char **origins; /* copies */
+    struct network *unlimited;
+    struct rate handshakes, messages;
     bool is_straight; /* messages are received by weft_conn_recv */
     bool has_queue;   /* that, or several threads call on_message at once: see straight.h */
 };
