@@ -163,7 +163,7 @@ static void open_up_to(struct io_thread *io, unsigned count) ON_IO
     struct sock_peer peer = {0};
 
     for (unsigned i = opened_count; i < count; i++) {
-        struct weft_conn *c = conn_new(&io->engine->own.homes[0], -1, &peer);
+        struct weft_conn *c = conn_new(&io->engine->own.homes[0], -1, &peer, NULL);
         if (!c)
             abort();
         conn_register(c);

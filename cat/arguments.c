@@ -124,6 +124,7 @@ static int read_rows(struct arguments *a, int argc, char **argv, FILE *out, FILE
         OPTION_ROW_TEXT("--cert", &a->cert_file, "FILE", "a certificate of your own, PEM"),
         OPTION_ROW_TEXT("--key", &a->key_file, "FILE", "its key, PEM"),
         OPTION_ROW_FLAG("--insecure", &a->insecure, "do not check the server's certificate"),
+        OPTION_ROW_FLAG("--no-compression", &a->no_compression, "do not offer permessage-deflate"),
         OPTION_ROW_FLAG("--reconnect", &a->reconnect, "connect again after an end or a failure"),
         OPTION_ROW_U32("--open-timeout-ms", &a->open_timeout_ms, UINT32_MAX, "until it is open (10000)"),
         OPTION_ROW_U32("--close-timeout-ms", &a->close_timeout_ms, UINT32_MAX,

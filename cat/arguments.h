@@ -14,7 +14,7 @@ struct arguments {
     weft_header split_headers[OPTION_LIST_MAX]; /* into names and values */
     const char *origin, *user_agent, *user, *proxy, *ca_file, *cert_file, *key_file;
     char *user_name, *password; /* of user */
-    bool insecure, reconnect;
+    bool insecure, no_compression, reconnect;
     uint32_t open_timeout_ms, close_timeout_ms, ping_interval_ms;
     uint64_t message_bytes_max;
 

@@ -1,5 +1,5 @@
-/* Bytes that grow as they are put. A put that gets no memory marks the buffer instead of being answered, so that
- * who writes a line checks once, at its end. */
+/* Bytes that grow as they are put. A put that gets no memory marks the buffer instead of being answered, so
+ * that who writes a line checks once, at its end. */
 #ifndef WEFT_CAT_BUFFER_H
 #define WEFT_CAT_BUFFER_H
 

@@ -1,8 +1,8 @@
 /* Line editing and history over libedit; see editor.h.
  *
- * libedit tells nobody where on the screen it has put the cursor, so it is computed: the prompt and the line up to
- * the cursor are laid out again as libedit does it. From there the cursor goes up to the row of the prompt, and all
- * below is cleared. Putting the line back is libedit's own redrawing. */
+ * libedit tells nobody where on the screen it has put the cursor, so it is computed: the prompt and the line
+ * up to the cursor are laid out again as libedit does it. From there the cursor goes up to the row of the
+ * prompt, and all below is cleared. Putting the line back is libedit's own redrawing. */
 #include "editor.h"
 
 #include "text.h"
@@ -47,7 +47,8 @@ static unsigned columns(void)
     return size.ws_col;
 }
 
-/* How many columns libedit gives a character: ^X for a control character, \U+xxxx for what cannot be printed. */
+/* How many columns libedit gives a character: ^X for a control character, \U+xxxx for what cannot be printed.
+ */
 static unsigned width_of(wchar_t c, unsigned column)
 {
     int width = wcwidth(c);

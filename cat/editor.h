@@ -1,8 +1,8 @@
 /* The line that is being typed, with history, over libedit; and how to write above it.
  *
  * libedit reads in a call that does not return before Enter. The program lives inside of that call: whenever
- * libedit wants a character, `wait` runs until one can be read, and may write to the terminal between editor_hide
- * and editor_show. One thread, one editor. */
+ * libedit wants a character, `wait` runs until one can be read, and may write to the terminal between
+ * editor_hide and editor_show. One thread, one editor. */
 #ifndef WEFT_CAT_EDITOR_H
 #define WEFT_CAT_EDITOR_H
 
@@ -24,11 +24,12 @@ void editor_close(struct editor *e);
 /* Read a line.
  *
  * bytes    set to its length
- * Returns  the line without its newline, valid until the next call; NULL at the end of input, or because wait said so */
+ * Returns  the line without its newline, valid until the next call; NULL at the end of input, or because wait
+ * said so */
 const char *editor_read(struct editor *e, size_t *bytes);
 
-/* Take the line off the screen, leaving the cursor at the beginning of an empty line, and put it back. Without a
- * line being read both do nothing. */
+/* Take the line off the screen, leaving the cursor at the beginning of an empty line, and put it back.
+ * Without a line being read both do nothing. */
 void editor_hide(struct editor *e);
 void editor_show(struct editor *e);
 

@@ -1,6 +1,7 @@
 /* The way from the library's threads to the terminal; see events.h. */
 #include "events.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -41,10 +42,12 @@ static size_t bytes_of(const struct event *e)
 
 void events_wake(const struct events *q)
 {
+    int error = errno; /* of whom the signal has interrupted */
     uint64_t one = 1;
     ssize_t rc = write(q->wake_fd, &one, sizeof one);
 
     (void)rc; /* it fails only when the count is full: readable all the same */
+    errno = error;
 }
 
 void events_calm(struct events *q)

@@ -1,9 +1,9 @@
-/* The way from the library's threads to the terminal: a bounded queue, and a descriptor that is readable while
- * something is in it.
+/* The way from the library's threads to the terminal: a bounded queue, and a descriptor that is readable
+ * while something is in it.
  *
- * Who puts a message waits while the queue is full: that holds up the callback, then the connection's inbox, then
- * the socket, and so the server. What else happens takes one place each and waits too, but for log lines, which are
- * left out then and counted. Many threads put, one gets.
+ * Who puts a message waits while the queue is full: that holds up the callback, then the connection's inbox,
+ * then the socket, and so the server. What else happens takes one place each and waits too, but for log
+ * lines, which are left out then and counted. Many threads put, one gets.
  *
  * Invariants, under the lock
  *   I1  places [first, first + count) of the ring hold events; bytes is the sum of their messages' bytes

@@ -1,7 +1,7 @@
 /* What is shown: messages on standard output, a batch at a time, and what is said about them.
  *
- * At a terminal each message is one line behind "< ", escaped, and what is said one behind "* ". In a pipe standard
- * output gets the messages alone; what is said goes to standard error. */
+ * At a terminal each message is one line behind "< ", escaped, and what is said one behind "* ". In a pipe
+ * standard output gets the messages alone; what is said goes to standard error. */
 #ifndef WEFT_CAT_OUTPUT_H
 #define WEFT_CAT_OUTPUT_H
 
@@ -19,8 +19,8 @@ struct output {
     bool is_terminal;    /* standard output is one */
     struct buffer waiting;
     int error; /* errno of a write that failed; nothing is written any more */
-    /* Called before the first line of a batch is written, and behind the last: takes the line that is being typed
-     * off the screen, and puts it back. NULL: none is. */
+    /* Called before the first line of a batch is written, and behind the last: takes the line that is being
+     * typed off the screen, and puts it back. NULL: none is. */
     void (*hide)(void *ctx), (*show)(void *ctx);
     void *ctx;
 };

@@ -1,7 +1,7 @@
 /* The connection as weft-cat uses it; see session.h.
  *
- * The callbacks run on threads of the library and do nothing but put events; the queue makes them wait, and with
- * them the server. A Ping is waited for on a thread of its own, one at a time. */
+ * The callbacks run on threads of the library and do nothing but put events; the queue makes them wait, and
+ * with them the server. A Ping is waited for on a thread of its own, one at a time. */
 #include "session.h"
 
 #include "buffer.h"
@@ -124,6 +124,7 @@ static weft_client_opts opts_of(struct session *s, const struct arguments *args)
         .cert_file = args->cert_file,
         .key_file = args->key_file,
         .insecure = args->insecure,
+        .compression = {.is_off = args->no_compression},
         .open_timeout_ms = args->open_timeout_ms,
         .close_timeout_ms = args->close_timeout_ms,
         .ping_interval_ms = args->ping_interval_ms ? args->ping_interval_ms : UINT32_MAX,

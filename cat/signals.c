@@ -9,12 +9,23 @@ static const struct events *queue; /* set before a handler can run */
 static volatile sig_atomic_t end, resized, suspended, has_terminal;
 static struct termios terminal; /* written before has_terminal is set */
 
+static void take(int number, void (*handler)(int))
+{
+    struct sigaction action = {.sa_handler = handler};
+
+    sigemptyset(&action.sa_mask);
+    sigaction(number, &action, NULL);
+}
+
+/* The second one ends the program by itself, once this handler has returned. */
 static void on_end(int number)
 {
     if (end) {
         if (has_terminal)
             tcsetattr(STDIN_FILENO, TCSANOW, &terminal);
-        _exit(128 + number);
+        take(number, SIG_DFL);
+        raise(number);
+        return;
     }
     end = number;
     events_wake(queue);
@@ -32,14 +43,6 @@ static void on_suspend(int number)
     (void)number;
     suspended = 1;
     events_wake(queue);
-}
-
-static void take(int number, void (*handler)(int))
-{
-    struct sigaction action = {.sa_handler = handler};
-
-    sigemptyset(&action.sa_mask);
-    sigaction(number, &action, NULL);
 }
 
 /* Who was started with SIGHUP or SIGINT ignored (nohup, a shell's background) stays so. */

@@ -53,6 +53,13 @@ static const struct figure figures[] = {
     FIGURE(memory_closed, "weft_memory_closed_total", "counter", "Connections closed at the memory bound"),
     FIGURE(memory_bytes, "weft_memory_bytes", "gauge", "Bytes in messages and queues"),
     FIGURE(takeovers, "weft_takeovers_total", "counter", "I/O loops taken from a thread stuck in a handler"),
+    FIGURE(compressed, "weft_compressed_total", "counter", "Messages compressed"),
+    FIGURE(compressed_from_bytes, "weft_compressed_from_bytes_total", "counter", "Payload bytes before compressing"),
+    FIGURE(compressed_to_bytes, "weft_compressed_to_bytes_total", "counter", "Payload bytes behind compressing"),
+    FIGURE(inflated, "weft_inflated_total", "counter", "Messages inflated"),
+    FIGURE(inflated_from_bytes, "weft_inflated_from_bytes_total", "counter", "Payload bytes before inflating"),
+    FIGURE(inflated_to_bytes, "weft_inflated_to_bytes_total", "counter", "Payload bytes behind inflating"),
+    FIGURE(compression_bytes, "weft_compression_bytes", "gauge", "Memory of all compression contexts"),
 };
 #define FIGURE_COUNT (sizeof figures / sizeof figures[0])
 

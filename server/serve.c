@@ -27,12 +27,16 @@ const struct option_row serve_rows[] = {
                     "address or name to listen on (" DEFAULT_HOST ")"),
     OPTION_ROW_TEXT("--unix", &serve_options.unix_path, "PATH",
                     "listen on a Unix socket; instead of TCP unless --port or --host is given"),
+    OPTION_ROW_TEXT("--cert", &serve_options.cert_file, "FILE",
+                    "certificate chain, PEM: the TCP port speaks TLS; SIGHUP reads it again"),
+    OPTION_ROW_TEXT("--key", &serve_options.key_file, "FILE", "the certificate's key, PEM"),
     OPTION_ROW_U32("--io-threads", &serve_options.io_threads, 64,
                    "threads that read and write sockets (processors / 4, at least 1)"),
     OPTION_ROW_U32("--workers", &serve_options.workers, 256,
                    "threads that run handlers (processors, at least 2)"),
     OPTION_ROW_LIST("--origin", &serve_options.origins, "ORIGIN",
                     "allow only pages of this origin, such as https://example.org; may be repeated"),
+    OPTION_ROW_FLAG("--no-compression", &serve_options.no_compression, "do not agree on permessage-deflate"),
     OPTION_ROW_U32("--connections-per-address-max", &serve_options.connections_per_address_max, UINT32_MAX,
                    "open at once; the rest gets 429 (no limit)"),
     OPTION_ROW_U32("--handshakes-per-second-max", &serve_options.handshakes_per_second_max, 1000000,
@@ -70,6 +74,8 @@ static sigset_t awaited_signals(void)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGUSR1);
+    if (serve_options.cert_file)
+        sigaddset(&set, SIGHUP);
     return set;
 }
 
@@ -86,6 +92,7 @@ void serve_begin(weft_server_opts *opts)
     opts->ping_timeout_ms = serve_options.ping_timeout_ms;
     opts->origins = serve_options.origins.count ? serve_options.origins.items : NULL;
     opts->origin_count = serve_options.origins.count;
+    opts->compression.is_off = serve_options.no_compression;
     opts->connections_per_address_max = serve_options.connections_per_address_max;
     opts->handshakes_per_second_max = serve_options.handshakes_per_second_max;
     opts->handshakes_burst = serve_options.handshakes_burst;
@@ -109,6 +116,15 @@ static bool wants_tcp(void)
     return serve_options.host || serve_options.port != SERVE_PORT_UNSET || !serve_options.unix_path;
 }
 
+static int listen_tcp(weft_server *s, const char *host, uint16_t port, uint16_t *bound)
+{
+    weft_tls_opts tls = {
+        .size = sizeof tls, .cert_file = serve_options.cert_file, .key_file = serve_options.key_file};
+
+    return tls.cert_file ? weft_server_listen_tls(s, host, port, bound, &tls)
+                         : weft_server_listen_tcp(s, host, port, bound);
+}
+
 static int listen_everywhere(const char *program, weft_server *s, uint16_t default_port, uint16_t *bound)
 {
     const char *host = serve_options.host ? serve_options.host : DEFAULT_HOST;
@@ -116,8 +132,12 @@ static int listen_everywhere(const char *program, weft_server *s, uint16_t defau
     char where[300];
     int rc;
 
+    if (!serve_options.cert_file != !serve_options.key_file) {
+        fprintf(stderr, "%s: --cert and --key belong together\n", program);
+        return 2;
+    }
     if (wants_tcp()) {
-        rc = weft_server_listen_tcp(s, host, port, bound);
+        rc = listen_tcp(s, host, port, bound);
         snprintf(where, sizeof where, "%.280s port %u", host, (unsigned)port);
         if (rc != WEFT_OK)
             return fail(program, "cannot listen on ", where, rc);
@@ -153,14 +173,29 @@ static void print_stats(weft_server *s)
     fflush(stdout);
 }
 
-static void wait_for_signal(weft_server *s)
+/* With files that are not good it goes on with what it has. */
+static void reload(const char *program, weft_server *s)
+{
+    int rc = weft_server_reload_tls(s);
+
+    if (rc == WEFT_OK)
+        printf("certificate read again\n");
+    else
+        fail(program, "cannot read the certificate again", "", rc);
+    fflush(stdout);
+}
+
+static void wait_for_signal(const char *program, weft_server *s)
 {
     sigset_t set = awaited_signals();
     int number = 0;
 
-    while (sigwait(&set, &number) != 0 || number == SIGUSR1)
+    while (sigwait(&set, &number) != 0 || number == SIGUSR1 || number == SIGHUP) {
         if (number == SIGUSR1)
             print_stats(s);
+        else if (number == SIGHUP)
+            reload(program, s);
+    }
 }
 
 static void leave_at_once(int number)
@@ -209,7 +244,7 @@ int serve(const char *program, weft_server *s, uint16_t default_port)
         status = fail(program, "cannot start", "", rc);
     if (status == 0) {
         announce(bound);
-        wait_for_signal(s);
+        wait_for_signal(program, s);
         status = stop(program, s);
     }
     weft_server_unref(s);

@@ -1,7 +1,7 @@
 /* What the programs have in common: the options for listening and threads, and a life from start to signal.
  *
- * Signals are taken by the main thread alone, with sigwait: serve_begin blocks them before any thread starts.
- */
+ * Signals are taken by the main thread alone, with sigwait: serve_begin blocks them before any thread starts. SIGHUP
+ * reads the certificate again. */
 #ifndef WEFT_SERVER_SERVE_H
 #define WEFT_SERVER_SERVE_H
 
@@ -18,6 +18,7 @@ struct serve_options {
     const char *host; /* NULL: not given */
     uint32_t port;
     const char *unix_path;
+    const char *cert_file, *key_file; /* NULL: the port is plain */
     uint32_t io_threads;
     uint32_t workers;
     uint32_t ping_interval_ms; /* 0: no pings */
@@ -30,6 +31,7 @@ struct serve_options {
     struct option_list unlimited_addresses;
     bool refuse_when_full;
     unsigned log_level; /* enum weft_log_level */
+    bool no_compression;
     bool stats;         /* one line of JSON on SIGUSR1 and at the end */
 };
 

@@ -13,7 +13,6 @@
 static struct {
     weft_server *server; /* set before the start */
     bool broadcast;
-    bool no_compression; /* there is none yet */
     uint32_t burn_us;
     uint32_t sleep_ms;
     double sleep_share;
@@ -22,6 +21,8 @@ static struct {
 
 static weft_server_opts opts = {.size = sizeof opts};
 static unsigned slow_policy;
+static uint32_t window_bits, level, mem_level;
+static bool no_takeover;
 /* As in weft_slow_policy. */
 static const char *const slow_policies[] = {"close", "drop-newest", "drop-oldest", NULL};
 
@@ -31,7 +32,6 @@ static const struct option_row behaviour_rows[] = {
     OPTION_ROW_FLAG("--inline", &opts.inline_handlers,
                     "run the handlers on the I/O threads, without workers"),
     OPTION_ROW_FLAG("--broadcast", &echo.broadcast, "send each message to all connections"),
-    OPTION_ROW_FLAG("--no-compression", &echo.no_compression, "accepted; there is no compression yet"),
     OPTION_ROW_U32("--burn-us", &echo.burn_us, 60000000, "each handler computes that long (0)"),
     OPTION_ROW_U32("--sleep-ms", &echo.sleep_ms, 3600000, "handlers sleep that long (0)"),
     OPTION_ROW_SHARE("--sleep-share", &echo.sleep_share, "only this share of the calls sleeps (1)"),
@@ -55,6 +55,13 @@ static const struct option_row limit_rows[] = {
                    "bytes at which the slow-reader policy acts"),
     OPTION_ROW_CHOICE("--slow-policy", &slow_policy, slow_policies, "POLICY",
                       "for broadcasts to a full outbox: close, drop-newest or drop-oldest"),
+    OPTION_ROW_FLAG("--no-takeover", &no_takeover, "no message, sent or received, refers to an earlier one"),
+    OPTION_ROW_U32("--window-bits", &window_bits, 15, "of both sides, 9 to 15; compressing"),
+    OPTION_ROW_U32("--compression-level", &level, 9, "1 fast to 9 small"),
+    OPTION_ROW_U32("--compression-mem-level", &mem_level, 9, "memory of each compressor"),
+    LIMIT("--compression-bytes-min", compression.bytes_min, "shorter messages go plain"),
+    OPTION_ROW_U64("--compression-memory-max", &opts.compression.memory_bytes_max, UINT64_C(1) << 40,
+                   "bytes of all contexts, above which new connections take nothing over"),
     LIMIT("--head-bytes-max", head_bytes_max, "of a request line and its headers"),
     LIMIT("--headers-max", headers_max, "of one request"),
     LIMIT("--connections-max", connections_max, "open at once"),
@@ -146,6 +153,10 @@ int main(int argc, char **argv)
         return status;
     opts.on_message = on_message;
     opts.slow_policy = (enum weft_slow_policy)slow_policy;
+    opts.compression.no_takeover = opts.compression.peer_no_takeover = no_takeover;
+    opts.compression.window_bits = opts.compression.peer_window_bits = (uint8_t)window_bits;
+    opts.compression.level = (uint8_t)level;
+    opts.compression.mem_level = (uint8_t)mem_level;
     serve_begin(&opts);
     rc = weft_server_new(&echo.server, &opts);
     if (rc != WEFT_OK) {

@@ -62,8 +62,8 @@ struct e2e {
     void (*on_message)(weft_conn *c, weft_msg *m, struct seen *s);
     void (*on_drain)(weft_conn *c, struct seen *s);
     void (*on_close)(weft_conn *c, const weft_close_info *info, struct seen *s);
-    int (*handler)(weft_conn *c, struct seen *s); /* instead of on_message and on_drain: no other callback while it runs */
-    bool is_concurrent;                           /* handler_concurrency lets on_message run several times at once */
+    int (*handler)(weft_conn *c, struct seen *s); /* instead of on_message; no other callback while it runs */
+    bool is_concurrent; /* handler_concurrency lets on_message run several times at once */
     void *arg; /* the case's own */
 
     _Atomic unsigned requests, opened, messages, drains, closed;

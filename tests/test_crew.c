@@ -174,10 +174,8 @@ static void any_thread_may_give_jobs(void)
 }
 
 static const struct unit_case cases[] = {
-    CASE(each_job_has_a_thread_of_its_own),
-    CASE(idle_threads_are_used_again),
-    CASE(all_are_reserved_or_none),
-    CASE(without_memory_or_stack_there_is_an_error_and_nothing_left),
+    CASE(each_job_has_a_thread_of_its_own), CASE(idle_threads_are_used_again),
+    CASE(all_are_reserved_or_none),         CASE(without_memory_or_stack_there_is_an_error_and_nothing_left),
     CASE(any_thread_may_give_jobs),
 };
 

@@ -473,9 +473,12 @@ ALL_MODES(bad_urls_and_options_are_refused)
 
     CU_ASSERT_FATAL(e2e_start(t));
     begin(&s, t);
-    for (size_t i = 0; i < sizeof urls / sizeof urls[0]; i++)
-        CU_ASSERT_EQUAL(weft_client_connect(&c, urls[i], &s.opts), WEFT_E_INVAL);
-    CU_ASSERT_EQUAL(weft_client_connect(&c, NULL, &s.opts), WEFT_E_INVAL);
+    for (size_t i = 0; i < sizeof urls / sizeof urls[0]; i++) {
+        FAILS_WITH(&s, urls[i], WEFT_E_INVAL);
+        forget_failure(&s);
+    }
+    FAILS_WITH(&s, NULL, WEFT_E_INVAL);
+    forget_failure(&s);
     s.opts.headers = &split;
     s.opts.header_count = 1;
     CU_ASSERT_EQUAL(weft_client_connect(&c, url_of(t, "/"), &s.opts), WEFT_E_INVAL);
@@ -483,6 +486,7 @@ ALL_MODES(bad_urls_and_options_are_refused)
     s.opts.header_count = 0;
     s.opts.password = "without a user";
     CU_ASSERT_EQUAL(weft_client_connect(&c, url_of(t, "/"), &s.opts), WEFT_E_INVAL);
+    CU_ASSERT_EQUAL(weft_failure_error(s.failure), WEFT_E_INVAL);
     CU_ASSERT_PTR_NULL(c);
     forget_failure(&s);
 }

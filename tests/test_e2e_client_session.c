@@ -319,9 +319,9 @@ ALL_MODES(stopping_in_a_callback_is_refused)
 #define FRAMES 40
 
 struct wire_seen {
-    unsigned frames, wrong, repeated;
+    _Atomic unsigned frames; /* looked at: the rest belongs to the script until it is FRAMES */
+    unsigned wrong, repeated;
     uint8_t keys[FRAMES][4];
-    bool is_over;
 };
 
 static void checks_frames(struct peer *p)

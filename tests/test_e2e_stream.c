@@ -18,8 +18,9 @@ static int send_in_parts(weft_conn *c, struct seen *s)
     weft_conn_send_text(c, "behind");
     weft_conn_ping(c, "beside", 6);
     weft_group_broadcast(weft_server_group(s->t->server), e2e_text("for all"), NULL);
-    if (weft_conn_send_part(c, "\xff", 1) != WEFT_E_UTF8 || weft_conn_send_part(c, "\xbc\xc3\x9f", 3) != WEFT_OK ||
-        weft_conn_send_part(c, "", 0) != WEFT_OK || weft_conn_send_part(c, "e", 1) != WEFT_OK)
+    if (weft_conn_send_part(c, "\xff", 1) != WEFT_E_UTF8 ||
+        weft_conn_send_part(c, "\xbc\xc3\x9f", 3) != WEFT_OK || weft_conn_send_part(c, "", 0) != WEFT_OK ||
+        weft_conn_send_part(c, "e", 1) != WEFT_OK)
         e2e_fault(s->t, "the other parts");
     if (weft_conn_send_end(c) != WEFT_OK || weft_conn_send_end(c) != WEFT_E_STATE ||
         weft_conn_send_part(c, "x", 1) != WEFT_E_STATE)

@@ -99,9 +99,9 @@ static int block_in_gather(weft_conn *c, void *app)
 }
 
 /* The Pings come first: with a full outbox they are not sent. */
-static weft_task *const blocking[] = {block_in_ping_wait,   block_in_recv,  block_in_recv_part,
+static weft_task *const blocking[] = {block_in_ping_wait,   block_in_recv,      block_in_recv_part,
                                       block_in_send,        block_in_send_part, block_in_sleep,
-                                      block_in_wait_closed, block_in_race,  block_in_gather};
+                                      block_in_wait_closed, block_in_race,      block_in_gather};
 enum { BLOCKING = sizeof blocking / sizeof blocking[0] };
 
 struct one {
@@ -197,7 +197,8 @@ static int ask_for_results(weft_conn *c, struct seen *s)
     if (weft_conn_race(c, NULL, block_in_sleep, return_7, block_in_recv) != 7 ||
         weft_conn_race(c, NULL, return_7) != 7)
         e2e_fault(s->t, "race says something else");
-    if (weft_conn_race_n(c, NULL, many, 65) != WEFT_E_INVAL || weft_conn_race_n(c, NULL, many, 0) != WEFT_E_INVAL)
+    if (weft_conn_race_n(c, NULL, many, 65) != WEFT_E_INVAL ||
+        weft_conn_race_n(c, NULL, many, 0) != WEFT_E_INVAL)
         e2e_fault(s->t, "65 or no tasks were taken");
     return WEFT_OK;
 }

@@ -42,7 +42,7 @@ static struct engine *new_engine(void)
 static struct weft_conn *new_conn(struct engine *e, int fd)
 {
     struct sock_peer peer = {0};
-    struct weft_conn *c = conn_new(&e->own.homes[0], fd, &peer);
+    struct weft_conn *c = conn_new(&e->own.homes[0], fd, &peer, NULL);
 
     if (!c)
         abort();

@@ -56,7 +56,8 @@ static bool is_in(int code, int first, int last)
 static void the_bands_say_what_to_do_next(void)
 {
     static const int again[] = {WEFT_E_AGAIN, WEFT_E_TIMEOUT, WEFT_E_CANCELED, WEFT_E_NOMEM};
-    static const int over[] = {WEFT_E_CLOSED, WEFT_E_PROTOCOL, WEFT_E_UTF8, WEFT_E_TOO_BIG, WEFT_E_REFUSED};
+    static const int over[] = {WEFT_E_CLOSED, WEFT_E_PROTOCOL, WEFT_E_UTF8, WEFT_E_TOO_BIG, WEFT_E_REFUSED,
+                               WEFT_E_TLS};
     static const int wrong[] = {WEFT_E_INVAL, WEFT_E_STATE, WEFT_E_SYSTEM, WEFT_E_ADDRESS};
 
     CU_ASSERT_EQUAL(WEFT_OK, 0);

@@ -333,6 +333,7 @@ struct worker {
 static void park_once(struct worker *w)
 {
     struct pool *p = w->pool;
+    uint64_t began_ms;
 
     park_announce(&p->park, w->slot);
     if (!ring_is_empty(&p->ready) || atomic_load(&p->stop)) {
@@ -340,9 +341,11 @@ static void park_once(struct worker *w)
         return;
     }
     w->parked++;
+    began_ms = clock_now_ms();
     if (park_wait(&p->park, w->slot, LOST_AFTER_MS))
         w->woken++;
-    else if (!ring_is_empty(&p->ready))
+    /* It may return early: a wake-up may still be on its way to a permit that was seen without it. */
+    else if (!ring_is_empty(&p->ready) && clock_now_ms() - began_ms >= LOST_AFTER_MS)
         atomic_fetch_add(&p->lost, 1);
 }
 

@@ -1,5 +1,5 @@
-/* A TLS stream: bytes through it, cut in any way, with little room, ended well and badly, and by hostile peers;
- * and what it costs in memory. wolfSSL's memory is counted here, and made to fail. */
+/* A TLS stream: bytes through it, cut in any way, with little room, ended well and badly, and by hostile
+ * peers; and what it costs in memory. wolfSSL's memory is counted here, and made to fail. */
 #include <wolfssl/options.h>
 #include <wolfssl/ssl.h>
 
@@ -570,6 +570,29 @@ static void a_handshake_without_end_is_ended(void)
     wire_close(&w, &pair);
 }
 
+/* A ClientHello of 16,000 octets, each in a record of its own. */
+static void a_handshake_that_dribbles_is_ended(void)
+{
+    struct tls_side side = {tls_new(server, NULL, 0), -1, WEFT_E_AGAIN, tls_scratch_new(0, 0)};
+    static const uint8_t start[] = {1, 0, 62, 128};
+    int fds[2];
+
+    fds_pair(fds, PAIR_UNIX);
+    side.fd = fds[0];
+    for (unsigned i = 0; i < 16000 && side.rc == WEFT_E_AGAIN; i++) {
+        uint8_t record[6] = {22, 3, 1, 0, 1, i < sizeof start ? start[i] : 0};
+        CU_ASSERT_EQUAL_FATAL(send(fds[1], record, sizeof record, 0), (ssize_t)sizeof record);
+        if (i % 100 == 99)
+            side.rc = tls_handshake(side.t, side.fd, side.s);
+    }
+    CU_ASSERT_EQUAL(side.rc, WEFT_E_TLS);
+    CU_ASSERT_PTR_NOT_NULL(strstr(side_error(&side), "too many bytes"));
+    tls_free(side.t);
+    tls_scratch_free(side.s);
+    close(fds[0]);
+    close(fds[1]);
+}
+
 /* A raw client of wolfSSL's, for what ours does not do. */
 struct raw {
     WOLFSSL_CTX *ctx;
@@ -623,7 +646,7 @@ static void new_keys_are_taken_and_answered(void)
     raw_close(&r, &side);
 }
 
-/* A Wolf that asks for new keys and for nothing else. */
+/* A peer that asks for new keys and for nothing else. */
 static void records_without_data_are_counted(void)
 {
     struct tls_side side;
@@ -895,6 +918,7 @@ static const struct unit_case cases[] = {
     CASE(records_that_there_are_not_are_refused),
     CASE(a_changed_octet_is_noticed),
     CASE(a_handshake_without_end_is_ended),
+    CASE(a_handshake_that_dribbles_is_ended),
     CASE(new_keys_are_taken_and_answered),
     CASE(records_without_data_are_counted),
     CASE(a_renegotiation_is_refused),

@@ -185,16 +185,19 @@ static void clients_show_their_certificates_in_1_3(void)
 /* --- suites and versions --- */
 
 /* A peer that is not ours, with wolfSSL's defaults and one suite. Returns whether ours met it. */
-static bool meets_raw(WOLFSSL_METHOD *method, const char *suite, bool is_server)
+static bool meets_raw(WOLFSSL_METHOD *method, const char *suite, const char *ours_offers, bool is_server)
 {
     struct tls_options o = is_server ? client_options() : server_options("server");
-    struct tls_context *ours = context_of(&o);
-    struct tls_side side = {tls_new(ours, is_server ? "localhost" : NULL, 0), -1, WEFT_E_AGAIN,
-                            tls_scratch_new(0, 0)};
+    struct tls_context *ours;
+    struct tls_side side;
     WOLFSSL_CTX *ctx = wolfSSL_CTX_new(method);
     WOLFSSL *raw;
     int fds[2], rc = 0;
 
+    o.ciphers = ours_offers;
+    ours = context_of(&o);
+    side = (struct tls_side){tls_new(ours, is_server ? "localhost" : NULL, 0), -1, WEFT_E_AGAIN,
+                             tls_scratch_new(0, 0)};
     fds_pair(fds, PAIR_UNIX);
     side.fd = fds[0];
     wolfSSL_CTX_set_verify(ctx, WOLFSSL_VERIFY_NONE, NULL);
@@ -230,9 +233,10 @@ static bool meets_raw(WOLFSSL_METHOD *method, const char *suite, bool is_server)
 static bool meets_suite(const char *suite, bool is_server)
 {
     if (strncmp(suite, "TLS13-", 6) == 0)
-        return meets_raw(is_server ? wolfTLSv1_3_server_method() : wolfTLSv1_3_client_method(), suite,
+        return meets_raw(is_server ? wolfTLSv1_3_server_method() : wolfTLSv1_3_client_method(), suite, NULL,
                          is_server);
-    return meets_raw(is_server ? wolfTLSv1_2_server_method() : wolfTLSv1_2_client_method(), suite, is_server);
+    return meets_raw(is_server ? wolfTLSv1_2_server_method() : wolfTLSv1_2_client_method(), suite, NULL,
+                     is_server);
 }
 
 static void suites_without_protection_are_not_negotiated(void)
@@ -265,13 +269,16 @@ static void suites_without_protection_are_not_negotiated(void)
 static void versions_before_1_2_are_refused(void)
 {
 #ifndef NO_OLD_TLS
-    CU_ASSERT_FALSE(meets_raw(wolfTLSv1_1_client_method(), NULL, false));
-    CU_ASSERT_FALSE(meets_raw(wolfTLSv1_1_server_method(), NULL, true));
+    /* One of them could be used with TLS 1.1. */
+    static const char suites[] = "ECDHE-ECDSA-AES128-SHA:ECDHE-ECDSA-CHACHA20-POLY1305";
+
+    CU_ASSERT_FALSE(meets_raw(wolfTLSv1_1_client_method(), NULL, suites, false));
+    CU_ASSERT_FALSE(meets_raw(wolfTLSv1_1_server_method(), NULL, suites, true));
 #endif
-    CU_ASSERT(meets_raw(wolfTLSv1_2_client_method(), NULL, false));
-    CU_ASSERT(meets_raw(wolfTLSv1_2_server_method(), NULL, true));
-    CU_ASSERT(meets_raw(wolfTLSv1_3_client_method(), NULL, false));
-    CU_ASSERT(meets_raw(wolfTLSv1_3_server_method(), NULL, true));
+    CU_ASSERT(meets_raw(wolfTLSv1_2_client_method(), NULL, NULL, false));
+    CU_ASSERT(meets_raw(wolfTLSv1_2_server_method(), NULL, NULL, true));
+    CU_ASSERT(meets_raw(wolfTLSv1_3_client_method(), NULL, NULL, false));
+    CU_ASSERT(meets_raw(wolfTLSv1_3_server_method(), NULL, NULL, true));
 }
 
 static void a_higher_minimum_holds_on_both_sides(void)

@@ -5,12 +5,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/mem.h"
 #include "loader.h"
 #include "receive.h"
+#include "stream.h"
 
 /* From this size on a body is not copied but pointed at; up to FRAMES_POINTED in one sendmsg. */
 #define POINTED_BODY_BYTES 4096
@@ -33,6 +33,7 @@ void conn_end(struct conn *c)
         l->opening--;
     else if (c->state != CONN_IDLE)
         l->open--;
+    stream_end(c);
     if (c->fd >= 0)
         close(c->fd);
     weft_proto_free(c->handshake);
@@ -78,21 +79,7 @@ static void fail_with_errno(struct conn *c, const char *what, int error)
     conn_fail(c, was_open ? ERROR_DROPPED : ERROR_CONNECT, why);
 }
 
-/* --- sockets --- */
-
-static ssize_t conn_receive(struct conn *c, void *bytes, size_t room)
-{
-    return recv(c->fd, bytes, room, 0);
-}
-
-static ssize_t conn_send(struct conn *c, struct iovec *parts, size_t count)
-{
-    struct msghdr m = {.msg_iov = parts, .msg_iovlen = count};
-
-    if (count == 1)
-        return send(c->fd, parts->iov_base, parts->iov_len, MSG_NOSIGNAL);
-    return sendmsg(c->fd, &m, MSG_NOSIGNAL);
-}
+/* --- the socket --- */
 
 static void watch(struct conn *c, bool for_writing)
 {
@@ -134,7 +121,7 @@ static ssize_t send_control(struct conn *c, size_t *all)
 {
     struct conn_control *control = c->control;
     struct iovec part = {control->frames + control->done, control->bytes - control->done};
-    ssize_t sent = conn_send(c, &part, 1);
+    ssize_t sent = stream_send(c, &part, 1);
 
     *all = part.iov_len;
     if (sent > 0 && sent < (ssize_t)part.iov_len)
@@ -166,7 +153,7 @@ static ssize_t send_copied(struct conn *c, const struct payload *p, size_t *all)
     }
     part = (struct iovec){bytes + c->tx_offset, (size_t)(next - bytes) - c->tx_offset};
     *all = part.iov_len;
-    return conn_send(c, &part, 1);
+    return stream_send(c, &part, 1);
 }
 
 /* Of large ones only the fronts are written, and the bodies lie where they lay. */
@@ -191,7 +178,7 @@ static ssize_t send_pointed(struct conn *c, const struct payload *p, size_t *all
     }
     first->iov_base = (uint8_t *)first->iov_base + skip;
     first->iov_len -= skip;
-    return conn_send(c, first, count);
+    return stream_send(c, first, count);
 }
 
 /* The frames that are due, as many as go into one call. */
@@ -223,8 +210,15 @@ bool conn_flush(struct conn *c)
             return true;
         }
     }
-    if (c->waits_to_write)
+    if (!stream_flush(c)) {
+        if (errno != EAGAIN) {
+            fail_with_errno(c, "send", errno);
+            return false;
+        }
+        watch(c, true);
+    } else if (c->waits_to_write) {
         watch(c, false);
+    }
     return true;
 }
 
@@ -310,7 +304,7 @@ static int new_handshake(struct conn *c)
                             .random = draw,
                             .random_arg = c->loader,
                             .host = run->target->host,
-                            .port = run->target->port == 80 ? 0 : run->target->port,
+                            .port = run->target->port == (run->tls ? 443 : 80) ? 0 : run->target->port,
                             .target = run->target->path,
                             .origin = run->options->origin};
 
@@ -329,13 +323,45 @@ static void send_request(struct conn *c)
         return;
     }
     part.iov_len = write_request(c, request, sizeof request);
-    sent = part.iov_len ? conn_send(c, &part, 1) : -1;
+    sent = part.iov_len ? stream_send(c, &part, 1) : -1;
     if (sent == (ssize_t)part.iov_len)
         c->state = CONN_HANDSHAKE;
     else if (part.iov_len && sent < 0)
         fail_with_errno(c, "send", errno);
     else
         conn_fail(c, ERROR_CONNECT, "the request is too long");
+}
+
+static void connected_through(struct conn *c)
+{
+    if (shakes_hands(c->loader->run))
+        send_request(c);
+    else
+        opened(c);
+}
+
+/* As far as it goes now. */
+static void shake(struct conn *c)
+{
+    char why[256];
+    int rc = stream_shake(c);
+
+    if (rc == WEFT_E_AGAIN) {
+        watch(c, !stream_flush(c));
+    } else if (rc != WEFT_OK) {
+        conn_fail(c, ERROR_CONNECT, stream_fault(c, why, sizeof why));
+    } else {
+        c->is_shaking = false;
+        watch(c, !stream_flush(c));
+        connected_through(c);
+    }
+}
+
+static void begin_tls(struct conn *c)
+{
+    c->state = CONN_HANDSHAKE;
+    c->is_shaking = true;
+    shake(c);
 }
 
 static void connected(struct conn *c)
@@ -348,10 +374,12 @@ static void connected(struct conn *c)
         return;
     }
     watch(c, false);
-    if (shakes_hands(c->loader->run))
-        send_request(c);
+    if (!stream_begin(c))
+        conn_fail(c, ERROR_CONNECT, "no memory");
+    else if (c->tls)
+        begin_tls(c);
     else
-        opened(c);
+        connected_through(c);
 }
 
 /* raw: False: the connection is gone. */
@@ -432,10 +460,10 @@ static void server_ended(struct conn *c, int error)
     }
 }
 
-static void readable(struct conn *c)
+static void read_once(struct conn *c)
 {
     struct loader *l = c->loader;
-    ssize_t got = conn_receive(c, l->read_bytes, LOADER_READ_BYTES);
+    ssize_t got = stream_receive(c, l->read_bytes, LOADER_READ_BYTES);
 
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return;
@@ -451,11 +479,24 @@ static void readable(struct conn *c)
         conn_flush(c);
 }
 
+static void readable(struct conn *c)
+{
+    do
+        read_once(c);
+    while (c->fd >= 0 && stream_may_have_more(c));
+}
+
 void conn_ready(struct conn *c, uint32_t events)
 {
     if (c->state == CONN_CONNECTING) {
         connected(c);
         return;
+    }
+    if (c->is_shaking) {
+        shake(c);
+        if (c->fd < 0 || c->is_shaking || !stream_may_have_more(c))
+            return;
+        events |= EPOLLIN;
     }
     if (events & ~(uint32_t)EPOLLOUT && c->fd >= 0)
         readable(c);

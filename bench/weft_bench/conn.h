@@ -23,6 +23,7 @@
 #include "weft/proto.h"
 
 struct loader;
+struct tls;
 
 enum conn_state { CONN_IDLE, CONN_CONNECTING, CONN_HANDSHAKE, CONN_OPEN, CONN_CLOSING };
 
@@ -48,6 +49,7 @@ struct conn {
     uint8_t state;
     bool waits_to_write; /* the socket is full: epoll tells */
     bool got_close;      /* the server's Close frame */
+    bool is_shaking;     /* TLS comes first */
     uint32_t number;     /* among all connections: who its messages are from */
     uint32_t slot;       /* among those of its loader */
     uint32_t tx_seq, tx_due;
@@ -57,6 +59,7 @@ struct conn {
     uint64_t started_ns;
     uint64_t closing_ns;    /* when the Close frame was queued */
     uint64_t slow_until_ns; /* mixed: messages due until then wait behind a slow one */
+    struct tls *tls; /* NULL: plain */
     weft_proto *handshake;
     struct conn_control *control; /* to be sent; NULL nearly always */
     uint8_t *gathered;            /* a received control frame that came in pieces; NULL nearly always */

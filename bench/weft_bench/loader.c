@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "io/tls.h"
 
 #define EVENTS_MAX      512
 #define TURN_NS_MAX     100000000u   /* what is shown may lag behind */
@@ -67,6 +68,7 @@ void loader_fini(struct loader *l)
     mem_free(l->conns);
     mem_free(l->read_bytes);
     mem_free(l->scratch);
+    tls_scratch_free(l->tls_scratch);
 }
 
 void *loader_alloc(struct loader *l, size_t count, size_t bytes)

@@ -40,6 +40,8 @@
 enum phase { PHASE_OPEN, PHASE_WARMUP, PHASE_MEASURE, PHASE_DRAIN, PHASE_CLOSE };
 
 struct mode;
+struct tls_context;
+struct tls_scratch;
 
 /* What all loaders share. */
 struct run {
@@ -47,7 +49,8 @@ struct run {
     const struct target *target;
     const struct payload *payload;
     const struct mode *mode;
-    uint32_t conn_count; /* all, with the publishers of fanout */
+    struct tls_context *tls; /* NULL: plain */
+    uint32_t conn_count;     /* all, with the publishers of fanout */
     pthread_barrier_t barrier;
     pthread_mutex_t lock; /* guards running */
     pthread_cond_t ended;
@@ -92,6 +95,7 @@ struct loader {
     uint64_t random;
     struct order order;
     uint8_t *read_bytes, *scratch;
+    struct tls_scratch *tls_scratch; /* NULL until it is needed */
     void *mode_state;
     uint32_t explained;
     struct tally tally;

@@ -61,6 +61,8 @@ static const struct row rows[] = {
      "addresses 127.0.0.x to connect from (0: as many as needed)"},
     {"header", 0, HEADER, 0, 0, 0, "'NAME: VALUE'", "one more header of the handshake; may be repeated"},
     {"origin", 0, TEXT, AT(origin), 0, 0, "TEXT", "Origin header of the handshake"},
+    {"ca", 0, TEXT, AT(ca_file), 0, 0, "FILE", "wss: certificates to trust, PEM (the system's)"},
+    {"insecure", 0, FLAG, AT(insecure), 0, 0, "", "wss: do not check the server's certificate"},
 
     {"pid", 0, PIDS, 0, 0, 0, "P[,P...]",
      "the server's processes, whose CPU time, context switches\nand memory count, with those of their "
@@ -124,7 +126,7 @@ static int help(FILE *out)
           "\n"
           "Loads a WebSocket server that echoes, and checks every byte that comes back.\n"
           "\n"
-          "  URL      ws://HOST[:PORT][/PATH] or ws+unix:SOCKET[:/PATH]\n"
+          "  URL      ws://HOST[:PORT][/PATH], wss://... or ws+unix:SOCKET[:/PATH]\n"
           "\n"
           "  echo     closed loop: as a message comes back its connection sends the next one\n"
           "  rate     open loop: messages at a fixed rate, whatever the answers do; latency is from\n"

@@ -46,6 +46,8 @@ struct options {
     const char *headers[OPTIONS_HEADERS_MAX]; /* "Name: value" */
     size_t header_count;
     const char *origin;
+    const char *ca_file; /* wss; NULL: the system's */
+    bool insecure;
 };
 
 /* Read the command line.

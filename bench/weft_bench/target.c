@@ -67,7 +67,7 @@ static const char *read_authority(struct target *t, const char *from)
     if (!copy_text(t->host, sizeof t->host, from, (size_t)(host_end - from)))
         return "the host is too long";
     host_end += is_bracketed;
-    t->port = 80;
+    t->port = t->is_secure ? 443 : 80;
     if (host_end < end)
         wrong = *host_end == ':' ? read_port(t, host_end + 1, end) : "the port is to follow the bracket";
     return wrong ? wrong : read_path(t, end);
@@ -89,13 +89,15 @@ static const char *read_unix(struct target *t, const char *from)
 const char *target_parse(struct target *t, const char *url)
 {
     *t = (struct target){.port = 0};
-    if (strncasecmp(url, "wss://", 6) == 0 || strncasecmp(url, "wss+unix:", 9) == 0)
-        return "this build has no TLS";
     if (strncasecmp(url, "ws+unix:", 8) == 0)
         return read_unix(t, url + 8);
     if (strncasecmp(url, "ws://", 5) == 0)
         return read_authority(t, url + 5);
-    return "a URL begins with ws:// or ws+unix:";
+    if (strncasecmp(url, "wss://", 6) == 0) {
+        t->is_secure = true;
+        return read_authority(t, url + 6);
+    }
+    return "a URL begins with ws://, wss:// or ws+unix:";
 }
 
 /* Does anybody answer there? Only asked when a name has several addresses, "localhost" for one. */

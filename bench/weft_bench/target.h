@@ -1,6 +1,7 @@
 /* Where the load goes: a URL, its address, and sockets that connect to it.
  *
  *     ws://HOST[:PORT][/PATH?QUERY]      HOST a name or an address, IPv6 in brackets; port 80
+ *     wss://HOST[:PORT]...               the same over TLS; port 443
  *     ws+unix:SOCKET[:/PATH?QUERY]       a Unix socket; no ':' in its path
  *
  * An address of its own gives a client some 28,000 ports. To a loopback address of IPv4, connections are
@@ -19,7 +20,7 @@ struct target {
     char host[256]; /* as the Host header names it; without brackets */
     uint16_t port;  /* 0 for a Unix socket */
     char path[2048];
-    bool is_unix;
+    bool is_unix, is_secure;
     char unix_path[108];
     uint32_t sources; /* 0: the system chooses the local address */
     struct sockaddr_storage address;

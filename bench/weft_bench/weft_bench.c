@@ -22,9 +22,11 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "io/tls.h"
 #include "loader.h"
 #include "options.h"
 #include "report.h"
+#include "stream.h"
 
 #define DESCRIPTORS_BESIDE 64 /* that are no connections, besides one of each thread */
 #define SOURCES_OF_CHURN   64 /* ports rest for a minute after each connection */
@@ -149,6 +151,7 @@ static void *live(void *loader)
         idle_run(loader);
     else
         loader_run(loader);
+    tls_thread_leave();
     pthread_mutex_lock(&run->lock);
     run->running--;
     pthread_cond_signal(&run->ended);
@@ -228,14 +231,18 @@ static int run_with(const struct options *o, const struct target *t, uint32_t co
         .options = o, .target = t, .payload = &payload, .mode = mode_of(o->mode), .conn_count = conn_count};
     struct loader *loaders = mem_calloc(o->threads, sizeof *loaders);
     struct tally *sum = mem_calloc(1, sizeof *sum);
+    const char *wrong = t->is_secure ? stream_context(&run.tls, o) : NULL;
     int status = 2;
 
-    if (loaders && sum && payload_init(&payload, o->kind, o->bytes, o->raw, (uint32_t)clock_now_ns())) {
+    if (wrong) {
+        complain("cannot begin", wrong);
+    } else if (loaders && sum && payload_init(&payload, o->kind, o->bytes, o->raw, (uint32_t)clock_now_ns())) {
         status = run_and_report(&run, loaders, sum);
         payload_fini(&payload);
     } else {
         complain("cannot begin", "no memory");
     }
+    tls_context_unref(run.tls);
     mem_free(loaders);
     mem_free(sum);
     return status;

@@ -38,7 +38,8 @@ extern "C" {
 
 typedef struct weft_client weft_client;
 
-/* Why there is no connection. Lives until weft_failure_free, or for the call where a callback is handed one. */
+/* Why there is no connection. Lives until weft_failure_free, or for the call where a callback is handed one. NULL
+ * stands for one that there was no memory for, and may be asked like the others. */
 typedef struct weft_failure weft_failure;
 
 WEFT_API int weft_failure_error(const weft_failure *f);  /* WEFT_E_REFUSED, _TIMEOUT, _ADDRESS, _SYSTEM, _TLS, ... */
@@ -68,7 +69,7 @@ typedef struct weft_client_opts {
 
     weft_server *server;     /* run on its threads; it must be started, and not be stopped before the clients.
                                 Default: threads shared by all clients of the process */
-    weft_failure **failure;  /* of weft_client_connect: set to why it failed, to be freed; NULL: not wanted */
+    weft_failure **failure;  /* of weft_client_connect: set to why it failed, to be freed, or to NULL; NULL: not wanted */
 
     /* The request. */
     const char *const *subprotocols; /* in order of preference */
@@ -103,16 +104,17 @@ typedef struct weft_client_opts {
     uint64_t outbox_bytes_max;
     enum weft_slow_policy slow_policy;
     uint32_t head_bytes_max, headers_max; /* of the server's answer */
+    weft_compression compression;
 
     /* Sessions that follow each other: weft_client_next and weft_client_start. */
     bool reconnect;                 /* default: weft_client_start makes one session, weft_client_next as many as it is
-                                       called for, and each failure is final */
+                                       called for, and each failure is final. weft_client_connect makes one attempt */
     uint32_t reconnect_first_ms;    /* the first attempt behind an end or a failure comes within so long, at random;
                                        default 5,000 */
     uint32_t reconnect_min_ms;      /* the second after so long; default 3,100; then 1.618 times longer each time */
     uint32_t reconnect_max_ms;      /* at most; default 90,000; a session that opened begins again */
-    /* Is it worth another attempt? Default: yes after network errors, timeouts and the statuses 500, 502, 503 and
-     * 504; no after anything else. */
+    /* Is it worth another attempt? Default: yes after network errors, timeouts, for want of memory or threads, and after
+     * the statuses 500, 502, 503 and 504; no after anything else. */
     bool (*should_retry)(const weft_failure *f, void *app);
     /* An attempt failed; the next one comes in retry_ms, or never (UINT32_MAX). May be NULL. */
     void (*on_failure)(const weft_failure *f, uint32_t retry_ms, void *app);
@@ -131,6 +133,7 @@ typedef struct weft_client_opts {
  *                           ended before it was open; WEFT_E_TLS: no trust, or no common ground
  *          WEFT_E_CANCELED  the calling task was canceled
  *          WEFT_E_STATE     on an I/O thread; the server does not run
+ *          WEFT_E_AGAIN     no thread can be had for the handler
  *          WEFT_E_NOMEM
  * Thread   any that may block
  * Source   RFC 6455 sections 3, 4.1
@@ -143,13 +146,14 @@ WEFT_API int weft_client_connect(weft_conn **out, const char *url, const weft_cl
  * Thread   any */
 WEFT_API int weft_client_new(weft_client **out, const char *url, const weft_client_opts *opts);
 
-/* The next session: waits until the last one has closed, then for the delay, and connects; with opts.reconnect
- * again and again, as long as should_retry says so.
+/* The next session: waits until the last one has closed and its last callback has returned, then for the delay, and
+ * connects; with opts.reconnect again and again, as long as should_retry says so.
  *
  * out         as in weft_client_connect
  * timeout_ms  for all of it
  * Returns     as weft_client_connect; WEFT_E_TIMEOUT may be called again; WEFT_E_CLOSED: weft_client_stop was called
- * Thread      any that may block; one at a time, and not behind weft_client_start (WEFT_E_STATE) */
+ * Thread      any that may block, but no callback of this client; one at a time, and not behind weft_client_start
+ *             (WEFT_E_STATE) */
 WEFT_API int weft_client_next(weft_client *client, weft_conn **out, uint32_t timeout_ms);
 
 /* Run the sessions in the background, with the callbacks or the handler.
@@ -163,7 +167,7 @@ WEFT_API int weft_client_start(weft_client *client);
  *
  * deadline_ms  for the closing handshake, then the connection is dropped
  * Returns      WEFT_OK, WEFT_E_TIMEOUT (a callback or handler has not returned one second behind the deadline),
- *              WEFT_E_STATE (in a callback or handler of this client)
+ *              WEFT_E_STATE (in a callback or handler of this client, or of the server on whose threads it runs)
  * Thread       any that may block */
 WEFT_API int weft_client_stop(weft_client *client, uint32_t deadline_ms);
 

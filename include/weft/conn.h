@@ -35,7 +35,8 @@ WEFT_API void weft_conn_unref(weft_conn *c);
  *          WEFT_E_AGAIN   only on an I/O thread, which never waits: the outbox is at its hard bound
  *          WEFT_E_CANCELED  the calling task was canceled while it waited for room (weft/task.h)
  *          WEFT_E_NOMEM
- * Thread   any; messages of one thread keep their order, and a send that happened before another leaves before it.
+ * Thread   any; messages of one thread keep their order, and a send that happened before another leaves
+ * before it.
  *          Blocks while the outbox is above its high-water mark, until it is below the low one or the
  *          connection closes.
  * Source   RFC 6455 section 6.1
@@ -55,15 +56,18 @@ WEFT_API int weft_conn_try_send(weft_conn *c, weft_msg *m);
  * Since    0.1 */
 WEFT_API int weft_conn_send_text(weft_conn *c, const char *text);
 
-/* Receive the next message, in straight-line programs: in a handler, or on a client connection without callbacks.
+/* Receive the next message, in straight-line programs: in a handler, or on a client connection without
+ * callbacks.
  *
  * out         set to the message, one reference, on WEFT_OK
  * timeout_ms  0: do not wait; WEFT_FOREVER
  * Returns     WEFT_OK
- *             WEFT_E_CLOSED    closed, and everything that arrived before was received; see weft_conn_close_info
- *             WEFT_E_TIMEOUT, WEFT_E_CANCELED   nothing was taken: the message will be the next call's
- *             WEFT_E_TOO_BIG   with receive_parts only: larger than message_bytes_max; the connection closes with 1009
- *             WEFT_E_STATE     another thread is receiving and handler_concurrency is 1, the connection has
+ *             WEFT_E_CLOSED    closed, and everything that arrived before was received; see
+ *             weft_conn_close_info WEFT_E_TIMEOUT, WEFT_E_CANCELED   nothing was taken: the message will be
+ *             the next call's WEFT_E_NOMEM     with receive_parts only; nothing was taken
+ *             WEFT_E_TOO_BIG   with receive_parts only: larger than message_bytes_max; the connection closes
+ *             with 1009 WEFT_E_STATE     another thread is receiving and handler_concurrency is 1, the
+ *             connection has
  *                              callbacks instead, or this is an I/O thread
  * Thread      any that may block; up to handler_concurrency at once
  * Source      RFC 6455 section 6.2
@@ -118,7 +122,7 @@ typedef struct weft_close_info {
 
 /* Wait until the connection has ended and weft_conn_close_info can tell how.
  *
- * Returns  WEFT_OK, WEFT_E_TIMEOUT, WEFT_E_CANCELED, WEFT_E_STATE (on an I/O thread)
+ * Returns  WEFT_OK, WEFT_E_TIMEOUT, WEFT_E_CANCELED, WEFT_E_NOMEM, WEFT_E_STATE (on an I/O thread)
  * Thread   any that may block
  * Since    0.1 */
 WEFT_API int weft_conn_wait_closed(weft_conn *c, uint32_t timeout_ms);

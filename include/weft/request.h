@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "weft/compression.h"
 #include "weft/error.h"
 
 #ifdef __cplusplus
@@ -47,6 +48,7 @@ typedef struct weft_accept {
     const weft_header *headers;  /* extra ones for the response */
     size_t header_count;
     void *data;                  /* becomes weft_conn_data of the connection */
+    const weft_compression *compression; /* for this connection; NULL or a window of 0: as the server's options say */
 } weft_accept;
 
 /* Accept the opening handshake. on_open and, later, on_close follow on WEFT_OK, even if the client goes
@@ -54,7 +56,8 @@ typedef struct weft_accept {
  *
  * how      borrowed; NULL for a plain acceptance
  * Returns  WEFT_OK, WEFT_E_CLOSED (the client went away), WEFT_E_STATE (decided already, or not an upgrade),
- *          WEFT_E_INVAL (a subprotocol that was not offered, a header that cannot stand in a response),
+ *          WEFT_E_INVAL (a subprotocol that was not offered, a header that cannot stand in a response, an option of
+ *          compression out of range),
  *          WEFT_E_NOMEM
  * Thread   any
  * Source   RFC 6455 section 4.2.2

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "weft/compression.h"
 #include "weft/conn.h"
 #include "weft/group.h"
 #include "weft/msg.h"
@@ -118,6 +119,8 @@ typedef struct weft_server_opts {
     uint32_t spin_us;             /* a worker without work looks for so long before it sleeps, and less where that
                                      does not pay; default: 20 with more than two processors, else none;
                                      UINT32_MAX: none */
+
+    weft_compression compression;
 } weft_server_opts;
 
 /* Make a server.

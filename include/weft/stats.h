@@ -54,6 +54,14 @@ typedef struct weft_stats {
     uint64_t memory_closed;           /* connections closed with 1013 there */
     uint64_t memory_bytes;            /* in messages and queues of the process, now; 0 without memory_bytes_max */
     uint64_t takeovers;               /* I/O loops whose thread was stuck in a handler: another one went on */
+    /* Compression: payloads. A broadcast counts once for each window it was compressed for. */
+    uint64_t compressed;              /* messages */
+    uint64_t compressed_from_bytes;
+    uint64_t compressed_to_bytes;
+    uint64_t inflated;                /* messages */
+    uint64_t inflated_from_bytes;
+    uint64_t inflated_to_bytes;
+    uint64_t compression_bytes;       /* memory of all contexts, now */
 } weft_stats;
 
 /* Read the figures.

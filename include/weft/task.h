@@ -5,9 +5,10 @@
  *         return weft_conn_race(c, app, consumer, producer);
  *     }
  *
- * A task may block, in weft calls or elsewhere. Canceling a task ends the weft call it is blocked in, and every
- * later one that would block, with WEFT_E_CANCELED; nothing is received or sent by a call that says so. It does
- * not stop the program's own code: a task that computes for long asks weft_task_is_canceled now and then. */
+ * A task may block, in weft calls or elsewhere. Canceling a task ends the weft call it is blocked in, and
+ * every later one that would block, with WEFT_E_CANCELED; nothing is received or sent by a call that says so.
+ * It does not stop the program's own code: a task that computes for long asks weft_task_is_canceled now and
+ * then. */
 #ifndef WEFT_TASK_H
 #define WEFT_TASK_H
 
@@ -22,7 +23,8 @@
 extern "C" {
 #endif
 
-/* What a handler and a task are: they return WEFT_OK, or why they ended. c and app are borrowed for the call. */
+/* What a handler and a task are: they return WEFT_OK, or why they ended. c and app are borrowed for the call.
+ * */
 typedef int weft_task(weft_conn *c, void *app);
 
 /* Run tasks at once; the first to end cancels the others.
@@ -30,8 +32,9 @@ typedef int weft_task(weft_conn *c, void *app);
  * c, app   handed to each task
  * tasks    borrowed; count of them, 1 to 64
  * Returns  what the first one to end returned, once all of them have ended
- *          WEFT_E_CANCELED  the caller is itself a task, and was canceled: so were these
- *          WEFT_E_NOMEM, WEFT_E_AGAIN (no thread can be had), WEFT_E_INVAL, WEFT_E_STATE (on an I/O thread): none ran
+ *          WEFT_E_CANCELED  the caller is itself a task, and was canceled: so were these, or none ran
+ *          WEFT_E_NOMEM, WEFT_E_AGAIN (no thread can be had), WEFT_E_INVAL, WEFT_E_STATE (on an I/O thread):
+ *          none ran
  * Thread   any that may block; a task may race tasks of its own
  * Since    0.1 */
 WEFT_API int weft_conn_race_n(weft_conn *c, void *app, weft_task *const *tasks, size_t count);
@@ -53,7 +56,7 @@ WEFT_API int weft_conn_gather_n(weft_conn *c, void *app, weft_task *const *tasks
  *
  * Returns  WEFT_OK          the time is up
  *          WEFT_E_CLOSED    the connection closed meanwhile
- *          WEFT_E_CANCELED
+ *          WEFT_E_CANCELED, WEFT_E_NOMEM, WEFT_E_STATE (on an I/O thread)
  * Thread   any that may block
  * Since    0.1 */
 WEFT_API int weft_conn_sleep(weft_conn *c, uint32_t ms);

@@ -31,12 +31,13 @@
  *   bounds     every queue, size, count and time has a limit with a default; weft_server_opts lists them.
  *   results    0 or a negative number whose band says what to do next (weft/error.h).
  *
- * One header for each noun: error.h msg.h conn.h stream.h task.h request.h group.h server.h client.h stats.h log.h,
- * and proto.h for programs with a loop of their own. */
+ * One header for each noun: error.h msg.h conn.h stream.h task.h request.h compression.h group.h server.h client.h
+ * stats.h log.h, and proto.h for programs with a loop of their own. */
 #ifndef WEFT_WEFT_H
 #define WEFT_WEFT_H
 
 #include "weft/client.h"
+#include "weft/compression.h"
 #include "weft/conn.h"
 #include "weft/error.h"
 #include "weft/group.h"
@@ -47,6 +48,7 @@
 #include "weft/stats.h"
 #include "weft/stream.h"
 #include "weft/task.h"
+#include "weft/tls.h"
 #include "weft/version.h"
 
 #ifdef __cplusplus

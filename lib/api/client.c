@@ -27,15 +27,25 @@ int weft_client_new(weft_client **out, const char *url, const weft_client_opts *
     return rc;
 }
 
-/* The caller's, if it is wanted. */
-static void give_failure(struct weft_client *client)
+/* Where the caller wants to know why; NULL: it does not. */
+static weft_failure **failure_of(const weft_client_opts *o)
 {
-    weft_failure **failure = client->how.opts.failure;
+    return o && o->size >= offsetof(weft_client_opts, failure) + sizeof o->failure ? o->failure : NULL;
+}
 
-    if (!failure || !client->failure->error)
+/* The caller's. Without a client, or before it tried, there is no more to say than the error. */
+static void give_failure(weft_failure **out, struct weft_client *client, int error)
+{
+    if (!out)
         return;
-    *failure = client->failure;
-    client->failure = NULL;
+    if (client && client->failure->error) {
+        *out = client->failure;
+        client->failure = NULL;
+        return;
+    }
+    *out = failure_new();
+    if (*out)
+        failure_note(*out, error, "%s", weft_strerror(error));
 }
 
 static bool has_callbacks(const weft_client_opts *o)
@@ -43,26 +53,35 @@ static bool has_callbacks(const weft_client_opts *o)
     return o && (o->handler || o->on_message || o->on_open || o->on_close || o->on_drain);
 }
 
-int weft_client_connect(weft_conn **out, const char *url, const weft_client_opts *opts)
+static int connect_once(weft_conn **out, const char *url, const weft_client_opts *opts)
 {
-    weft_client *client;
+    weft_client *client = NULL;
     weft_conn *c = NULL;
-    int rc;
+    int rc = weft_client_new(&client, url, opts);
 
-    if (!out && !has_callbacks(opts))
-        return WEFT_E_INVAL;
-    rc = weft_client_new(&client, url, opts);
+    if (rc == WEFT_OK)
+        rc = sessions_connect(client, &c);
     if (rc != WEFT_OK)
-        return rc;
-    rc = sessions_connect(client, &c);
-    if (rc != WEFT_OK)
-        give_failure(client);
+        give_failure(failure_of(opts), client, rc);
     else if (out)
         *out = c;
     else
         weft_conn_unref(c);
-    sessions_unref(client);
+    weft_client_unref(client);
     return rc;
+}
+
+int weft_client_connect(weft_conn **out, const char *url, const weft_client_opts *opts)
+{
+    weft_failure **failure = failure_of(opts);
+
+    if (failure)
+        *failure = NULL;
+    if (!out && !has_callbacks(opts)) {
+        give_failure(failure, NULL, WEFT_E_INVAL);
+        return WEFT_E_INVAL;
+    }
+    return connect_once(out, url, opts);
 }
 
 int weft_client_next(weft_client *client, weft_conn **out, uint32_t timeout_ms)
@@ -98,38 +117,38 @@ int weft_client_stop_threads(uint32_t deadline_ms)
     return shared_stop(deadline_ms);
 }
 
-/* --- why there is no connection --- */
+/* --- why there is no connection: NULL, because there was no memory even for that --- */
 
 int weft_failure_error(const weft_failure *f)
 {
-    return f->error;
+    return f ? f->error : WEFT_E_NOMEM;
 }
 
 int weft_failure_errno(const weft_failure *f)
 {
-    return f->system_error;
+    return f ? f->system_error : 0;
 }
 
 int weft_failure_status(const weft_failure *f)
 {
-    return f->status;
+    return f ? f->status : 0;
 }
 
 const char *weft_failure_text(const weft_failure *f)
 {
-    return f->text;
+    return f ? f->text : weft_strerror(WEFT_E_NOMEM);
 }
 
 const char *weft_failure_header(const weft_failure *f, const char *name, size_t index)
 {
-    return f->head && name ? http_head_value(f->head, name, index).p : NULL;
+    return f && f->head && name ? http_head_value(f->head, name, index).p : NULL;
 }
 
 const void *weft_failure_body(const weft_failure *f, size_t *bytes)
 {
     if (bytes)
-        *bytes = f->body_bytes;
-    return f->body;
+        *bytes = f ? f->body_bytes : 0;
+    return f ? f->body : NULL;
 }
 
 void weft_failure_free(weft_failure *f)

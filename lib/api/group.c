@@ -362,30 +362,6 @@ int weft_group_each(weft_group *g, bool (*visit)(weft_conn *c, void *arg), void 
 
 /* --- broadcast --- */
 
-/* Links for so many members, made before anything is pushed, so that a failure reaches nobody. */
-static struct node *make_links(weft_msg *m, size_t count)
-{
-    struct node *links = NULL, **end = &links;
-
-    while (count) {
-        unsigned made;
-
-        *end = outbox_new_fan(m, count, &made);
-        if (!*end) {
-            while (links) {
-                struct node *next = links->next;
-                outbox_free_link(msg_link_of(links));
-                links = next;
-            }
-            return NULL;
-        }
-        while (*end)
-            end = &(*end)->next;
-        count -= made;
-    }
-    return links;
-}
-
 static size_t receivers(const struct array *a, const weft_conn *except)
 {
     size_t count = a->count;
@@ -406,31 +382,25 @@ static void prefetch(const struct array *a, size_t i)
 
 int weft_group_broadcast(weft_group *g, weft_msg *m, weft_conn *except)
 {
+    struct outbox_fan fan;
     struct array *a;
-    struct node *links = NULL;
     size_t count;
-    int rc = WEFT_OK;
 
     if (!g || !m)
         return WEFT_E_INVAL;
     a = snapshot(g);
     count = a ? receivers(a, except) : 0;
-    if (count) {
-        links = make_links(m, count);
-        if (!links)
-            rc = WEFT_E_NOMEM;
+    if (!outbox_fan_init(&fan, m, count)) {
+        unref_array(a);
+        return WEFT_E_NOMEM;
     }
-    for (size_t i = 0; links; i++) {
-        struct node *next;
+    for (size_t i = 0; fan.left; i++) {
         prefetch(a, i);
-        if (conn_of(a->members[i]) == except)
-            continue;
-        next = links->next;
-        outbox_broadcast(conn_of(a->members[i]), msg_link_of(links));
-        links = next;
+        if (conn_of(a->members[i]) != except)
+            outbox_fan_send(&fan, conn_of(a->members[i]));
     }
+    outbox_fan_fini(&fan);
     unref_array(a);
-    if (rc == WEFT_OK)
-        weft_msg_unref(m);
-    return rc;
+    weft_msg_unref(m);
+    return WEFT_OK;
 }

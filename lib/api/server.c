@@ -76,7 +76,7 @@ static int add_listener(weft_server *s, int fd, const char *unlink_path)
 
     if (fd < 0)
         return fd;
-    rc = engine_add_listener(s->engine, fd, unlink_path);
+    rc = engine_add_listener(s->engine, fd, unlink_path, NULL);
     if (rc != WEFT_OK)
         close(fd);
     return rc;
@@ -100,7 +100,7 @@ int weft_server_listen_fd(weft_server *s, int fd)
 {
     if (!s || sock_adopt(fd) != WEFT_OK)
         return WEFT_E_INVAL;
-    return engine_add_listener(s->engine, fd, NULL);
+    return engine_add_listener(s->engine, fd, NULL, NULL);
 }
 
 int weft_server_start(weft_server *s)

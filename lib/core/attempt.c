@@ -13,9 +13,13 @@
 #include "core/reach.h"
 #include "proto/field.h"
 
+/* Of DNS, and a NUL. */
+#define TLS_NAME_ROOM 256
+#define TLS_WHY_ROOM  256
+
 struct attempt {
     struct endpoint *ep;
-    const struct client_how *how;
+    struct client_how *how;
     const struct await_limit *limit;
     struct weft_failure *failure;
     const struct url *url; /* where it leads by now */
@@ -82,6 +86,15 @@ static void free_headers(weft_header *headers, char *authorization)
     mem_free(headers);
 }
 
+/* Behind the call that failed. */
+static void note_error(struct attempt *a, int rc)
+{
+    int system_error = rc == WEFT_E_SYSTEM ? errno : 0;
+
+    failure_note(a->failure, rc, "%s", system_error ? strerror(system_error) : weft_strerror(rc));
+    a->failure->system_error = system_error;
+}
+
 static int make_opening(struct attempt *a, const weft_header *headers, size_t count, struct opening **o)
 {
     const weft_client_opts *opts = &a->how->opts;
@@ -97,11 +110,17 @@ static int make_opening(struct attempt *a, const weft_header *headers, size_t co
         .headers = headers,
         .header_count = count,
     };
-    int rc = opening_new(o, &request, limits->head_bytes_max, limits->headers_max, a->limit->deadline_ms);
+    struct extension_policy policy = a->ep->settings->policy;
+    int rc;
+
+    policy.memory_is_short = squeeze_is_short(a->ep->squeeze);
+    rc = opening_new(o, &request, &policy, limits->head_bytes_max, limits->headers_max, a->limit->deadline_ms);
 
     if (rc == WEFT_E_INVAL)
         return failure_note(a->failure, rc, "a header, subprotocol or origin cannot stand in a request");
-    return rc == WEFT_OK ? rc : failure_note(a->failure, rc, "%s", weft_strerror(rc));
+    if (rc != WEFT_OK)
+        note_error(a, rc);
+    return rc;
 }
 
 /* --- the answer --- */
@@ -140,6 +159,8 @@ static int note_answer(struct attempt *a, struct opening *o)
     name_server(a, server, sizeof server);
     if (!o->is_refused) {
         const char *reason = error == WEFT_E_PROTOCOL && o->head->reason ? o->head->reason : name_error(error);
+        if (error == WEFT_E_TLS && o->why)
+            reason = o->why;
         return failure_note(a->failure, error, "%s: %s", server, reason);
     }
     failure_note(a->failure, error, "%s answered %d %s", server, o->head->status, http_status_phrase(o->head->status));
@@ -187,14 +208,14 @@ static int wait_for_outcome(struct attempt *a, struct opening *o, struct weft_co
     return failure_note(a->failure, rc, "%s", weft_strerror(rc));
 }
 
-static int open_on(struct attempt *a, struct opening *o, int fd, struct weft_conn **out)
+static int open_on(struct attempt *a, struct opening *o, int fd, const struct secure_how *how, struct weft_conn **out)
 {
     struct sock_peer peer;
     struct weft_conn *c;
     int rc;
 
     sock_peer_of(fd, &peer);
-    rc = opening_start(o, a->ep, fd, &peer, &c);
+    rc = opening_start(o, a->ep, fd, &peer, how, &c);
     if (rc != WEFT_OK) {
         close(fd);
         opening_unref(o); /* the one that the connection would have had */
@@ -209,25 +230,50 @@ static int open_on(struct attempt *a, struct opening *o, int fd, struct weft_con
     return rc;
 }
 
+/* What a certificate is for, and what is sent as SNI, has no dot at its end. */
+static int secure_way(struct attempt *a, char name[TLS_NAME_ROOM], struct secure_how *how)
+{
+    char why[TLS_WHY_ROOM];
+    int rc = client_how_tls(a->how, &how->context, why, sizeof why);
+    size_t n = strlen(a->url->host);
+
+    if (rc != WEFT_OK)
+        return failure_note(a->failure, rc, "%s", why);
+    if (n && a->url->host[n - 1] == '.')
+        n--;
+    if (n == 0 || n >= TLS_NAME_ROOM)
+        return failure_note(a->failure, WEFT_E_INVAL, "no certificate can be for a host of this name");
+    memcpy(name, a->url->host, n);
+    name[n] = '\0';
+    how->host = name;
+    return WEFT_OK;
+}
+
 static int try_once(struct attempt *a, struct weft_conn **out)
 {
     struct opening *o = NULL;
     weft_header *headers = NULL;
     char *authorization = NULL;
     size_t count = 0;
+    struct secure_how how = {.port = a->url->port};
+    char name[TLS_NAME_ROOM];
     int fd, rc;
 
-    if (a->url->is_secure)
-        return failure_note(a->failure, WEFT_E_INVAL, "this library was built without TLS");
+    if (a->url->is_secure) {
+        rc = secure_way(a, name, &how);
+        if (rc != WEFT_OK)
+            return rc;
+    }
     rc = make_headers(a, &headers, &count, &authorization);
     if (rc != WEFT_OK)
-        failure_note(a->failure, rc, "user and password cannot stand in a request");
+        failure_note(a->failure, rc, "%s",
+                     rc == WEFT_E_INVAL ? "user and password cannot stand in a request" : weft_strerror(rc));
     else
         rc = make_opening(a, headers, count, &o);
     if (rc == WEFT_OK && (rc = connect_socket(a, &fd)) != WEFT_OK)
         opening_unref(o);
     else if (rc == WEFT_OK)
-        rc = open_on(a, o, fd, out);
+        rc = open_on(a, o, fd, how.context ? &how : NULL, out);
     if (o)
         opening_unref(o);
     free_headers(headers, authorization);
@@ -284,7 +330,7 @@ static int run(struct attempt *a, struct weft_conn **out)
     }
 }
 
-int attempt_run(struct endpoint *ep, const struct client_how *how, const struct await_limit *limit,
+int attempt_run(struct endpoint *ep, struct client_how *how, const struct await_limit *limit,
                 struct weft_conn **out, struct weft_failure *failure)
 {
     struct attempt a = {.ep = ep, .how = how, .limit = limit, .failure = failure, .url = &how->url};

@@ -10,12 +10,12 @@
 
 struct weft_conn;
 
-/* ep       of the client; how its options
+/* ep       of the client; how its options, and its TLS, which is made when it is first needed
  * limit    deadline (not AWAIT_FOREVER) and cancellation of all of it
  * out      set on WEFT_OK; one reference
  * failure  says why otherwise
  * Returns  see weft_client_connect */
-int attempt_run(struct endpoint *ep, const struct client_how *how, const struct await_limit *limit,
+int attempt_run(struct endpoint *ep, struct client_how *how, const struct await_limit *limit,
                 struct weft_conn **out, struct weft_failure *failure);
 
 #endif

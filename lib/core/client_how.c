@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "core/options.h"
+#include "io/tls.h"
 #include "weft/version.h"
 
 #define OPEN_TIMEOUT_MS    10000u
@@ -150,5 +151,21 @@ void client_how_fini(struct client_how *how)
     mem_free(how->headers);
     mem_free(how->subprotocols);
     url_fini(&how->url);
+    tls_context_unref(how->tls);
     memset(how, 0, sizeof *how);
+}
+
+int client_how_tls(struct client_how *how, struct tls_context **out, char *why, size_t room)
+{
+    const weft_client_opts *o = &how->opts;
+    struct tls_options options = {
+        .role = TLS_CLIENT,
+        .own = {.cert_file = o->cert_file, .key_file = o->key_file},
+        .ca_file = o->ca_file,
+        .insecure = o->insecure,
+    };
+    int rc = how->tls ? WEFT_OK : tls_context_new(&how->tls, &options, why, room);
+
+    *out = how->tls;
+    return rc;
 }

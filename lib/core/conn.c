@@ -1,7 +1,8 @@
 /* The life of a connection on its I/O thread: born with a socket, opened by a handshake, ended once. See
  * conn.h for what holds between the threads.
  *
- *   NEW --register--> HANDSHAKE --whole request--> DECIDING --accept--> OPEN --both Close frames, or a failure--> LINGER --> DEAD
+ *   NEW --register--> HANDSHAKE --whole request--> DECIDING --accept--> OPEN --both Close frames, or a
+ *   failure--> LINGER --> DEAD
  *                                                      \--reject--> LINGER
  * From every state the way leads to DEAD when the socket fails or a deadline passes. LINGER: our side of
  * the socket is shut down behind the last byte, and what the peer still sends is thrown away, so that no
@@ -13,6 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/order.h"
+#include "core/compress.h"
 #include "core/opening.h"
 #include "core/request.h"
 #include "core/io_thread.h"
@@ -25,7 +27,7 @@
 /* How long the Close that answers a peer's fault waits for the handlers of what came before. */
 #define FAIL_WAIT_MS 250
 
-struct weft_conn *conn_new(const struct home *home, int fd, const struct sock_peer *peer)
+struct weft_conn *conn_new(const struct home *home, int fd, const struct sock_peer *peer, const struct secure_how *how)
 {
     struct io_thread *io = home->io;
     struct weft_conn *c = mem_calloc(1, sizeof *c);
@@ -41,8 +43,9 @@ struct weft_conn *conn_new(const struct home *home, int fd, const struct sock_pe
     inbox_init(&c->inbox);
     stack_init(&c->outbox);
     timer_init(&c->timer);
-    if (conn_is_client(c) && !conn_make_more(c)) {
+    if ((conn_is_client(c) && !conn_make_more(c)) || (how && secure_make(c, how) != WEFT_OK)) {
         endpoint_unref(home->endpoint);
+        mem_free(atomic_load_explicit(&c->more, memory_order_relaxed));
         mem_free(c);
         return NULL;
     }
@@ -83,9 +86,11 @@ static void free_more(struct conn_more *more)
     if (!more)
         return;
     mem_free(more->subprotocol);
+    compress_free(more->compress);
     straight_free(atomic_load_explicit(&more->straight, memory_order_relaxed));
     waits_free(atomic_load_explicit(&more->waits, memory_order_relaxed));
     stream_free(atomic_load_explicit(&more->stream, memory_order_relaxed));
+    secure_free(more->secure);
     mem_free(more);
 }
 
@@ -139,6 +144,8 @@ void conn_register(struct weft_conn *c)
               is_client ? c->opening->deadline_ms : io->loop.now_ms + c->home->settings->opts.open_timeout_ms);
     if (io->is_closing || loop_add(&io->loop, c->link.fd, c) != WEFT_OK)
         conn_die(c, io->is_closing ? WEFT_E_CLOSED : WEFT_E_NOMEM, false);
+    else if (c->is_tls)
+        secure_register(c);
     else if (is_client)
         opening_begin(c);
 }
@@ -171,7 +178,8 @@ void conn_open(struct weft_conn *c)
     if (c->state != (conn_is_client(c) ? CONN_HANDSHAKE : CONN_DECIDING))
         return;
     c->state = CONN_OPEN;
-    session_init(&c->session, &c->home->settings->session, io->loop.now_ms);
+    session_init(&c->session, c->is_squeezed ? &c->home->settings->session_squeezed : &c->home->settings->session,
+                 io->loop.now_ms);
     conn_arm(c);
     if (c->home->endpoint->hooks.opened)
         c->home->endpoint->hooks.opened(c, c->home->endpoint->hooks.arg);
@@ -183,6 +191,19 @@ void conn_open(struct weft_conn *c)
 
 /* --- events of the loop --- */
 
+/* Not at once: who came first goes first, within what a turn has for handshakes. */
+static void ready_to_shake(struct weft_conn *c, unsigned events) ON_IO
+{
+    bool may_write = events & LOOP_WRITE && c->is_blocked;
+
+    if (may_write)
+        c->is_blocked = false;
+    if (events & LOOP_READ)
+        c->is_readable = true;
+    if (may_write || events & LOOP_READ)
+        io_thread_read_again(c->home->io, c);
+}
+
 void conn_ready(void *conn, unsigned events)
 {
     struct weft_conn *c = conn;
@@ -192,6 +213,10 @@ void conn_ready(void *conn, unsigned events)
         return;
     if (events & LOOP_END)
         c->has_end = true;
+    if (c->is_shaking) {
+        ready_to_shake(c, events);
+        return;
+    }
     if (events & LOOP_WRITE && c->is_blocked) {
         c->is_blocked = false;
         transmit_flush(c);
@@ -206,6 +231,8 @@ void conn_ready(void *conn, unsigned events)
 
 void conn_read(struct weft_conn *c)
 {
+    if (c->is_shaking && !secure_shake(c))
+        return;
     if (c->state == CONN_HANDSHAKE || c->state == CONN_OPEN)
         receive_ready(c);
     else if (c->state == CONN_LINGER)
@@ -227,6 +254,16 @@ static void close_slow(struct weft_conn *c) ON_IO
     conn_fail(c, WEFT_CLOSE_POLICY_VIOLATION, "too slow", WEFT_E_TOO_BIG);
 }
 
+/* A worker could not inflate what came. */
+static void fail_inflating(struct weft_conn *c) ON_IO
+{
+    const char *reason;
+    uint16_t code;
+    int error = compress_fault(c, &code, &reason);
+
+    conn_fail(c, code, reason, error);
+}
+
 void conn_look(struct weft_conn *c)
 {
     if (c->state == CONN_NEW)
@@ -236,12 +273,16 @@ void conn_look(struct weft_conn *c)
             conn_notify(c, CONN_EVENT_RETURNED);
         return;
     }
-    if (atomic_load_explicit(&c->wants_abort, memory_order_relaxed)) {
+    if (conn_must(c, CONN_DEMAND_ABORT)) {
         conn_die(c, WEFT_OK, false);
         return;
     }
-    if (c->state == CONN_OPEN && atomic_load_explicit(&c->over_bound, memory_order_relaxed)) {
+    if (c->state == CONN_OPEN && conn_must(c, CONN_DEMAND_SLOW)) {
         close_slow(c);
+        return;
+    }
+    if (c->state == CONN_OPEN && conn_must(c, CONN_DEMAND_FAIL)) {
+        fail_inflating(c);
         return;
     }
     transmit_collect(c);
@@ -297,7 +338,9 @@ void conn_time(struct weft_conn *c, uint64_t now_ms)
 {
     if (c->state == CONN_HANDSHAKE || c->state == CONN_DECIDING) {
         LOG(WEFT_LOG_INFO, c->id, "the opening handshake took too long");
-        if (c->state == CONN_HANDSHAKE && !conn_is_client(c))
+        if (c->is_shaking)
+            conn_die(c, WEFT_E_TIMEOUT, false);
+        else if (c->state == CONN_HANDSHAKE && !conn_is_client(c))
             request_refuse(c, 408, "the request did not arrive in time");
         else if (slots_give_up(c))
             request_refuse(c, 503, "no handler is free");
@@ -366,6 +409,15 @@ void conn_fail(struct weft_conn *c, uint16_t code, const char *reason, int error
     conn_linger(c);
 }
 
+/* Our side ends behind what was written. */
+static void finish(struct weft_conn *c) ON_IO
+{
+    if (c->is_tls)
+        secure_finish(c);
+    else
+        link_finish(&c->link);
+}
+
 void conn_linger(struct weft_conn *c)
 {
     if (c->state == CONN_DEAD)
@@ -374,29 +426,32 @@ void conn_linger(struct weft_conn *c)
         c->state = CONN_LINGER;
         timer_arm(&c->home->io->loop.wheel, &c->timer,
                   c->home->io->loop.now_ms + c->home->settings->opts.close_timeout_ms);
-        if (c->writing) {
+        if (conn_has_output(c)) {
             transmit_flush(c);
             return;
         }
     }
-    if (c->writing || c->finished)
+    if (conn_has_output(c))
         return;
     if (c->peer_is_done) {
         conn_die(c, c->end.error, c->end.by_peer);
         return;
     }
+    if (c->finished)
+        return;
     c->finished = true;
     /* Behind both Close frames the server ends TCP first. Source: RFC 6455 section 7.1.1 */
     if (!conn_is_client(c) || !c->session.close_received || c->session.failed)
-        link_finish(&c->link);
+        finish(c);
     io_thread_read_again(c->home->io, c); /* the peer's end may be there already */
 }
 
 void conn_fail_behind_messages(struct weft_conn *c, uint16_t code, int error)
 {
-    /* Acquire would do: what the handlers sent is in the outbox when they are counted. In a straight-line program
-     * they are counted before they are answered. */
-    if (!c->home->settings->has_queue && c->in_put == atomic_load_explicit(&c->handled, memory_order_seq_cst)) {
+    /* Acquire would do: what the handlers sent is in the outbox when they are counted. In a straight-line
+     * program they are counted before they are answered. */
+    if (!c->home->settings->has_queue &&
+        c->in_put == atomic_load_explicit(&c->handled, memory_order_seq_cst)) {
         conn_fail(c, code, c->session.fault, error);
         return;
     }
@@ -407,12 +462,12 @@ void conn_fail_behind_messages(struct weft_conn *c, uint16_t code, int error)
 }
 
 /* What on_close will be told. */
-static void complete_end(struct weft_conn *c, int error, bool by_peer)
+static void complete_end(struct weft_conn *c, int error, bool by_peer) ON_IO
 {
     struct conn_end *end = &c->end;
 
     if (c->was_open && c->session.close_received && c->close_queued && !c->session.failed) {
-        end->clean = !c->writing;
+        end->clean = !conn_has_output(c);
     } else {
         if (end->error == WEFT_OK)
             end->error = (int16_t)error;
@@ -441,7 +496,11 @@ static void leave_thread(struct weft_conn *c) ON_IO
     timer_disarm(&io->loop.wheel, &c->timer);
     loop_remove(&io->loop,
                 c->link.fd); /* closing it is not enough when a child process holds the socket too */
-    link_close(&c->link, c->writing != NULL);
+    if (c->is_tls && c->end.clean)
+        secure_finish(c); /* the client's, which lets the server end TCP first */
+    link_close(&c->link, conn_has_output(c));
+    if (c->is_tls)
+        secure_leave(c);
     atomic_fetch_sub_explicit(c->was_open ? &c->home->io->engine->open : &c->home->io->engine->handshaking, 1,
                               memory_order_relaxed);
     atomic_fetch_sub_explicit(&io->conn_count, 1, memory_order_relaxed);
@@ -450,10 +509,14 @@ static void leave_thread(struct weft_conn *c) ON_IO
     io_thread_resume_accepting(io);
 }
 
+bool conn_demand(struct weft_conn *c, enum conn_demand demand)
+{
+    return !(atomic_fetch_or_explicit(&c->demands, (uint8_t)demand, memory_order_relaxed) & demand);
+}
+
 void conn_abort(struct weft_conn *c)
 {
-    /* Relaxed: the link to the dirty list carries it over. */
-    atomic_store_explicit(&c->wants_abort, true, memory_order_relaxed);
+    conn_demand(c, CONN_DEMAND_ABORT);
     io_thread_link_dirty(c->home->io, c);
 }
 

@@ -28,7 +28,8 @@
  *     then.
  * C9  From HANDSHAKE to DEAD the timer is in one of the lists of its io thread's wheel, armed or resting:
  *     there io finds all its connections. Once DEAD it is idle, and its link is in the list of the dead.
- * C10 A handler (straight.h) may run beyond CLOSED: then RETURNED is what the worker waits for, and io sets it when
+ * C10 A handler (straight.h) may run beyond CLOSED: then RETURNED is what the worker waits for, and io sets
+ * it when
  *     the handler's thread has linked the connection for the last time.
  *
  * The life of the reference count: the creator's reference is the library's (dropped in C2, or by io when
@@ -47,6 +48,7 @@
 #include "base/thr.h"
 #include "core/endpoint.h"
 #include "core/engine.h"
+#include "core/squeeze.h"
 #include "io/link.h"
 #include "io/sock.h"
 #include "io/loop.h"
@@ -56,11 +58,15 @@
 #include "sync/stack.h"
 #include "sync/turn.h"
 #include "weft/conn.h"
+#include "weft/tls.h"
 
+struct compress;
 struct io_thread;
 struct opening;
+struct secure;
 struct straight;
 struct stream;
+struct tls_context;
 struct waits;
 struct weft_request;
 
@@ -76,8 +82,8 @@ enum conn_event {
     CONN_EVENT_RETURNED = 32 /* behind CLOSED: the handler has returned */
 };
 
-/* Who waits for the outbox to fall to its low-water mark; STREAM: who sends a message in parts, and does not wait
- * for what is held back by it. END: who waits for the end of the connection. */
+/* Who waits for the outbox to fall to its low-water mark; STREAM: who sends a message in parts, and does not
+ * wait for what is held back by it. END: who waits for the end of the connection. */
 enum conn_drain {
     CONN_DRAIN_SENDERS = 1,
     CONN_DRAIN_MAILBOX = 2,
@@ -85,6 +91,10 @@ enum conn_drain {
     CONN_DRAIN_STREAM = 8,
     CONN_DRAIN_END = 16
 };
+
+/* What any thread may demand of io, together with a link to the dirty list, which carries it over. SLOW: the
+ * slow-reader policy wants it closed. FAIL: see compress.h, K5. */
+enum conn_demand { CONN_DEMAND_ABORT = 1, CONN_DEMAND_SLOW = 2, CONN_DEMAND_FAIL = 4 };
 
 /* What stands in an outbox. RAW: a control frame, whole in the payload. PART: a frame of a message that is sent in
  * parts. ACCEPT and what follows are no frames: the head and body of an HTTP answer, or a client's request. */
@@ -128,12 +138,14 @@ struct stash {
 
 /* What few connections have. Made by the first thread that needs it, freed with the connection. */
 struct conn_more {
-    char *subprotocol; /* (c) from OPEN on */
+    char *subprotocol;         /* (c) from OPEN on */
+    struct compress *compress; /* (c) from OPEN on; NULL: permessage-deflate was not agreed */
     /* Each NULL until it is needed: CONN_MORE. */
     struct straight *_Atomic straight;
     struct waits *_Atomic waits;
     struct stream *_Atomic stream;
     struct bucket messages;            /* (io) with messages_per_second_max */
+    struct secure *secure; /* (c) from birth on; NULL: not TLS */
     uint8_t mask_key[FRAME_KEY_BYTES]; /* (io) of a client's half-written frame */
 };
 
@@ -143,7 +155,9 @@ struct weft_conn {
     /* Reading: io alone. */
     const struct home *home; /* (c) its I/O thread and settings; the endpoint is held by one reference */
     struct link link;     /* (io) */
-    uint8_t state;        /* (io) enum conn_state */
+    uint8_t state : 4;    /* (io) enum conn_state */
+    bool is_tls : 1;      /* (c) */
+    bool is_shaking : 1;  /* (io) TLS: in HANDSHAKE, and its own handshake comes first */
     uint8_t pongs : 7;    /* (io) waiting in writing */
     bool is_streaming : 1; /* (io) a message in parts is leaving: the others are held back */
     bool is_readable : 1; /* (io) the last read did not find the socket empty */
@@ -184,8 +198,8 @@ struct weft_conn {
     _Atomic uint64_t outbox_bytes; /* (a) */
     struct node dirty_node;        /* (q) */
     atomic_bool on_dirty;          /* (a) */
-    atomic_bool wants_abort;       /* (a) */
-    atomic_bool over_bound;        /* (a) the slow-reader policy wants it closed */
+    _Atomic uint8_t demands;       /* (a) enum conn_demand */
+    bool is_squeezed;              /* (c) from the answer to the request on: permessage-deflate was agreed */
     atomic_bool is_closed;         /* (a) close_info is complete: release CLOSE_INFO */
     uint32_t writing_offset;       /* (io) bytes of the head that are gone */
     struct node *writing;          /* (io) T1: the newest of a ring, so its next is the oldest; NULL: none */
@@ -227,6 +241,12 @@ static inline uint32_t conn_mask_bytes(const struct weft_conn *c, const struct m
     return conn_is_client(c) && link->kind < OUT_ACCEPT ? FRAME_KEY_BYTES : 0;
 }
 
+/* Relaxed, here and where a demand is made: the link to the dirty list carries it over. */
+static inline bool conn_must(struct weft_conn *c, enum conn_demand demand)
+{
+    return atomic_load_explicit(&c->demands, memory_order_relaxed) & demand;
+}
+
 static inline struct conn_more *conn_more(const struct weft_conn *c)
 {
     return atomic_load_explicit(&c->more, ORDER(CONN_MORE, memory_order_acquire));
@@ -236,11 +256,18 @@ static inline struct conn_more *conn_more(const struct weft_conn *c)
 
 /* What few connections have, made if there is none. Any thread. NULL: no memory. */
 struct conn_more *conn_make_more(struct weft_conn *c);
-/* A part of it, made if there is none: size bytes, all zero, then init. place: of conn_more. NULL: no memory. */
+/* A part of it, made if there is none: size bytes, all zero, then init. place: of conn_more. NULL: no memory.
+ * */
 void *conn_make_part(void *_Atomic *place, size_t bytes, void (*init)(void *part));
 
-/* A connection for an accepted socket, for that home; fd is given on success. NULL: no memory. */
-struct weft_conn *conn_new(const struct home *home, int fd, const struct sock_peer *peer);
+/* For a connection over TLS: the context, and for a client whom it means. Borrowed. */
+struct secure_how {
+    struct tls_context *context;
+    const char *host;
+    uint16_t port;
+};
+/* A connection for a socket, for that home; fd is given on success. how: NULL for plain. NULL: no memory. */
+struct weft_conn *conn_new(const struct home *home, int fd, const struct sock_peer *peer, const struct secure_how *how);
 void conn_ref(struct weft_conn *c);
 void conn_unref(struct weft_conn *c);
 void conn_register(struct weft_conn *c) ON_IO; /* NEW to HANDSHAKE, on its own thread */
@@ -262,8 +289,48 @@ void conn_fail_behind_messages(struct weft_conn *c, uint16_t code, int error) ON
 void conn_linger(struct weft_conn *c) ON_IO;
 void conn_die(struct weft_conn *c, int error, bool by_peer) ON_IO;
 void conn_abort(struct weft_conn *c); /* weft_conn_abort */
+/* True: nobody had demanded it before. The caller links it to the dirty list. Any thread. */
+bool conn_demand(struct weft_conn *c, enum conn_demand demand);
 void conn_notify(struct weft_conn *c, uint32_t events) ON_IO;        /* tell the worker */
 void conn_tell_end(const struct weft_conn *c, weft_close_info *out); /* once is_closed */
+
+/* --- the byte stream: io/link.h, or TLS in its place: secure.c --- */
+
+int secure_make(struct weft_conn *c, const struct secure_how *how); /* at birth; WEFT_OK, WEFT_E_NOMEM */
+void secure_free(struct secure *s);
+void secure_register(struct weft_conn *c) ON_IO;
+/* Go on with the handshake. True: it is over, and the connection goes on. */
+bool secure_shake(struct weft_conn *c) ON_IO;
+ptrdiff_t secure_read(struct weft_conn *c, struct iovec *iov, int count) ON_IO;
+ptrdiff_t secure_write(struct weft_conn *c, const struct iovec *iov, int count) ON_IO;
+int secure_flush(struct weft_conn *c) ON_IO; /* what the socket did not take yet: tls_flush */
+uint32_t secure_output_bytes(const struct weft_conn *c) ON_IO;
+bool secure_may_have_more(const struct weft_conn *c) ON_IO;
+bool secure_read_waits(const struct weft_conn *c) ON_IO;
+void secure_finish(struct weft_conn *c) ON_IO;
+void secure_leave(struct weft_conn *c) ON_IO; /* it died: only what secure_tell needs is kept */
+int secure_tell(const struct weft_conn *c, weft_tls_info *out); /* weft_conn_tls_info; any thread */
+
+static inline ptrdiff_t conn_read_bytes(struct weft_conn *c, struct iovec *iov, int count) ON_IO
+{
+    return c->is_tls ? secure_read(c, iov, count) : link_read(&c->link, iov, count);
+}
+
+static inline ptrdiff_t conn_write_bytes(struct weft_conn *c, const struct iovec *iov, int count) ON_IO
+{
+    return c->is_tls ? secure_write(c, iov, count) : link_write(&c->link, iov, count);
+}
+
+/* What was written and is not at the peer yet. */
+static inline uint32_t conn_held_bytes(struct weft_conn *c) ON_IO
+{
+    return link_held_bytes(&c->link) + (c->is_tls ? secure_output_bytes(c) : 0);
+}
+
+static inline bool conn_has_output(const struct weft_conn *c) ON_IO
+{
+    return c->writing || (c->is_tls && secure_output_bytes(c));
+}
 
 /* --- the receiving side: receive.c --- */
 
@@ -285,6 +352,20 @@ int outbox_broadcast(struct weft_conn *c, struct msg_link *link);
 struct msg_link *
 outbox_new_link(weft_msg *m,
                 enum out_kind kind); /* takes over one reference of m; NULL: no memory, reference stays */
+/* A broadcast under way, of one thread. */
+struct outbox_fan {
+    weft_msg *msg;                        /* borrowed */
+    struct node *links;                   /* plain ones, for each member that is left */
+    size_t left;                          /* members */
+    struct squeeze_fan squeeze;           /* all zero until a member wants it compressed */
+    struct node *packed[SQUEEZE_WINDOWS]; /* links of what is compressed, made as they are needed */
+};
+
+/* For count members. All that may fail for want of memory is done here, so that a failure reaches nobody. m is
+ * borrowed until fini. */
+bool outbox_fan_init(struct outbox_fan *f, weft_msg *m, size_t count);
+void outbox_fan_send(struct outbox_fan *f, struct weft_conn *c);
+void outbox_fan_fini(struct outbox_fan *f);
 /* Links for a broadcast to count members, chained; as many as *made says. Each is given to outbox_broadcast or
  * outbox_free_link. m is borrowed. NULL: no memory. */
 struct node *outbox_new_fan(weft_msg *m, size_t count, unsigned *made);
@@ -300,6 +381,7 @@ uint64_t outbox_queued(struct weft_conn *c);
 
 void transmit_collect(struct weft_conn *c) ON_IO; /* from the outbox to writing */
 void transmit_flush(struct weft_conn *c) ON_IO;   /* from writing to the socket */
+void transmit_block(struct weft_conn *c) ON_IO;   /* TLS: something waits that was not written by transmit_flush */
 void transmit_append_head(struct weft_conn *c, struct msg_link *link) ON_IO; /* a client's request; link is given */
 bool transmit_control(struct weft_conn *c, enum out_kind kind, enum frame_opcode opcode, const void *payload,
                       size_t bytes) ON_IO;           /* a control frame of our own; false: no memory */

@@ -32,9 +32,9 @@ struct crew {
     struct member *idle;  /* the one that became so last comes first: its stack is warm, and the others age */
     struct member *ended; /* to be joined */
     struct crew_job *first, *last; /* given, and not taken by a thread yet; ready threads are on their way */
-    size_t ready;    /* threads, less the jobs that are not taken yet */
-    size_t reserved; /* at most ready */
-    size_t threads;  /* that have not ended */
+    size_t ready;                  /* threads, less the jobs that are not taken yet */
+    size_t reserved;               /* at most ready */
+    size_t threads;                /* that have not ended */
     bool is_stopping;
     struct turn became_fewer; /* threads */
 };

@@ -14,6 +14,7 @@ int endpoint_init(struct endpoint *ep, struct engine *e, const struct settings *
         return WEFT_E_NOMEM;
     ep->engine = e;
     ep->settings = settings;
+    ep->squeeze = e->squeeze;
     ep->hooks = *hooks;
     atomic_init(&ep->refs, 1);
     for (unsigned i = 0; i < e->io_thread_count; i++)
@@ -70,6 +71,8 @@ void endpoint_unref(struct endpoint *ep)
     }
     if (atomic_fetch_sub_explicit(&ep->refs, 1, ORDER(ENDPOINT_LAST, memory_order_acq_rel)) != 1)
         return;
+    if (ep->squeeze != e->squeeze)
+        squeeze_free(ep->squeeze);
     endpoint_fini(ep);
     settings_fini(ep->kept);
     mem_free(ep->kept);
@@ -84,6 +87,12 @@ int endpoint_new(struct endpoint **out, struct engine *e, const struct settings 
     struct settings *kept = mem_calloc(1, sizeof *kept);
 
     if (!ep || !kept || endpoint_init(ep, e, kept, hooks) != WEFT_OK) {
+        mem_free(ep);
+        mem_free(kept);
+        return WEFT_E_NOMEM;
+    }
+    if (!squeeze_is_as(e->squeeze, &settings->squeeze) && !(ep->squeeze = squeeze_new(&settings->squeeze))) {
+        endpoint_fini(ep);
         mem_free(ep);
         mem_free(kept);
         return WEFT_E_NOMEM;

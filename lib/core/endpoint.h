@@ -39,6 +39,7 @@ struct endpoint {
     const struct settings *settings; /* (c) the engine's, or its own */
     struct engine_hooks hooks;       /* (c) */
     struct home *homes;              /* (c) one for each I/O thread */
+    struct squeeze *squeeze;         /* (c) the engine's, or its own where it has other options */
     struct settings *kept;           /* (c) a client's own, freed with it; NULL in an engine's */
     _Atomic uint32_t refs;           /* of a client's */
     _Atomic uint32_t alive;          /* of a client's: connections whose last callback has not returned */

@@ -105,11 +105,13 @@ static void free_engine(struct engine *e)
     }
     pool_free(e->pool);
     endpoint_fini(&e->own);
+    squeeze_free(e->squeeze);
     for (unsigned i = 0; i < e->io_thread_count; i++)
         io_thread_free(e->io_threads[i]);
     mem_free(e->io_threads);
     limits_free(e->limits);
     settings_fini(&e->settings);
+    pthread_mutex_destroy(&e->reload_lock);
     pthread_mutex_destroy(&e->stop_lock);
     pthread_mutex_destroy(&e->admit_lock);
     mem_free(e);
@@ -123,6 +125,7 @@ int engine_new(struct engine **out, const weft_server_opts *opts, const struct e
     if (!e)
         return WEFT_E_NOMEM;
     atomic_init(&e->refs, 1);
+    pthread_mutex_init(&e->reload_lock, NULL);
     pthread_mutex_init(&e->stop_lock, NULL);
     pthread_mutex_init(&e->admit_lock, NULL);
     cpu_mask_here(&e->processors);
@@ -135,6 +138,8 @@ int engine_new(struct engine **out, const weft_server_opts *opts, const struct e
         rc = make_limits(e);
     if (rc == WEFT_OK)
         rc = make_crew(e);
+    if (rc == WEFT_OK && !(e->squeeze = squeeze_new(&e->settings.squeeze)))
+        rc = WEFT_E_NOMEM;
     if (rc == WEFT_OK)
         rc = endpoint_init(&e->own, e, &e->settings, hooks);
     if (rc != WEFT_OK) {
@@ -168,18 +173,28 @@ void engine_unref(struct engine *e)
         free_engine(e);
 }
 
-int engine_add_listener(struct engine *e, int fd, const char *unlink_path)
+int engine_add_listener(struct engine *e, int fd, const char *unlink_path, struct tls_port *tls)
 {
     struct listener *l;
     int rc;
 
     if (e->is_started)
         return WEFT_E_STATE;
-    rc = listener_new(&l, e, fd, unlink_path);
+    rc = listener_new(&l, e, fd, unlink_path, tls);
     if (rc == WEFT_OK) {
         l->next = e->listeners;
         e->listeners = l;
     }
+    return rc;
+}
+
+int engine_reload_tls(struct engine *e)
+{
+    int rc;
+
+    pthread_mutex_lock(&e->reload_lock);
+    rc = listener_reload_all(e);
+    pthread_mutex_unlock(&e->reload_lock);
     return rc;
 }
 
@@ -254,7 +269,7 @@ void engine_one_less(struct engine *e)
 bool engine_wait_for_zero(_Atomic uint32_t *word, uint64_t until_ms)
 {
     for (;;) {
-        uint32_t value = atomic_load_explicit(word, memory_order_acquire); /* ALIVE, LISTENING */
+        uint32_t value = atomic_load_explicit(word, memory_order_acquire); /* ALIVE, LISTENING, MAKING */
         uint64_t now_ms = clock_now_ms();
 
         if (value == 0)
@@ -367,6 +382,7 @@ void engine_stats(struct engine *e, weft_stats *out)
         add_pool_stats(e->pool, &s);
     for (unsigned i = 0; i < e->io_thread_count; i++)
         add_io_stats(e->io_threads[i], &s);
+    squeeze_add_stats(e->squeeze, &s);
     s.connections = atomic_load_explicit(&e->open, memory_order_relaxed);
     s.handshaking = atomic_load_explicit(&e->handshaking, memory_order_relaxed);
     s.memory_bytes = e->settings.opts.memory_bytes_max ? mem_used_bytes() : 0;

@@ -3,12 +3,13 @@
  *
  * E1  The engine is counted by reference: the server holds one, every connection in memory another. So a
  *     handle that outlives the server still finds its engine; the threads have been joined by then.
- * E2  alive counts the connections whose last callback has not returned, and races of tasks. It reaches 0 only after the I/O
- *     threads were told to close everything; whoever takes it to 0 wakes the thread in engine_stop.
+ * E2  alive counts the connections whose last callback has not returned, and races of tasks. It reaches 0
+ *     only after the I/O threads were told to close everything; whoever takes it to 0 wakes the thread in
+ *     engine_stop.
  *
  *   alive   increment: io, relaxed; decrement: any, release (ALIVE); read by engine_stop: acquire (ALIVE)
- *   listening   store 0: io thread 0, release (LISTENING), so that what it accepted is counted; engine_stop: acquire
- *   refs    decrement: acq_rel (ENGINE_LAST) */
+ *   listening   store 0: io thread 0, release (LISTENING), so that what it accepted is counted; engine_stop:
+ *   acquire refs    decrement: acq_rel (ENGINE_LAST) */
 #ifndef WEFT_CORE_ENGINE_H
 #define WEFT_CORE_ENGINE_H
 
@@ -26,10 +27,12 @@ struct crew;
 struct io_thread;
 struct pool;
 struct listener;
+struct tls_port;
 struct weft_conn;
 
 struct engine {
     struct settings settings;      /* (c) */
+    struct squeeze *squeeze;       /* (c) */
     struct endpoint own;           /* (c) of what the listeners accept */
     struct io_thread **io_threads; /* (c) */
     unsigned io_thread_count;      /* (c) */
@@ -41,6 +44,7 @@ struct engine {
     uint32_t connections_max;      /* (c) */
     struct cpu_mask processors;    /* (c) those of the thread that made it */
     bool is_started;               /* (setup) */
+    pthread_mutex_t reload_lock; /* held while certificates are read again */
     pthread_mutex_t stop_lock;
     bool is_joined; /* under stop_lock */
     pthread_mutex_t admit_lock;
@@ -57,8 +61,10 @@ int engine_new(struct engine **out, const weft_server_opts *opts, const struct e
 void engine_ref(struct engine *e);
 void engine_unref(struct engine *e);
 
-int engine_add_listener(struct engine *e, int fd, const char *unlink_path); /* fd is given on WEFT_OK */
+/* fd and tls are given on WEFT_OK; tls: NULL for a plain one. */
+int engine_add_listener(struct engine *e, int fd, const char *unlink_path, struct tls_port *tls);
 int engine_start(struct engine *e);
+int engine_reload_tls(struct engine *e); /* weft_server_reload_tls */
 /* See weft_server_stop. */
 int engine_stop(struct engine *e, uint32_t deadline_ms);
 void engine_stats(struct engine *e, weft_stats *out);

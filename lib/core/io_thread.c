@@ -27,6 +27,7 @@
 #include "core/listener.h"
 #include "core/mailbox.h"
 #include "core/pool.h"
+#include "io/tls.h"
 
 /* While workers have a backlog, the loop comes back after this long to see whether it moves (pool.h, W2). */
 #define WATCH_MS 1
@@ -277,6 +278,7 @@ static bool turn_end(void *arg)
     io->reads_again = is_whole;
     look_at_dirty(io);
     io->reads_again = false;
+    io->shook_ns = 0;
     if (is_whole) {
         obey(io);
         bury_the_dead(io);
@@ -437,10 +439,12 @@ static void *io_main(void *arg)
     if (!io->engine->settings.opts.normal_scheduling)
         thr_schedule_as_batch();
     mem_pool_join(); /* without a pool it is slower, no more */
+    listener_warm_all(io->engine);
     io_thread_step_up(io);
     loop_run(&io->loop);
     leave_loop(io);
     thr_exit_io();
+    tls_thread_leave();
     mem_pool_leave();
     return NULL;
 }
@@ -484,6 +488,7 @@ void io_thread_free(struct io_thread *io)
     wake_fini(&io->wake);
     mem_free(io->read_buffer);
     mem_free(io->write_buffer);
+    tls_scratch_free(io->tls_scratch);
     mem_free(io);
 }
 

@@ -35,6 +35,7 @@
 #include "sync/stack.h"
 #include "sync/wake.h"
 
+struct tls_scratch;
 struct weft_conn;
 
 #define IO_READ_BYTES  (256u * 1024u)
@@ -44,6 +45,8 @@ struct weft_conn;
 /* With so many bytes unread by handlers the turn ends: they are handled and answered while they are in the
  * cache. */
 #define IO_UNRUN_BYTES_MAX (48u * 1024u)
+/* What a turn has for handshakes of TLS, but one always: open connections do not wait longer. */
+#define IO_SHAKE_NS_MAX 1000000u
 
 enum io_command {
     IO_CLOSE_ALL = 1, /* stop listening, close every connection with 1001 */
@@ -83,6 +86,8 @@ struct io_thread {
     struct budget budget;                        /* (io) */
     uint8_t *read_buffer;                        /* (io) IO_READ_BYTES, shared by all connections */
     uint8_t *write_buffer;                       /* (io) IO_WRITE_BYTES */
+    struct tls_scratch *tls_scratch;             /* (io) NULL until there is a connection over TLS */
+    uint64_t shook_ns;                           /* (io) spent on handshakes of TLS in this turn */
     uint8_t random[256];                         /* (io) for masks, */
     unsigned random_left;                        /* (io) so many of them not used yet */
     struct io_stats stats;                       /* (a) written by io */

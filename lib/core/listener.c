@@ -10,7 +10,9 @@
 #include "base/order.h"
 #include "core/conn.h"
 #include "core/io_thread.h"
+#include "core/tls_port.h"
 #include "io/sock.h"
+#include "io/tls.h"
 #include "sync/park.h"
 
 /* Connections accepted from one socket in a turn. */
@@ -19,7 +21,7 @@
 
 static void ready(struct loop_source *source, unsigned events);
 
-int listener_new(struct listener **out, struct engine *e, int fd, const char *unlink_path)
+int listener_new(struct listener **out, struct engine *e, int fd, const char *unlink_path, struct tls_port *tls)
 {
     struct listener *l = mem_calloc(1, sizeof *l);
 
@@ -32,6 +34,7 @@ int listener_new(struct listener **out, struct engine *e, int fd, const char *un
     l->source.ready = ready;
     l->engine = e;
     l->fd = fd;
+    l->tls = tls;
     *out = l;
     return WEFT_OK;
 }
@@ -52,7 +55,29 @@ void listener_free(struct listener *l)
 {
     shut(l);
     mem_free(l->unlink_path);
+    tls_port_free(l->tls);
     mem_free(l);
+}
+
+void listener_warm_all(struct engine *e)
+{
+    for (struct listener *l = e->listeners; l; l = l->next)
+        if (l->tls)
+            tls_port_warm(l->tls);
+}
+
+/* All of them or none. */
+int listener_reload_all(struct engine *e)
+{
+    int rc = WEFT_OK;
+
+    for (struct listener *l = e->listeners; l && rc == WEFT_OK; l = l->next)
+        if (l->tls)
+            rc = tls_port_load(l->tls);
+    for (struct listener *l = e->listeners; l; l = l->next)
+        if (l->tls)
+            tls_port_settle(l->tls, rc == WEFT_OK);
+    return rc;
 }
 
 int listener_start_all(struct engine *e)
@@ -141,17 +166,25 @@ void listener_retry(struct engine *e)
         pause_all(e);
 }
 
-static void place(struct engine *e, int fd, const struct sock_peer *peer) ON_IO
+static void place(struct listener *l, int fd, const struct sock_peer *peer) ON_IO
 {
+    struct engine *e = l->engine;
     struct io_thread *io = engine_least_loaded(e);
-    int status = refuse_with(e, peer);
+    struct secure_how how = {0};
     struct weft_conn *c;
+    int status = refuse_with(e, peer);
 
+    if (status && l->tls) {
+        sock_drop(fd); /* an answer would cost the handshake of TLS */
+        return;
+    }
     if (status) {
         refusal_begin(e->io_threads[0], fd, status);
         return;
     }
-    c = conn_new(&e->own.homes[io->index], fd, peer);
+    how.context = l->tls ? tls_port_context(l->tls) : NULL;
+    c = conn_new(&e->own.homes[io->index], fd, peer, how.context ? &how : NULL);
+    tls_context_unref(how.context);
     if (!c) {
         if (e->limits)
             limits_leave(e->limits, peer, e->io_threads[0]->loop.now_ns);
@@ -187,6 +220,6 @@ static void ready(struct loop_source *source, unsigned events)
             pause_all(l->engine);
             return;
         }
-        place(l->engine, fd, &peer);
+        place(l, fd, &peer);
     }
 }

@@ -11,18 +11,26 @@
 #include "core/engine.h"
 #include "io/loop.h"
 
+struct tls_port;
+
 struct listener {
     struct loop_source source; /* (c) first */
     struct listener *next;     /* (c) */
     struct engine *engine;     /* (c) */
     int fd;                    /* (setup), then io thread 0; -1: closed */
     char *unlink_path;         /* (c) a Unix socket of our own */
+    struct tls_port *tls;      /* (c) NULL: plain */
 };
 
-int listener_new(struct listener **out, struct engine *e, int fd, const char *unlink_path);
+/* tls: given on WEFT_OK, as fd is. */
+int listener_new(struct listener **out, struct engine *e, int fd, const char *unlink_path, struct tls_port *tls);
 void listener_free(struct listener *l);   /* closes it too */
 int listener_start_all(struct engine *e); /* setup */
 void listener_close_all(struct engine *e) ON_IO;
 void listener_retry(struct engine *e) ON_IO; /* after a pause */
+/* What TLS makes for each thread is made now, and the first clients do not wait for it. */
+void listener_warm_all(struct engine *e);
+/* Read all certificates again: weft_server_reload_tls. Any thread, once started. */
+int listener_reload_all(struct engine *e);
 
 #endif

@@ -10,12 +10,13 @@
  *     sent, and the rest is delivered.
  * M4  A connection leaves its groups before on_close. Behind on_close the thread drops the library's
  *     reference and touches the connection no more.
- * M5  A connection with a queue (straight.h) has its messages moved there; they are handled by other threads, and M3
- *     is not for them, for these may block. on_close then also waits for those threads. */
+ * M5  A connection with a queue (straight.h) has its messages moved there; they are handled by other threads,
+ *     and M3 is not for them, for these may block. on_close then also waits for those threads. */
 #include "core/mailbox.h"
 
 #include "base/clock.h"
 #include "base/order.h"
+#include "core/compress.h"
 #include "core/conn.h"
 #include "core/io_thread.h"
 #include "core/request.h"
@@ -115,6 +116,8 @@ static void handle_message(struct run *r, weft_msg *m)
     r->uncounted++;
     r->uncounted_bytes += m->bytes;
     r->messages++;
+    if (r->c->is_squeezed && !(m = compress_take(r->c, m)))
+        return;
     if (r->opts->on_message)
         r->opts->on_message(r->c, m, r->opts->app);
     else
@@ -227,6 +230,8 @@ static void finish(struct run *r)
         }
         RUN_ADD(r->stats->closed, 1);
     }
+    if (c->is_squeezed)
+        compress_forget(c);
     note_time(r);
     endpoint_ref(ep);
     conn_unref(c);

@@ -1,6 +1,7 @@
 /* The opening handshake of a client; see opening.h. */
 #include "core/opening.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
@@ -9,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/order.h"
+#include "core/compress.h"
 #include "core/conn.h"
 #include "core/crew.h"
 #include "core/io_thread.h"
@@ -22,6 +24,7 @@ static void free_opening(struct opening *o)
     http_head_free(o->head);
     mem_free(o->body.bytes);
     mem_free(o->bytes);
+    mem_free(o->why);
     if (o->done_fd >= 0)
         close(o->done_fd);
     mem_free(o);
@@ -32,8 +35,8 @@ static int make_key(uint8_t key[HTTP_KEY_BYTES])
     return getrandom(key, HTTP_KEY_BYTES, 0) == HTTP_KEY_BYTES ? WEFT_OK : WEFT_E_SYSTEM;
 }
 
-int opening_new(struct opening **out, const struct http_request *request, size_t head_bytes_max, size_t headers_max,
-                uint64_t deadline_ms)
+int opening_new(struct opening **out, const struct http_request *request, const struct extension_policy *policy,
+                size_t head_bytes_max, size_t headers_max, uint64_t deadline_ms)
 {
     struct http_limits limits = {.head_bytes_max = head_bytes_max, .headers_max = headers_max};
     struct opening *o = mem_calloc(1, sizeof *o);
@@ -42,6 +45,9 @@ int opening_new(struct opening **out, const struct http_request *request, size_t
     if (!o)
         return rc;
     o->request = *request;
+    o->policy = *policy;
+    extension_offer(policy, o->extensions);
+    o->request.extensions = o->extensions[0] ? o->extensions : NULL;
     o->deadline_ms = deadline_ms;
     atomic_init(&o->refs, 2);
     o->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -51,7 +57,9 @@ int opening_new(struct opening **out, const struct http_request *request, size_t
     if (rc == WEFT_OK)
         rc = http_compose_request(&o->request, &o->bytes, &o->count);
     if (rc != WEFT_OK) {
+        int saved = errno;
         free_opening(o);
+        errno = saved;
         return rc;
     }
     *out = o;
@@ -89,14 +97,15 @@ static void forget(struct weft_conn *c)
     endpoint_unref(ep);
 }
 
-int opening_start(struct opening *o, struct endpoint *ep, int fd, const struct sock_peer *peer, struct weft_conn **out)
+int opening_start(struct opening *o, struct endpoint *ep, int fd, const struct sock_peer *peer,
+                  const struct secure_how *how, struct weft_conn **out)
 {
     struct io_thread *io = engine_least_loaded(ep->engine);
     struct weft_conn *c = NULL;
     int rc = WEFT_E_STATE;
 
     if (engine_admit(ep->engine)) {
-        c = conn_new(&ep->homes[io->index], fd, peer);
+        c = conn_new(&ep->homes[io->index], fd, peer, how);
         rc = c ? prepare_straight(c) : WEFT_E_NOMEM;
         if (c && rc != WEFT_OK)
             forget(c);
@@ -170,6 +179,26 @@ static bool take_subprotocol(struct weft_conn *c)
     return more && more->subprotocol;
 }
 
+/* What became of the offer. */
+static int take_extensions(struct weft_conn *c)
+{
+    struct http_head *head = c->opening->head;
+    struct deflate_params params;
+    struct http_list chosen;
+    const char *fault;
+    int rc;
+
+    http_list_of_fields(&chosen, head, "Sec-WebSocket-Extensions");
+    rc = extension_check(&chosen, &c->opening->policy, &params, &fault);
+    if (rc < 0)
+        return http_head_refuse(head, 0, WEFT_E_PROTOCOL, fault);
+    if (rc == 0)
+        return WEFT_OK;
+    rc = compress_agree(c, &params);
+    c->is_squeezed = rc == WEFT_OK;
+    return rc;
+}
+
 static void accepted(struct weft_conn *c, const uint8_t *rest, size_t n) ON_IO
 {
     struct opening *o = c->opening;
@@ -187,11 +216,13 @@ static void head_is_done(struct weft_conn *c, const uint8_t *rest, size_t n) ON_
     struct opening *o = c->opening;
     int rc = http_check_response(o->head, &o->request);
 
+    if (rc == WEFT_OK)
+        rc = take_extensions(c);
     if (rc == WEFT_OK) {
         accepted(c, rest, n);
         return;
     }
-    LOG(WEFT_LOG_INFO, c->id, "not accepted, %d: %s", o->head->status, o->head->reason);
+    LOG(WEFT_LOG_INFO, c->id, "not accepted, %d: %s", o->head->status, o->head->reason ? o->head->reason : "");
     if (rc != WEFT_E_REFUSED) {
         conn_die(c, rc, true);
         return;

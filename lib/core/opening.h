@@ -20,8 +20,10 @@
 #include "core/endpoint.h"
 #include "io/sock.h"
 #include "proto/body.h"
+#include "proto/extension.h"
 #include "proto/handshake.h"
 
+struct secure_how;
 struct weft_conn;
 
 /* Of the body of an answer that refuses. */
@@ -31,6 +33,8 @@ enum opening_outcome { OPENING_PENDING, OPENING_DONE, OPENING_FAILED };
 
 struct opening {
     struct http_request request; /* (c) for the check of the answer; its texts are borrowed until the outcome */
+    struct extension_policy policy;       /* (c) of what it offers */
+    char extensions[EXTENSION_BYTES_MAX]; /* (c) the offer */
     uint8_t *bytes;              /* composed; NULL once they were sent */
     size_t count;
     uint64_t deadline_ms;   /* (c) */
@@ -38,6 +42,7 @@ struct opening {
     struct body body;       /* of an answer that refuses */
     bool is_refused;
     int error; /* OPENING_FAILED: why */
+    char *why; /* own; in words, where there are better ones than the error's; NULL: there are none */
     int done_fd; /* (c) readable behind the outcome */
     _Atomic uint32_t outcome; /* enum opening_outcome */
     _Atomic uint32_t refs;
@@ -46,17 +51,19 @@ struct opening {
 /* Compose the request. Its texts have to live until the outcome is known.
  *
  * Returns  WEFT_OK; WEFT_E_INVAL (something cannot stand in a request); WEFT_E_NOMEM; WEFT_E_SYSTEM (no random bytes) */
-int opening_new(struct opening **out, const struct http_request *request, size_t head_bytes_max, size_t headers_max,
-                uint64_t deadline_ms);
+int opening_new(struct opening **out, const struct http_request *request, const struct extension_policy *policy,
+                size_t head_bytes_max, size_t headers_max, uint64_t deadline_ms);
 void opening_unref(struct opening *o);
 
 /* Make the connection: the opening is given to it, and goes its way on an I/O thread.
  *
  * fd       connected and non-blocking; given on WEFT_OK
+ * how      for TLS, NULL for plain
  * out      set on WEFT_OK; one reference, the waiting thread's
  * Returns  WEFT_OK, WEFT_E_NOMEM, WEFT_E_STATE (the engine does not run)
  * Thread   any but I/O threads */
-int opening_start(struct opening *o, struct endpoint *ep, int fd, const struct sock_peer *peer, struct weft_conn **out);
+int opening_start(struct opening *o, struct endpoint *ep, int fd, const struct sock_peer *peer,
+                  const struct secure_how *how, struct weft_conn **out);
 
 /* The waiting thread: until there is an outcome, at the deadline at the latest.
  *

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/order.h"
+#include "core/compress.h"
 #include "core/conn.h"
 #include "core/io_thread.h"
 #include "proto/utf8.h"
@@ -194,9 +195,34 @@ static int make_room(struct weft_conn *c, enum outbox_wait wait)
     return WEFT_OK;
 }
 
+static int push_message(struct weft_conn *c, weft_msg *m)
+{
+    struct msg_link *link = link_for(m, OUT_MESSAGE);
+    int rc;
+
+    if (!link)
+        return WEFT_E_NOMEM;
+    rc = outbox_push(c, link, false);
+    if (rc != WEFT_OK)
+        release_link_only(link);
+    return rc;
+}
+
+/* What is made here has no other holder, so its own link always serves: only a closed outbox refuses it. */
+static int push_compressed(struct weft_conn *c, weft_msg *m)
+{
+    struct squeeze_conn *z = compress_begin_out(c);
+    weft_msg *packed = z ? squeeze_out(z, m) : m;
+    int rc = push_message(c, packed);
+
+    compress_end_out(c);
+    if (packed != m)
+        weft_msg_unref(rc == WEFT_OK ? m : packed);
+    return rc;
+}
+
 int outbox_send(struct weft_conn *c, weft_msg *m, enum outbox_wait wait)
 {
-    struct msg_link *link;
     int rc;
 
     if (stack_is_closed(&c->outbox))
@@ -204,13 +230,7 @@ int outbox_send(struct weft_conn *c, weft_msg *m, enum outbox_wait wait)
     rc = make_room(c, wait);
     if (rc != WEFT_OK)
         return rc;
-    link = link_for(m, OUT_MESSAGE);
-    if (!link)
-        return WEFT_E_NOMEM;
-    rc = outbox_push(c, link, false);
-    if (rc != WEFT_OK)
-        release_link_only(link);
-    return rc;
+    return c->is_squeezed && compress_wants(c, m) ? push_compressed(c, m) : push_message(c, m);
 }
 
 static void note_dropped(struct weft_conn *c)
@@ -228,7 +248,7 @@ int outbox_broadcast(struct weft_conn *c, struct msg_link *link)
 
     if (is_over && opts->slow_policy == WEFT_SLOW_CLOSE) {
         /* The first one to find it so tells the I/O thread, which closes it. */
-        if (!atomic_exchange_explicit(&c->over_bound, true, memory_order_relaxed)) {
+        if (conn_demand(c, CONN_DEMAND_SLOW)) {
             stack_close(&c->outbox); /* nothing leaves behind what it missed */
             io_thread_link_dirty(c->home->io, c);
         }
@@ -244,6 +264,90 @@ int outbox_broadcast(struct weft_conn *c, struct msg_link *link)
         outbox_free_link(link);
     return rc;
 }
+
+/* --- to many --- */
+
+static void free_links(struct node *n)
+{
+    while (n) {
+        struct node *next = n->next;
+        outbox_free_link(msg_link_of(n));
+        n = next;
+    }
+}
+
+static struct msg_link *take_link(struct node **links)
+{
+    struct node *n = *links;
+
+    *links = n->next;
+    return msg_link_of(n);
+}
+
+bool outbox_fan_init(struct outbox_fan *f, weft_msg *m, size_t count)
+{
+    struct node **end = &f->links;
+    unsigned made;
+
+    *f = (struct outbox_fan){.msg = m, .left = count};
+    for (size_t n = 0; n < count; n += made) {
+        *end = outbox_new_fan(m, count - n, &made);
+        if (!*end) {
+            free_links(f->links);
+            return false;
+        }
+        while (*end)
+            end = &(*end)->next;
+    }
+    return true;
+}
+
+/* A link of that message; without memory of the plain one. */
+static struct msg_link *packed_link(struct outbox_fan *f, weft_msg *packed, unsigned window_bits)
+{
+    struct node **links = &f->packed[window_bits - DEFLATE_WINDOW_BITS_MIN];
+    unsigned made;
+
+    if (packed == f->msg)
+        return take_link(&f->links);
+    if (!*links)
+        *links = outbox_new_fan(packed, f->left, &made);
+    return take_link(*links ? links : &f->links);
+}
+
+/* K1: a member's own compressor forgets what was before, and the push is under the same lock. */
+static void send_packed(struct outbox_fan *f, struct weft_conn *c)
+{
+    struct squeeze_conn *z = compress_begin_out(c);
+    struct msg_link *link;
+
+    if (z && !f->squeeze.plain)
+        squeeze_fan_init(&f->squeeze, z->shared, f->msg);
+    link = z ? packed_link(f, squeeze_fan_out(&f->squeeze, z), z->params.out_window_bits) : take_link(&f->links);
+    outbox_broadcast(c, link);
+    compress_end_out(c);
+}
+
+void outbox_fan_send(struct outbox_fan *f, struct weft_conn *c)
+{
+    if (c->is_squeezed && compress_wants(c, f->msg))
+        send_packed(f, c);
+    else
+        outbox_broadcast(c, take_link(&f->links));
+    f->left--;
+}
+
+void outbox_fan_fini(struct outbox_fan *f)
+{
+    free_links(f->links);
+    if (!f->squeeze.plain)
+        return;
+    for (unsigned w = 0; w < SQUEEZE_WINDOWS; w++)
+        free_links(f->packed[w]);
+    squeeze_fan_fini(&f->squeeze);
+}
+
+/* --- control frames --- */
 
 int outbox_ping(struct weft_conn *c, const void *data, size_t bytes)
 {

@@ -15,8 +15,10 @@
 #include "base/thr.h"
 #include "core/conn.h"
 #include "core/io_thread.h"
+#include "core/listener.h"
 #include "core/mailbox.h"
 #include "core/watch.h"
+#include "io/tls.h"
 #include "sync/park.h"
 #include "sync/ring.h"
 
@@ -381,12 +383,15 @@ static void *worker_main(void *arg)
     worker_here = w;
     thr_enter_worker();
     mem_pool_join(); /* without a pool it is slower, no more */
+    if (w->slot < p->base)
+        listener_warm_all(p->engine); /* each of them may come to drive */
     if (w->first)
         drive(w, w->first);
     w->first = NULL;
     do {
         work(w);
     } while (park(w));
+    tls_thread_leave();
     mem_pool_leave();
     thr_exit_worker();
     pthread_mutex_lock(&p->start_lock);

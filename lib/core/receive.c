@@ -4,9 +4,9 @@
  *     the next read.
  * R2  Messages of one read are put into the inbox together.
  * R3  Reading stops, with the socket's edge remembered in is_readable, while the inbox is above its mark,
- *     while the request is being decided, while too many Pongs wait, and in inline mode while the outbox is
- *     above its mark, while messages come faster than they may (its timer ends that) and while there is no
- *     memory (budget.h). Whoever ends that state brings the connection here again. */
+ *     while the request is being decided, while too many Pongs or answers of TLS wait, in inline mode while the
+ *     outbox is above its mark, while messages come faster than they may (its timer ends that) and while there is
+ *     no memory (budget.h). Whoever ends that state brings the connection here again. */
 #include <string.h>
 
 #include "base/log.h"
@@ -127,7 +127,7 @@ static bool must_wait(struct weft_conn *c) ON_IO
 {
     const struct settings *settings = c->home->settings;
 
-    if (c->state == CONN_DECIDING || c->pongs >= PONGS_MAX)
+    if (c->state == CONN_DECIDING || c->pongs >= PONGS_MAX || (c->is_tls && secure_read_waits(c)))
         return true;
     /* Relaxed: our own store, or the worker's, whose link to the dirty list brings us here again. */
     if (atomic_load_explicit(&c->read_paused, memory_order_relaxed))
@@ -295,7 +295,7 @@ static void parse_direct(struct weft_conn *c, size_t n) ON_IO
 static void peer_ended(struct weft_conn *c) ON_IO
 {
     c->is_readable = false;
-    if (c->writing && (c->state == CONN_LINGER || c->session.close_received))
+    if (conn_has_output(c) && (c->state == CONN_LINGER || c->session.close_received))
         c->peer_is_done = true;
     else if (c->state == CONN_LINGER)
         conn_die(c, c->end.error, c->end.by_peer);
@@ -311,22 +311,24 @@ static size_t read_into(struct weft_conn *c, struct iovec *iov, int count) ON_IO
 
     for (int i = 0; i < count; i++)
         room += iov[i].iov_len;
-    n = link_read(&c->link, iov, count);
+    n = conn_read_bytes(c, iov, count);
     STAT_ADD(c->home->io->stats.reads, 1);
     if (n > 0) {
         STAT_ADD(c->home->io->stats.bytes_in, n);
         /* Edge-triggered: a short read found the socket empty, and what comes later is a new edge. The end
-         * is not. */
-        if ((size_t)n < room && !c->has_end)
+         * is not. Of TLS a short read says nothing, but TLS knows. */
+        if (c->is_tls)
+            c->is_readable = secure_may_have_more(c) || c->has_end;
+        else if ((size_t)n < room && !c->has_end)
             c->is_readable = false;
         return (size_t)n;
     }
     if (n == WEFT_E_AGAIN)
-        c->is_readable = false;
+        c->is_readable = c->is_tls && secure_read_waits(c);
     else if (n == LINK_END)
         peer_ended(c);
     else
-        conn_die(c, WEFT_E_CLOSED, true);
+        conn_die(c, (int)n, true);
     return 0;
 }
 
@@ -438,7 +440,7 @@ void receive_drop(struct weft_conn *c)
     struct iovec iov = {c->home->io->read_buffer, IO_READ_BYTES};
 
     for (int reads = 0; reads < READS_MAX; reads++) {
-        ptrdiff_t n = link_read(&c->link, &iov, 1);
+        ptrdiff_t n = conn_read_bytes(c, &iov, 1);
         if (n == WEFT_E_AGAIN) {
             c->is_readable = false;
             return;

@@ -7,11 +7,15 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/order.h"
+#include "core/compress.h"
 #include "core/conn.h"
 #include "core/io_thread.h"
 #include "core/slots.h"
 #include "core/straight.h"
 #include "proto/compose.h"
+
+/* The first byte of TLS, and no letter of a method. */
+#define TLS_HANDSHAKE 0x16
 
 static struct weft_request *new_request(struct weft_conn *c)
 {
@@ -109,11 +113,31 @@ static int keep_subprotocol(struct weft_conn *c, const char *subprotocol)
     return more && more->subprotocol ? WEFT_OK : WEFT_E_NOMEM;
 }
 
-/* Compose the 101. */
-static int link_of_accept(struct weft_request *r, const weft_accept *a, struct msg_link **link)
+/* permessage-deflate for this connection: 1 and what was agreed, or 0; WEFT_E_INVAL. */
+static int agree(struct weft_request *r, const weft_accept *a, struct deflate_params *params,
+                 char value[EXTENSION_BYTES_MAX])
 {
-    struct http_accept accept = {
-        .subprotocol = a->subprotocol, .headers = a->headers, .header_count = a->header_count};
+    struct endpoint *ep = r->conn->home->endpoint;
+    struct extension_policy policy;
+    struct http_list offers;
+    int rc = settings_policy(ep->settings, a->compression, &policy);
+
+    if (rc != WEFT_OK || !policy.is_enabled)
+        return rc;
+    policy.memory_is_short = squeeze_is_short(ep->squeeze);
+    http_list_of_fields(&offers, r->head, "Sec-WebSocket-Extensions");
+    rc = extension_choose(&offers, &policy, params, value);
+    return rc < 0 ? 0 : rc; /* http_check_upgrade has refused what breaks the grammar */
+}
+
+/* Compose the 101. */
+static int link_of_accept(struct weft_request *r, const weft_accept *a, const char *extensions,
+                          struct msg_link **link)
+{
+    struct http_accept accept = {.subprotocol = a->subprotocol,
+                                 .extensions = extensions,
+                                 .headers = a->headers,
+                                 .header_count = a->header_count};
     uint8_t *out;
     size_t out_bytes;
     int rc = http_compose_accept(r->head, &accept, &out, &out_bytes);
@@ -128,14 +152,19 @@ int request_accept(struct weft_request *r, const weft_accept *how)
 {
     static const weft_accept plain;
     const weft_accept *a = how ? how : &plain;
+    char extensions[EXTENSION_BYTES_MAX];
+    struct deflate_params params;
     struct msg_link *link;
-    int rc;
+    int rc, is_squeezed;
 
     if (r->kind != HTTP_UPGRADE || atomic_load_explicit(&r->decided, memory_order_relaxed))
         return WEFT_E_STATE;
     if (a->subprotocol && !http_offers_subprotocol(r->head, a->subprotocol))
         return WEFT_E_INVAL;
-    rc = link_of_accept(r, a, &link);
+    is_squeezed = agree(r, a, &params, extensions);
+    if (is_squeezed < 0)
+        return is_squeezed;
+    rc = link_of_accept(r, a, is_squeezed ? extensions : NULL, &link);
     if (rc != WEFT_OK)
         return rc;
     if (atomic_exchange_explicit(&r->decided, true, memory_order_relaxed)) {
@@ -146,6 +175,9 @@ int request_accept(struct weft_request *r, const weft_accept *how)
         rc = keep_subprotocol(r->conn, a->subprotocol);
     if (rc == WEFT_OK && r->conn->home->settings->has_queue)
         rc = straight_make(r->conn);
+    if (rc == WEFT_OK && is_squeezed)
+        rc = compress_agree(r->conn, &params);
+    r->conn->is_squeezed = rc == WEFT_OK && is_squeezed;
     atomic_store_explicit(&r->conn->data, a->data, memory_order_relaxed);
     if (rc == WEFT_OK && r->conn->home->settings->opts.handler)
         return slots_accept(r->conn, link);
@@ -254,6 +286,10 @@ void request_feed(struct weft_conn *c, const uint8_t *p, size_t n)
 {
     size_t used;
 
+    if (!c->request && *p == TLS_HANDSHAKE) {
+        request_refuse(c, 400, "the client speaks TLS to a plain port");
+        return;
+    }
     if (!c->request)
         c->request = new_request(c);
     if (!c->request) {

@@ -34,7 +34,8 @@ struct weft_request {
 
 /* io: bytes of the head, or what follows it. */
 void request_feed(struct weft_conn *c, const uint8_t *p, size_t n) ON_IO;
-/* io: answer with this status and end the connection. In HANDSHAKE, or when its answer was taken back from the slots. */
+/* io: answer with this status and end the connection. In HANDSHAKE, or when its answer was taken back from
+ * the slots. */
 void request_refuse(struct weft_conn *c, int status, const char *reason) ON_IO;
 /* io: the connection died in HANDSHAKE. */
 void request_abandon(struct weft_conn *c) ON_IO;

@@ -16,10 +16,13 @@
 #include "core/settings.h"
 #include "core/waits.h"
 #include "sync/cancel.h"
+#include "sync/park.h"
 
 /* What callbacks have beyond the deadline of sessions_stop. */
 #define GRACE_MS 1000
 #define STACK_BYTES (256u * 1024u)
+/* While a callback of the last session runs, so often is looked whether the next one is still wanted. */
+#define LOOK_MS 50
 
 /* --- life --- */
 
@@ -56,6 +59,7 @@ int sessions_new(struct weft_client **out, struct engine *e, const char *url, co
     if (!client)
         return WEFT_E_NOMEM;
     pthread_mutex_init(&client->lock, NULL);
+    atomic_init(&client->making, 0);
     atomic_init(&client->handles, 1);
     atomic_init(&client->refs, 1);
     client->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -103,9 +107,28 @@ static void stop_attempts(struct weft_client *client)
 static void drop_session(struct weft_client *client)
 {
     pthread_mutex_lock(&client->lock);
+    client->is_dropped = true;
     if (client->session)
         conn_abort(client->session);
     pthread_mutex_unlock(&client->lock);
+}
+
+/* On the thread that makes sessions, so in on_failure or should_retry. */
+static bool is_maker(struct weft_client *client)
+{
+    bool is;
+
+    pthread_mutex_lock(&client->lock);
+    /* Relaxed: changed under the lock. */
+    is = atomic_load_explicit(&client->making, memory_order_relaxed) && pthread_equal(client->maker, pthread_self());
+    pthread_mutex_unlock(&client->lock);
+    return is;
+}
+
+/* K3. False: until_ms came first. */
+static bool wait_for_all(struct weft_client *client, uint64_t until_ms)
+{
+    return engine_wait_for_zero(&client->making, until_ms) && endpoint_wait(client->ep, until_ms);
 }
 
 /* The thread of the client has nothing more to wait for. False: it is joined already, or was never started. */
@@ -124,12 +147,12 @@ int sessions_stop(struct weft_client *client, uint32_t deadline_ms)
 {
     uint64_t until_ms = clock_now_ms() + deadline_ms;
 
-    if (thr_owner() == client->ep->engine)
+    if (thr_owner() == client->ep->engine || is_maker(client))
         return WEFT_E_STATE;
     stop_attempts(client);
-    if (!endpoint_wait(client->ep, until_ms)) {
+    if (!wait_for_all(client, until_ms)) {
         drop_session(client);
-        if (!endpoint_wait(client->ep, clock_now_ms() + GRACE_MS))
+        if (!wait_for_all(client, clock_now_ms() + GRACE_MS))
             return WEFT_E_TIMEOUT;
     }
     if (may_join(client))
@@ -192,6 +215,7 @@ static bool is_passing(const struct weft_failure *f)
     case WEFT_E_ADDRESS:
     case WEFT_E_CLOSED:
     case WEFT_E_NOMEM:
+    case WEFT_E_AGAIN:
         return true;
     default:
         return false;
@@ -226,7 +250,9 @@ static int keep_session(struct weft_client *client, struct weft_conn *c)
     pthread_mutex_lock(&client->lock);
     is_late = client->is_stopping;
     client->session = c;
-    if (is_late)
+    if (client->is_dropped)
+        conn_abort(c);
+    else if (is_late)
         outbox_close(c, WEFT_CLOSE_GOING_AWAY, NULL);
     pthread_mutex_unlock(&client->lock);
     return is_late ? WEFT_E_CLOSED : WEFT_OK;
@@ -243,6 +269,17 @@ static void forget_session(struct weft_client *client)
     conn_unref(c);
 }
 
+/* K5. Not of the session alone: an attempt that was canceled may have opened one, too. */
+static int wait_for_callbacks(struct weft_client *client, uint64_t deadline_ms)
+{
+    struct await_limit limit = {deadline_ms, client->cancel_fd};
+    int rc = WEFT_OK;
+
+    while (rc == WEFT_OK && !endpoint_wait(client->ep, clock_now_ms() + LOOK_MS))
+        rc = await_look(&limit);
+    return rc;
+}
+
 /* Until the last session has ended. */
 static int wait_for_end(struct weft_client *client, uint64_t deadline_ms)
 {
@@ -251,8 +288,10 @@ static int wait_for_end(struct weft_client *client, uint64_t deadline_ms)
     int rc;
 
     if (!client->session)
-        return WEFT_OK;
+        return wait_for_callbacks(client, deadline_ms);
     rc = waits_closed(client->session, (uint32_t)left_ms);
+    if (rc == WEFT_OK)
+        rc = wait_for_callbacks(client, deadline_ms);
     if (rc != WEFT_OK)
         return rc;
     forget_session(client);
@@ -315,10 +354,13 @@ static int claim(struct weft_client *client, bool is_own_thread)
     pthread_mutex_lock(&client->lock);
     if (client->is_stopping)
         rc = WEFT_E_CLOSED;
-    else if (client->is_busy || (client->is_started && !is_own_thread))
-        rc = WEFT_E_STATE;
-    else
-        client->is_busy = client->was_asked = true;
+    else if (atomic_load_explicit(&client->making, memory_order_relaxed) || (client->is_started && !is_own_thread))
+        rc = WEFT_E_STATE; /* relaxed: changed under the lock */
+    if (rc == WEFT_OK) {
+        client->was_asked = true;
+        client->maker = pthread_self();
+        atomic_store_explicit(&client->making, 1, memory_order_relaxed);
+    }
     pthread_mutex_unlock(&client->lock);
     return rc;
 }
@@ -326,10 +368,11 @@ static int claim(struct weft_client *client, bool is_own_thread)
 static int release(struct weft_client *client, int rc)
 {
     pthread_mutex_lock(&client->lock);
-    client->is_busy = false;
+    atomic_store_explicit(&client->making, 0, ORDER(MAKING, memory_order_release));
     if (rc == WEFT_E_CANCELED && client->is_stopping)
         rc = WEFT_E_CLOSED;
     pthread_mutex_unlock(&client->lock);
+    park_futex_wake(&client->making, INT32_MAX);
     return rc;
 }
 
@@ -391,8 +434,10 @@ int sessions_next(struct weft_client *client, struct weft_conn **out, uint32_t t
 
 int sessions_connect(struct weft_client *client, struct weft_conn **out)
 {
-    int rc = sessions_next(client, out, WEFT_FOREVER);
+    int rc;
 
+    client->how.opts.reconnect = false; /* nobody else knows this client */
+    rc = sessions_next(client, out, WEFT_FOREVER);
     if (rc == WEFT_OK)
         forget_session(client);
     return rc;

@@ -155,6 +155,66 @@ static int choose_style(struct settings *s, bool is_straight)
     return WEFT_OK;
 }
 
+/* The same ranges for a server, a client and one connection. */
+static int choose_windows(weft_compression *o, unsigned own, unsigned peers)
+{
+    OPTION_CHOOSE(o, window_bits, (uint8_t)own, DEFLATE_WINDOW_BITS_MIN, DEFLATE_WINDOW_BITS_MAX);
+    OPTION_CHOOSE(o, peer_window_bits, (uint8_t)peers, 8, DEFLATE_WINDOW_BITS_MAX);
+    return WEFT_OK;
+}
+
+static int choose_compression(weft_compression *o)
+{
+    /* Only the level stays 0: the default depends on the takeover. */
+    if (o->level > 9)
+        return option_refused("compression.level is not 1 to 9");
+    OPTION_CHOOSE(o, mem_level, DEFLATE_MEM_LEVEL_DEFAULT, 1, 9);
+    OPTION_CHOOSE(o, bytes_min, SQUEEZE_BYTES_MIN, 1u, UINT32_MAX);
+    OPTION_CHOOSE(o, memory_bytes_max, (uint64_t)SQUEEZE_BYTES_MAX, (uint64_t)1, (uint64_t)INT64_MAX);
+    return choose_windows(o, EXTENSION_WINDOW_BITS_DEFAULT, EXTENSION_WINDOW_BITS_DEFAULT);
+}
+
+static struct extension_policy policy_of(const weft_compression *o)
+{
+    return (struct extension_policy){.is_enabled = !o->is_off,
+                                     .out_window_bits = o->window_bits,
+                                     .in_window_bits = o->peer_window_bits,
+                                     .out_takeover = !o->no_takeover,
+                                     .in_takeover = !o->peer_no_takeover};
+}
+
+/* Parts are given as they come, so they come plain. */
+static void apply_compression(struct settings *s)
+{
+    const weft_compression *o = &s->opts.compression;
+
+    s->policy = policy_of(o);
+    s->policy.is_enabled = s->policy.is_enabled && !s->session.gives_parts;
+    s->squeeze = (struct squeeze_opts){.bytes_max = (size_t)o->memory_bytes_max,
+                                       .bytes_min = o->bytes_min,
+                                       .level = o->level,
+                                       .mem_level = o->mem_level};
+    s->session_squeezed = s->session;
+    s->session_squeezed.allows_compressed = true;
+}
+
+int settings_policy(const struct settings *s, const weft_compression *own, struct extension_policy *out)
+{
+    weft_compression o;
+    int rc;
+
+    *out = s->policy;
+    if (!own)
+        return WEFT_OK;
+    o = *own;
+    if (o.level || o.mem_level || o.bytes_min || o.memory_bytes_max)
+        return option_refused("an option of compression that one connection cannot have for itself");
+    rc = choose_windows(&o, s->policy.out_window_bits, s->policy.in_window_bits);
+    *out = policy_of(&o);
+    out->is_enabled = out->is_enabled && !s->session.gives_parts;
+    return rc;
+}
+
 static int copy_origins(struct settings *s)
 {
     size_t count = s->opts.origins ? s->opts.origin_count : 0;
@@ -186,6 +246,8 @@ static int choose_all(struct settings *s, bool is_client)
     if (rc == WEFT_OK)
         rc = choose_handlers(&s->opts);
     if (rc == WEFT_OK)
+        rc = choose_compression(&s->opts.compression);
+    if (rc == WEFT_OK)
         rc = copy_origins(s);
     if (rc == WEFT_OK)
         rc = choose_rates(s);
@@ -206,6 +268,7 @@ static int choose_all(struct settings *s, bool is_client)
     rc = choose_style(s, s->opts.handler || (is_client && !s->opts.on_message && !s->opts.on_drain));
     if (rc != WEFT_OK)
         settings_fini(s);
+    apply_compression(s);
     return rc;
 }
 
@@ -243,6 +306,7 @@ int settings_init_client(struct settings *s, const weft_client_opts *opts)
         .slow_policy = opts->slow_policy,
         .head_bytes_max = opts->head_bytes_max,
         .headers_max = opts->headers_max,
+        .compression = opts->compression,
     };
     return choose_all(s, true);
 }

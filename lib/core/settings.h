@@ -7,13 +7,17 @@
 #include <stdint.h>
 
 #include "core/limits.h"
+#include "core/squeeze.h"
+#include "proto/extension.h"
 #include "proto/session.h"
 #include "weft/client.h"
 #include "weft/server.h"
 
 struct settings {
     weft_server_opts opts; /* no zero stands for a default any more */
-    struct session_config session;
+    struct session_config session, session_squeezed; /* the second where permessage-deflate was agreed */
+    struct extension_policy policy;                  /* but memory_is_short */
+    struct squeeze_opts squeeze;
     char **origins; /* copies */
     struct network *unlimited;
     struct rate handshakes, messages;
@@ -27,5 +31,8 @@ int settings_init(struct settings *s, const weft_server_opts *opts);
  * has the default of a server's, and counts nowhere. */
 int settings_init_client(struct settings *s, const weft_client_opts *opts);
 void settings_fini(struct settings *s);
+
+/* What applies to one connection: the server's, or what the program says for it. WEFT_OK, WEFT_E_INVAL (logged). */
+int settings_policy(const struct settings *s, const weft_compression *own, struct extension_policy *out);
 
 #endif

@@ -37,17 +37,37 @@ int shared_engine(struct engine **out)
     return rc;
 }
 
-int shared_stop(uint32_t deadline_ms)
+/* Another thread may have been first. */
+static void forget(struct engine *e)
 {
-    int rc = WEFT_OK;
+    bool is_ours;
 
     pthread_mutex_lock(&lock);
-    if (shared)
-        rc = engine_stop(shared, deadline_ms);
-    if (shared && rc == WEFT_OK) {
-        engine_unref(shared);
+    is_ours = shared == e;
+    if (is_ours)
         shared = NULL;
-    }
     pthread_mutex_unlock(&lock);
+    if (is_ours)
+        engine_unref(e);
+}
+
+/* Not under the lock: a callback may be making a client, and has to come to its end. It gets the engine that is being
+ * stopped, which lets no more in. */
+int shared_stop(uint32_t deadline_ms)
+{
+    struct engine *e;
+    int rc;
+
+    pthread_mutex_lock(&lock);
+    e = shared;
+    if (e)
+        engine_ref(e);
+    pthread_mutex_unlock(&lock);
+    if (!e)
+        return WEFT_OK;
+    rc = engine_stop(e, deadline_ms);
+    if (rc == WEFT_OK)
+        forget(e);
+    engine_unref(e);
     return rc;
 }

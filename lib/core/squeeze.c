@@ -23,6 +23,29 @@ void squeeze_init(struct squeeze *s, const struct squeeze_opts *opts)
         pthread_mutex_init(&s->shelves[i].lock, NULL);
 }
 
+struct squeeze *squeeze_new(const struct squeeze_opts *opts)
+{
+    struct squeeze *s = mem_aligned_calloc(_Alignof(struct squeeze), sizeof *s);
+
+    if (s)
+        squeeze_init(s, opts);
+    return s;
+}
+
+void squeeze_free(struct squeeze *s)
+{
+    if (!s)
+        return;
+    squeeze_fini(s);
+    mem_free(s);
+}
+
+bool squeeze_is_as(const struct squeeze *s, const struct squeeze_opts *opts)
+{
+    return s->opts.bytes_max == opts->bytes_max && s->opts.bytes_min == opts->bytes_min &&
+           s->opts.level == opts->level && s->opts.mem_level == opts->mem_level;
+}
+
 /* --- the budget --- */
 
 size_t squeeze_bytes(const struct squeeze *s)
@@ -82,6 +105,28 @@ static bool put(struct squeeze *s, struct squeeze_shelf *shelf, struct squeeze_p
         pile->kept[pile->count++] = context;
     pthread_mutex_unlock(&shelf->lock);
     return has_place;
+}
+
+/* Relaxed: sums, and nearly always of one thread. */
+static void count_message(struct squeeze_count *count, uint32_t from_bytes, uint32_t to_bytes)
+{
+    atomic_fetch_add_explicit(&count->messages, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&count->from_bytes, from_bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&count->to_bytes, to_bytes, memory_order_relaxed);
+}
+
+void squeeze_add_stats(const struct squeeze *s, weft_stats *out)
+{
+    for (unsigned i = 0; i < SQUEEZE_SHELVES; i++) {
+        const struct squeeze_count *packed = &s->shelves[i].packed, *inflated = &s->shelves[i].inflated;
+        out->compressed += atomic_load_explicit(&packed->messages, memory_order_relaxed);
+        out->compressed_from_bytes += atomic_load_explicit(&packed->from_bytes, memory_order_relaxed);
+        out->compressed_to_bytes += atomic_load_explicit(&packed->to_bytes, memory_order_relaxed);
+        out->inflated += atomic_load_explicit(&inflated->messages, memory_order_relaxed);
+        out->inflated_from_bytes += atomic_load_explicit(&inflated->from_bytes, memory_order_relaxed);
+        out->inflated_to_bytes += atomic_load_explicit(&inflated->to_bytes, memory_order_relaxed);
+    }
+    out->compression_bytes = squeeze_bytes(s);
 }
 
 static unsigned pile_of(unsigned window_bits)
@@ -222,6 +267,8 @@ static weft_msg *compress_alone(struct squeeze *s, unsigned window_bits, const w
     if (d && deflater_message(d, m, false, &packed) != WEFT_OK)
         packed = NULL;
     put_deflater(s, d);
+    if (packed)
+        count_message(&shelf_here(s)->packed, m->bytes, packed->bytes);
     return packed;
 }
 
@@ -237,6 +284,8 @@ weft_msg *squeeze_out(struct squeeze_conn *c, weft_msg *m)
         packed = compress_alone(c->shared, c->params.out_window_bits, m);
     else if (deflater_message(c->out, m, true, &packed) != WEFT_OK)
         packed = NULL;
+    else if (packed)
+        count_message(&shelf_here(c->shared)->packed, m->bytes, packed->bytes);
     return packed ? packed : m;
 }
 
@@ -276,6 +325,8 @@ int squeeze_in(struct squeeze_conn *c, const weft_msg *m, size_t bytes_max, weft
         return WEFT_E_NOMEM;
     c->in = NULL;
     rc = inflate_next(c, z, m, bytes_max, out);
+    if (rc == WEFT_OK)
+        count_message(&shelf_here(c->shared)->inflated, m->bytes, (*out)->bytes);
     if (c->params.in_takeover && rc == WEFT_OK)
         keep(c, z);
     else

@@ -11,14 +11,14 @@
  *       was agreed is kept.
  *   I4  What our compressor remembers is what the peer has seen, message by message in the order in which
  *       they leave. So squeeze_out and the push into the outbox are done under one lock of the connection,
- *       the caller's; squeeze_in is for the thread that holds the mailbox, in the order of arrival.
+ *       the caller's; squeeze_in is for one thread at a time, in the order of arrival.
  *
  *   object        | lock
  *   a shelf       | its own, never held while anything is compressed, allocated or waited for
- *   bytes         | atomic, relaxed: a sum that orders nothing
- *   squeeze_conn  | out: the caller's send lock; in: the mailbox
+ *   bytes, counts | atomic, relaxed: sums that order nothing
+ *   squeeze_conn  | out: the caller's send lock; in: the mailbox, or the lock of those who receive
  *
- * No I/O thread has to come here: squeeze_out runs in the sender's thread, squeeze_in in the worker's. */
+ * No I/O thread has to come here: squeeze_out runs in the sender's thread, squeeze_in in the receiver's. */
 #ifndef WEFT_CORE_SQUEEZE_H
 #define WEFT_CORE_SQUEEZE_H
 
@@ -31,6 +31,7 @@
 #include "base/msg.h"
 #include "base/thr.h"
 #include "proto/deflate.h"
+#include "weft/stats.h"
 
 /* Defaults, for 0. */
 #define SQUEEZE_BYTES_MAX ((size_t)256 * 1024 * 1024)
@@ -56,9 +57,15 @@ struct squeeze_pile {
     unsigned count;
 };
 
+/* Messages, and the bytes of their payloads. */
+struct squeeze_count {
+    _Atomic uint64_t messages, from_bytes, to_bytes;
+};
+
 struct squeeze_shelf {
     _Alignas(THR_CACHE_LINE) pthread_mutex_t lock;
     struct squeeze_pile out[SQUEEZE_WINDOWS], in[SQUEEZE_WINDOWS]; /* under lock */
+    struct squeeze_count packed, inflated;                         /* what its threads have done */
 };
 
 struct squeeze {
@@ -71,6 +78,12 @@ struct squeeze {
 void squeeze_init(struct squeeze *s, const struct squeeze_opts *opts);
 void squeeze_fini(struct squeeze *s);
 
+struct squeeze *squeeze_new(const struct squeeze_opts *opts); /* NULL: no memory */
+void squeeze_free(struct squeeze *s);                         /* NULL is allowed */
+/* Has it these options? Both without zeros but level's. */
+bool squeeze_is_as(const struct squeeze *s, const struct squeeze_opts *opts);
+void squeeze_add_stats(const struct squeeze *s, weft_stats *out);
+
 /* What all contexts hold now; is it above the budget? any */
 size_t squeeze_bytes(const struct squeeze *s);
 bool squeeze_is_short(const struct squeeze *s);
@@ -79,9 +92,9 @@ bool squeeze_is_short(const struct squeeze *s);
 struct squeeze_conn {
     struct squeeze *shared;       /* (c) borrowed */
     struct deflater *out;         /* under the caller's send lock; NULL: nothing is remembered */
-    struct inflater *in;          /* (wk) one with a large window, kept */
-    uint8_t *window;              /* (wk) of a small one: what the next message may refer to */
-    uint16_t window_bytes;        /* (wk) so many of them are there */
+    struct inflater *in;          /* the receiver's: one with a large window, kept */
+    uint8_t *window;              /* the receiver's, of a small one: what the next message may refer to */
+    uint16_t window_bytes;        /* the receiver's: so many of them are there */
     struct deflate_params params; /* (c) */
 };
 
@@ -101,7 +114,7 @@ weft_msg *squeeze_out(struct squeeze_conn *c, weft_msg *m);
 
 /* Inflate a received message that is marked compressed. As inflater_message: behind a failure the connection
  * is over. */
-int squeeze_in(struct squeeze_conn *c, const weft_msg *m, size_t bytes_max, weft_msg **out) ON_WORKER;
+int squeeze_in(struct squeeze_conn *c, const weft_msg *m, size_t bytes_max, weft_msg **out);
 
 /* One message for many connections, compressed once for all whose windows are alike.
  *

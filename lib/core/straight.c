@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/order.h"
+#include "core/compress.h"
 #include "core/conn.h"
 #include "core/crew.h"
 #include "core/io_thread.h"
@@ -183,10 +184,8 @@ static void close_behind(struct weft_conn *c, int result)
 
     if (!is_good)
         LOG(WEFT_LOG_WARNING, c->id, "its handler returned %d: %s", result, weft_strerror(result));
-    if (outbox_close(c, is_good ? WEFT_CLOSE_NORMAL : WEFT_CLOSE_INTERNAL_ERROR, NULL) != WEFT_OK) {
-        atomic_store_explicit(&c->wants_abort, true, memory_order_relaxed);
-        io_thread_link_dirty(c->home->io, c);
-    }
+    if (outbox_close(c, is_good ? WEFT_CLOSE_NORMAL : WEFT_CLOSE_INTERNAL_ERROR, NULL) != WEFT_OK)
+        conn_abort(c);
 }
 
 static void end_run(struct weft_conn *c, struct straight *s)
@@ -229,14 +228,32 @@ void straight_begin(struct weft_conn *c)
     crew_run(c->home->io->engine->crew, &s->job);
 }
 
+/* --- taking messages --- */
+
+/* compress.h, K4 */
+static void begin_taking(struct weft_conn *c, struct straight *s)
+{
+    if (c->is_squeezed)
+        compress_begin_in(c);
+    pthread_mutex_lock(&s->lock);
+}
+
+/* Behind the queue's lock was given up. */
+static void end_taking(struct weft_conn *c)
+{
+    if (c->is_squeezed)
+        compress_end_in(c);
+}
+
 /* --- several consumers of callbacks --- */
 
-static void call_on_message(struct weft_conn *c, weft_msg *m, bool is_low)
+static void call_on_message(struct weft_conn *c, weft_msg *m, uint32_t bytes, bool is_low)
 {
     const weft_server_opts *opts = &c->home->settings->opts;
-    uint32_t bytes = m->bytes;
 
-    if (opts->on_message)
+    if (!m)
+        ; /* it could not be inflated */
+    else if (opts->on_message)
         opts->on_message(c, m, opts->app);
     else
         weft_msg_unref(m);
@@ -249,10 +266,11 @@ static void consume(struct weft_conn *c, struct straight *s)
     uint32_t low = c->home->settings->opts.inbox_low;
 
     for (;;) {
-        bool is_low, must_fail = false, is_last = false;
+        bool is_low, must_fail = false, is_last = false, is_end;
+        uint32_t bytes;
         weft_msg *m;
 
-        pthread_mutex_lock(&s->lock);
+        begin_taking(c, s);
         m = pop(s);
         is_low = s->count <= low;
         if (!m && --s->running == 0) {
@@ -260,13 +278,18 @@ static void consume(struct weft_conn *c, struct straight *s)
             is_last = must_tell(s);
         }
         pthread_mutex_unlock(&s->lock);
+        bytes = m ? m->bytes : 0;
+        is_end = !m;
+        if (m && c->is_squeezed)
+            m = compress_take(c, m);
+        end_taking(c);
         if (must_fail)
             send_failure(c);
         if (is_last)
             tell_return(c, s);
-        if (!m)
+        if (is_end)
             return;
-        call_on_message(c, m, is_low);
+        call_on_message(c, m, bytes, is_low);
     }
 }
 
@@ -464,8 +487,8 @@ static int add_part(struct straight *s, weft_msg *m, uint64_t most, weft_msg **o
     return WEFT_OK;
 }
 
-/* The next whole message; its parts are taken out of the queue as they come, for together they may be more than
- * the queue lets in. */
+/* The next whole message; its parts are taken out of the queue as they come, for together they may be more
+ * than the queue lets in. */
 static int take_whole(struct weft_conn *c, struct straight *s, struct taken *t, weft_msg **out)
 {
     uint64_t most = c->home->settings->opts.message_bytes_max;
@@ -511,7 +534,7 @@ static int take_next(struct weft_conn *c, struct straight *s, struct taken *t, w
     return WEFT_OK;
 }
 
-/* One look. WEFT_E_AGAIN: wait. The lock is given up and taken again where something has to be done outside. */
+/* One look. WEFT_E_AGAIN: wait. WEFT_OK without a message: it could not be inflated, look again. The lock is given up and taken again where something has to be done outside. */
 static int look(struct weft_conn *c, struct straight *s, weft_msg **out, bool *is_last)
 {
     struct taken t = {0};
@@ -525,6 +548,8 @@ static int look(struct weft_conn *c, struct straight *s, weft_msg **out, bool *i
         return rc;
     pthread_mutex_unlock(&s->lock);
     note_taken(c, t.messages, t.bytes, is_low);
+    if (rc == WEFT_OK && c->is_squeezed)
+        *out = compress_take(c, *out);
     if (must_fail)
         send_failure(c);
     if (rc == WEFT_E_TOO_BIG)
@@ -542,13 +567,16 @@ static int wait_for_message(struct weft_conn *c, struct straight *s, weft_msg **
         uint32_t seen = turn_look(&s->turn);
         int rc = look(c, s, out, is_last);
 
+        if (rc == WEFT_OK && !*out)
+            continue;
         if (rc != WEFT_E_AGAIN)
             return rc;
         if (!timeout_ms)
             return WEFT_E_TIMEOUT;
         pthread_mutex_unlock(&s->lock);
+        end_taking(c);
         rc = turn_wait(&s->turn, seen, until_ns);
-        pthread_mutex_lock(&s->lock);
+        begin_taking(c, s);
         if (rc != WEFT_OK)
             return rc;
     }
@@ -561,12 +589,13 @@ int straight_recv(struct weft_conn *c, weft_msg **out, bool *is_last, uint32_t t
 
     if (!s || (timeout_ms && thr_kind() == THR_IO))
         return WEFT_E_STATE;
-    pthread_mutex_lock(&s->lock);
+    begin_taking(c, s);
     if (s->receiving < c->home->settings->opts.handler_concurrency) {
         s->receiving++;
         rc = wait_for_message(c, s, out, is_last, timeout_ms);
         s->receiving--;
     }
     pthread_mutex_unlock(&s->lock);
+    end_taking(c);
     return rc;
 }

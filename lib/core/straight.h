@@ -1,8 +1,8 @@
-/* Straight-line connections: messages wait in a queue until the program takes them, and a handler runs beside.
+/* Straight-line connections: messages wait in a queue until the program takes them; a handler runs beside.
  *
- * The worker that runs the mailbox stays the inbox's only consumer; instead of calling on_message it moves what
- * arrived into this queue. With handler_concurrency above 1 in callback style the same queue feeds several threads
- * that call on_message.
+ * The worker that runs the mailbox stays the inbox's only consumer; instead of calling on_message it moves
+ * what arrived into this queue. With handler_concurrency above 1 in callback style the same queue feeds
+ * several threads that call on_message.
  *
  * G1  A message counts as handled (conn.h, C7) when it is taken out, so what is in the queue bounds the reading.
  * G2  Behind the peer's fault (CONN_EVENT_FAILED) the Close is sent by who comes for a message and finds none:
@@ -13,7 +13,7 @@
  *     finishes it (conn.h, C10). So on_close is last, and engine.alive counts handlers.
  * G4  Once the handler has returned nobody takes messages: they are thrown away as they come, so that the peer's
  *     Close is read.
- * G5  Lock order: a connection's lock is the innermost; no function of another module is called under it but
+ * G5  Lock order: the receiving lock (compress.h, K4), then a connection's lock, which is the innermost; no function of another module is called under it but
  *     turn_next and those of messages. */
 #ifndef WEFT_CORE_STRAIGHT_H
 #define WEFT_CORE_STRAIGHT_H

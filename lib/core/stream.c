@@ -20,8 +20,8 @@ struct stream {
     bool is_open, has_begun; /* begun: its first frame was pushed */
     uint8_t type;
     struct utf8_state utf8;
-    struct turn turn; /* of is_open, and of room (S1) */
-    _Atomic uint64_t held_bytes; /* io adds and takes off */
+    struct turn turn;              /* of is_open, and of room (S1) */
+    _Atomic uint64_t held_bytes;   /* io adds and takes off */
     struct node *held, *held_last; /* (io) */
 };
 

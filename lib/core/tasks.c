@@ -26,8 +26,8 @@ struct group_of_tasks {
     struct cancel_hook hook; /* in the caller's scope: K2 */
     bool is_race;
     pthread_mutex_t lock;
-    struct turn turn; /* of running */
-    size_t running;   /* under lock */
+    struct turn turn;         /* of running */
+    size_t running;           /* under lock */
     struct task *first_ended; /* under lock */
     size_t count;
     struct task tasks[];
@@ -161,7 +161,8 @@ int tasks_run(weft_conn *c, void *app, weft_task *const *tasks, size_t count, bo
     g = new_group(c, app, tasks, count, is_race);
     if (!g)
         return WEFT_E_NOMEM;
-    atomic_fetch_add_explicit(&e->alive, 1, memory_order_relaxed); /* engine_stop waits for them, if not for ever */
+    atomic_fetch_add_explicit(&e->alive, 1,
+                              memory_order_relaxed); /* engine_stop waits for them, if not for ever */
     rc = crew_reserve(e->crew, count - 1);
     if (rc == WEFT_OK)
         rc = run_group(g);

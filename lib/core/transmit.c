@@ -11,7 +11,9 @@
  * T4  While a message in parts is leaving (is_streaming), other messages are held back by its stream, in order; they
  *     follow its last part, or are dropped when a Close comes before that. Control frames pass.
  * T5  A client's frames are masked on their way into the write buffer, so that a message may stand in many
- *     outboxes; each with a key of its own, which is kept while the frame is half written (RFC 6455 section 5.3). */
+ *     outboxes; each with a key of its own, which is kept while the frame is half written (RFC 6455 section 5.3).
+ * T6  TLS takes bytes in the socket's place. What it took and the socket did not leaves first, and the connection is
+ *     blocked for so long; a message may be let go before. */
 #include <string.h>
 
 #include "base/log.h"
@@ -119,7 +121,8 @@ void transmit_release_waiters(struct weft_conn *c)
         tell_waiters(c, WAIT_FOR_ROOM);
 }
 
-/* Not behind a look at drain: who sets a bit behind our fetch-and sees is_closed, for it reads what we wrote. */
+/* Not behind a look at drain: who sets a bit behind our fetch-and sees is_closed, for it reads what we wrote.
+ * */
 void transmit_tell_end(struct weft_conn *c)
 {
     tell_waiters(c, WAIT_FOR_ROOM | CONN_DRAIN_END);
@@ -454,7 +457,7 @@ static void note_blocked(struct weft_conn *c, bool took_some) ON_IO
     if (!took_some && c->stall_bytes)
         return;
     c->stall_ms = (uint32_t)c->home->io->loop.now_ms;
-    c->stall_bytes = link_held_bytes(&c->link) + 1;
+    c->stall_bytes = conn_held_bytes(c) + 1;
     if (c->state == CONN_OPEN)
         conn_arm(c);
 }
@@ -468,7 +471,7 @@ bool transmit_is_stalled(struct weft_conn *c)
         return false;
     /* A large socket buffer tells late that it has room; what it holds tells whether the peer takes
      * anything. */
-    held = link_held_bytes(&c->link) + 1;
+    held = conn_held_bytes(c) + 1;
     if (held >= c->stall_bytes)
         return true;
     c->stall_bytes = held;
@@ -476,25 +479,55 @@ bool transmit_is_stalled(struct weft_conn *c)
     return false;
 }
 
+void transmit_block(struct weft_conn *c)
+{
+    if (c->is_blocked)
+        return;
+    c->is_blocked = true;
+    note_blocked(c, true);
+}
+
+/* T6 */
+static void flush_ciphertext(struct weft_conn *c) ON_IO
+{
+    uint32_t before = secure_output_bytes(c);
+    int rc;
+
+    if (!before || c->state == CONN_DEAD)
+        return;
+    rc = secure_flush(c);
+    if (rc == WEFT_E_AGAIN) {
+        c->is_blocked = true;
+        note_blocked(c, secure_output_bytes(c) < before);
+    } else if (rc != WEFT_OK) {
+        conn_die(c, rc, true);
+    } else {
+        c->stall_bytes = 0;
+    }
+}
+
 void transmit_flush(struct weft_conn *c)
 {
     struct gather g;
+
+    if (c->is_tls && !c->is_blocked)
+        flush_ciphertext(c);
 
     while (c->writing && !c->is_blocked && c->state != CONN_DEAD && c->state != CONN_NEW) {
         ptrdiff_t n;
 
         gather(c, &g);
-        n = link_write(&c->link, g.iov, g.count);
+        n = conn_write_bytes(c, g.iov, g.count);
         STAT_ADD(c->home->io->stats.writes, 1);
         if (n == WEFT_E_AGAIN) {
             c->is_blocked = true;
         } else if (n < 0) {
-            conn_die(c, WEFT_E_CLOSED, true);
+            conn_die(c, (int)n, true);
             return;
         } else {
             STAT_ADD(c->home->io->stats.bytes_out, n);
             written(c, &g, (size_t)n);
-            c->is_blocked = (size_t)n < g.bytes;
+            c->is_blocked = (size_t)n < g.bytes || (c->is_tls && secure_output_bytes(c));
         }
         if (c->is_blocked)
             note_blocked(c, n > 0);
@@ -502,8 +535,10 @@ void transmit_flush(struct weft_conn *c)
             c->stall_bytes = 0;
     }
     /* A session that failed is over behind our Close: the handlers of what came before may still send. */
-    if (!c->writing && c->state == CONN_OPEN && session_is_over(&c->session) && c->close_queued)
+    if (conn_has_output(c))
+        return;
+    if (c->state == CONN_OPEN && session_is_over(&c->session) && c->close_queued)
         conn_linger(c);
-    else if (!c->writing && c->state == CONN_LINGER && !c->finished)
+    else if (c->state == CONN_LINGER && (!c->finished || c->peer_is_done))
         conn_linger(c);
 }

@@ -25,7 +25,7 @@
 #define WRITE_BYTES_DEFAULT (64u * 1024u + 1024u)
 #define RECORD_ROOM         (TLS_RECORD_HEADER_BYTES + TLS_RECORD_BYTES_MAX)
 /* What a peer may make us read before the handshake is done: its certificates are most of it. */
-#define HANDSHAKE_BYTES_MAX (128u * 1024u)
+#define HANDSHAKE_BYTES_MAX (64u * 1024u)
 /* Records in a row that bring no data: tickets and new keys are few. */
 #define EMPTY_RECORDS_MAX 64u
 /* Answers (new keys, alerts) that may wait for a peer that does not read. */
@@ -55,12 +55,14 @@ enum tls_fault {
     FAULT_WOLF, /* wolf_error says */
     FAULT_NOT_TLS,
     FAULT_PLAIN_HTTP,
+    FAULT_PLAIN_ANSWER,
     FAULT_RECORD,
     FAULT_RECORD_SHORT,
     FAULT_HELLO,
     FAULT_HANDSHAKE_BYTES,
     FAULT_EMPTY_RECORDS,
     FAULT_NAME,
+    FAULT_SIGNER,
     FAULT_UNVERIFIED,
     FAULT_SUITE,
     FAULT_MEMORY,
@@ -72,12 +74,14 @@ static const char *const fault_texts[] = {
     [FAULT_WOLF] = "TLS failed",
     [FAULT_NOT_TLS] = "the peer does not speak TLS",
     [FAULT_PLAIN_HTTP] = "the peer speaks plain HTTP to a TLS port",
+    [FAULT_PLAIN_ANSWER] = "the port speaks plain HTTP, not TLS",
     [FAULT_RECORD] = "a record of a type or length that there is not",
     [FAULT_RECORD_SHORT] = "a record too short to be sealed",
     [FAULT_HELLO] = "a ClientHello that is none, or too large",
     [FAULT_HANDSHAKE_BYTES] = "the handshake takes too many bytes",
     [FAULT_EMPTY_RECORDS] = "too many records without data",
     [FAULT_NAME] = "the certificate is not for this host (its subjectAltName counts)",
+    [FAULT_SIGNER] = "the certificate is not of a trusted authority",
     [FAULT_UNVERIFIED] = "the peer's certificate was not checked",
     [FAULT_SUITE] = "a cipher suite or version that was not offered",
     [FAULT_MEMORY] = "no memory",
@@ -92,6 +96,7 @@ struct tls {
     char *host;    /* client: until the handshake is done, or as long as its session may be kept */
     char *subject; /* NULL: none */
     uint32_t handshake_bytes;
+    uint32_t answer_bytes; /* of out, made by reading */
     uint16_t port;
     int wolf_error;
     uint8_t fault;
@@ -347,6 +352,7 @@ int tls_flush(struct tls *t, int fd)
         if (held_bytes(t->out))
             return WEFT_E_AGAIN; /* it took what it had room for */
         let_go(&t->out);
+        t->answer_bytes = 0;
         end_socket(t, fd);
     }
     return t->is_cut_off ? WEFT_E_CLOSED : WEFT_OK;
@@ -384,6 +390,11 @@ bool tls_has_output(const struct tls *t)
     return t->out != NULL;
 }
 
+bool tls_read_waits(const struct tls *t)
+{
+    return t->out && t->answer_bytes > ANSWER_BYTES_MAX;
+}
+
 uint32_t tls_pending_output_bytes(const struct tls *t)
 {
     return (uint32_t)held_bytes(t->out);
@@ -405,6 +416,8 @@ static int open_record(struct tls *t, struct tls_scratch *s)
     if (n < TLS_RECORD_HEADER_BYTES)
         return WEFT_E_AGAIN;
     length = (size_t)p[3] << 8 | p[4];
+    if (!t->is_done && memcmp(p, "HTTP/", TLS_RECORD_HEADER_BYTES) == 0)
+        return fail(t, FAULT_PLAIN_ANSWER);
     if (p[0] < 20 || p[0] > TLS_RECORD_DATA || p[1] != 3 || length == 0 || length > TLS_RECORD_BYTES_MAX)
         return fail(t, FAULT_RECORD);
     /* CVE-2024-0901: a content type and a tag are the least that a record of TLS 1.3 holds. */
@@ -477,6 +490,10 @@ int tls_on_verify(int is_good, struct WOLFSSL_X509_STORE_CTX *store)
 {
     struct tls *t = store->userCtx;
 
+    /* Builds of wolfSSL differ in whose numbers these are. */
+    if (!is_good && t &&
+        (store->error == ASN_NO_SIGNER_E || store->error == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY))
+        fail(t, FAULT_SIGNER);
     if (!is_good || !t)
         return 0;
     if (store->error_depth != 0)
@@ -670,8 +687,8 @@ static int settle(struct tls *t)
     return WEFT_OK;
 }
 
-/* Connections that are sent a staple share one request for it inside wolfSSL, which points at whichever of them
- * wrote there last. */
+/* Connections that are sent a staple share one request for it inside wolfSSL, which points at whichever of
+ * them wrote there last. */
 static int shake(struct tls *t)
 {
     struct tls_context *c = t->context;
@@ -790,7 +807,9 @@ ptrdiff_t tls_read(struct tls *t, int fd, struct tls_scratch *s, struct iovec *i
 
     if (!t->is_done || t->fault || t->has_end)
         return t->has_end ? LINK_END : t->fault ? result_of(t) : WEFT_E_STATE;
-    if (t->out && tls_flush(t, fd) == WEFT_E_AGAIN && held_bytes(t->out) > ANSWER_BYTES_MAX) {
+    if (t->out)
+        tls_flush(t, fd);
+    if (tls_read_waits(t)) {
         t->may_have_more = true;
         return WEFT_E_AGAIN;
     }
@@ -800,8 +819,11 @@ ptrdiff_t tls_read(struct tls *t, int fd, struct tls_scratch *s, struct iovec *i
         got = decrypt(t, iov, count);
     if (got == WEFT_E_AGAIN && rc != WEFT_OK)
         got = rc == LINK_END ? TLS_CUT : rc;
-    if (s->out_end)
-        send_collected(t, fd, s);
+    if (s->out_end) {
+        t->answer_bytes += (uint32_t)s->out_end;
+        if (send_collected(t, fd, s) == WEFT_OK)
+            t->answer_bytes = 0;
+    }
     keep_input(t, s);
     return got;
 }

@@ -20,8 +20,8 @@
  * T4  A server spends memory on TLS only when a whole ClientHello has come.
  * T5  A thread that shook hands calls tls_thread_leave before it ends: the TLS library keeps tables for each.
  *
- * The sockets do not block and are watched by edges: on WEFT_E_AGAIN, the socket was read empty or written full,
- * or tls_may_have_more says that it was not.
+ * The sockets do not block and are watched by edges: on WEFT_E_AGAIN, the socket was read empty or written
+ * full, or tls_may_have_more says that it was not.
  *
  * A weft built without TLS has these calls too (tls_none.c): no context can be made there. */
 #ifndef WEFT_IO_TLS_H
@@ -98,8 +98,8 @@ struct tls_scratch *tls_scratch_new(size_t read_bytes, size_t write_bytes);
 void tls_scratch_free(struct tls_scratch *s);
 
 /* A connection; takes a reference to the context. host: whom a client means, a name or an address, checked
- * against the certificate (a name is sent along as SNI); NULL for servers, and for insecure clients. port: with
- * host it names the server whose session may be resumed.
+ * against the certificate (a name is sent along as SNI); NULL for servers, and for insecure clients. port:
+ * with host it names the server whose session may be resumed.
  * NULL: no memory, or a client that would check nothing without being insecure. */
 struct tls *tls_new(struct tls_context *c, const char *host, uint16_t port);
 void tls_free(struct tls *t); /* NULL is allowed; the socket is the caller's */
@@ -116,8 +116,7 @@ int tls_handshake(struct tls *t, int fd, struct tls_scratch *s);
 /* Decrypt into iov: one system call at most when anything comes of it, and as many records as fit.
  *
  * Returns  bytes, more than 0
- *          WEFT_E_AGAIN   none now; with tls_has_output, perhaps because too many answers of ours wait for
- *                         the socket: call again behind tls_flush
+ *          WEFT_E_AGAIN   none now; also with tls_read_waits
  *          LINK_END       the peer ended its side
  *          TLS_CUT        its socket ended without that
  *          WEFT_E_TLS     it broke TLS; WEFT_E_CLOSED reset or gone; WEFT_E_NOMEM. All three for good */
@@ -132,6 +131,9 @@ ptrdiff_t tls_write(struct tls *t, int fd, struct tls_scratch *s, const struct i
 int tls_flush(struct tls *t, int fd);
 bool tls_has_output(const struct tls *t);
 uint32_t tls_pending_output_bytes(const struct tls *t);
+/* The peer makes us answer and does not read the answers: tls_read gives nothing until tls_flush has sent them. What
+ * tls_write left waiting never stops it, or two peers that both write would wait for each other. */
+bool tls_read_waits(const struct tls *t);
 
 /* False: the last read found the socket empty, and nothing of it is kept here. Without a new edge another
  * read would find nothing. */
@@ -147,9 +149,8 @@ const char *tls_version(const struct tls *t); /* "TLSv1.3"; "" before */
 const char *tls_cipher(const struct tls *t);  /* its IANA or library name; "" before */
 const char *tls_alpn(const struct tls *t);    /* "" for none */
 bool tls_was_resumed(const struct tls *t);
-/* The name that the client asked for, server: "" for none. Kept until the handshake is done. */
 bool tls_has_peer_certificate(const struct tls *t);
-/* The subject of the peer's certificate, "CN=ann,O=weft"; "" when there is none, or for a client that resumed. */
+/* The subject of the peer's certificate, "CN=ann,O=weft"; "" when there is none, or a client resumed. */
 const char *tls_peer_subject(const struct tls *t);
 /* Why the connection failed, in a line. */
 void tls_error_text(const struct tls *t, char *out, size_t room);

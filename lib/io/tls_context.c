@@ -1,14 +1,13 @@
 /* Certificates, keys and rules of TLS, as wolfSSL wants them; see tls.h.
  *
- * wolfSSL's defaults are for compatibility and not for us, so each rule is set here: it verifies nobody unless
- * told to, takes TLS 1.1, offers suites without encryption and without authentication, and passes over names
- * of suites that it does not know.
+ * wolfSSL's defaults are for compatibility and not for us, so each rule is set here: it verifies nobody
+ * unless told to, takes TLS 1.1, offers suites without encryption and without authentication, and passes
+ * over names of suites that it does not know.
  *
  * A context is one WOLFSSL_CTX for each certificate. wolfSSL locks what they share. */
 #include <wolfssl/options.h>
 #include <wolfssl/ssl.h>
 #include <wolfssl/wolfcrypt/asn_public.h>
-#include <wolfssl/wolfcrypt/chacha20_poly1305.h>
 #include <wolfssl/wolfcrypt/ecc.h>
 
 #include "io/tls_private.h"
@@ -18,27 +17,25 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/mem.h"
 #include "io/tls_names.h"
 #include "weft/error.h"
 
 /* Larger than any chain of certificates, or an OCSP response. */
-#define FILE_BYTES_MAX     (1024u * 1024u)
-#define RSA_BITS_MIN       2048
-#define ECC_BITS_MIN       256
-#define SESSIONS_DEFAULT   64u
-#define SUITES_OF_1_3      0x13 /* the first octet of each */
-#define TICKET_KEY_SECONDS 3600u
-#define WARM_HANDSHAKES    3 /* the tables of a point are made when it is met again */
-#define WARM_STEPS_MAX     64
+#define FILE_BYTES_MAX   (1024u * 1024u)
+#define RSA_BITS_MIN     2048
+#define ECC_BITS_MIN     256
+#define SESSIONS_DEFAULT 64u
+#define SUITES_OF_1_3    0x13 /* the first octet of each */
+#define WARM_HANDSHAKES  3    /* the tables of a point are made when it is met again */
+#define WARM_STEPS_MAX   64
 
-/* Debian's wolfSSL is built without the processor's instructions for AES: ChaCha20 is more than twice as fast there. */
+/* Debian's wolfSSL is built without the processor's instructions for AES: ChaCha20 is more than twice as
+ * fast there. */
 #ifdef WOLFSSL_AESNI
 #define FIRST_1_3 "TLS13-AES128-GCM-SHA256:TLS13-CHACHA20-POLY1305-SHA256"
 #define FIRST_1_2                                                                                            \
@@ -140,212 +137,6 @@ static int read_file(const char *file, struct tls_bytes *out, struct complaint *
     }
     close(fd);
     return rc;
-}
-
-/* --- tickets --- */
-
-/* The keys that sessions are sealed with for resumption. One is used for TICKET_KEY_SECONDS, and still opens
- * what it sealed for as long again. */
-struct ticket_key {
-    uint8_t name[WOLFSSL_TICKET_NAME_SZ];
-    uint8_t key[CHACHA20_POLY1305_AEAD_KEYSIZE];
-    uint64_t until_ns; /* 0: none */
-};
-
-struct tls_tickets {
-    _Atomic uint32_t references;
-    pthread_mutex_t lock;
-    struct ticket_key now, before; /* under lock */
-};
-
-#define TICKET_AAD_BYTES (WOLFSSL_TICKET_NAME_SZ + WOLFSSL_TICKET_IV_SZ)
-
-static struct tls_tickets *tickets_new(void)
-{
-    struct tls_tickets *k = mem_calloc(1, sizeof *k);
-
-    if (!k)
-        return NULL;
-    atomic_init(&k->references, 1);
-    pthread_mutex_init(&k->lock, NULL);
-    return k;
-}
-
-static struct tls_tickets *tickets_ref(struct tls_tickets *k)
-{
-    /* Relaxed: whoever has one can give another. */
-    atomic_fetch_add_explicit(&k->references, 1, memory_order_relaxed);
-    return k;
-}
-
-static void tickets_unref(struct tls_tickets *k)
-{
-    if (!k || atomic_fetch_sub_explicit(&k->references, 1, memory_order_acq_rel) != 1)
-        return;
-    pthread_mutex_destroy(&k->lock);
-    explicit_bzero(k, sizeof *k);
-    mem_free(k);
-}
-
-static bool randomize(void *p, size_t n)
-{
-    return getrandom(p, n, 0) == (ssize_t)n;
-}
-
-/* Under lock. */
-static bool turn_keys(struct tls_tickets *k)
-{
-    const uint64_t life_ns = TICKET_KEY_SECONDS * 1000000000ull;
-    uint64_t now_ns = clock_now_ns();
-    struct ticket_key fresh;
-
-    if (now_ns >= k->before.until_ns)
-        explicit_bzero(&k->before, sizeof k->before);
-    if (now_ns < k->now.until_ns)
-        return true;
-    if (!randomize(fresh.name, sizeof fresh.name) || !randomize(fresh.key, sizeof fresh.key))
-        return false;
-    fresh.until_ns = now_ns + life_ns;
-    k->before = k->now;
-    k->before.until_ns = now_ns < k->now.until_ns + life_ns ? k->now.until_ns + life_ns : 0;
-    k->now = fresh;
-    explicit_bzero(&fresh, sizeof fresh);
-    return true;
-}
-
-/* The key to seal with, or the one of this name. */
-static bool find_key(struct tls_tickets *k, const uint8_t *name, struct ticket_key *out)
-{
-    bool found = false;
-
-    pthread_mutex_lock(&k->lock);
-    if (turn_keys(k)) {
-        found = !name || memcmp(name, k->now.name, sizeof k->now.name) == 0;
-        *out = k->now;
-        if (!found && k->before.until_ns && memcmp(name, k->before.name, sizeof k->before.name) == 0) {
-            *out = k->before;
-            found = true;
-        }
-    }
-    pthread_mutex_unlock(&k->lock);
-    return found;
-}
-
-static bool seal(struct tls_tickets *k, uint8_t *name, uint8_t *iv, uint8_t *mac, uint8_t *ticket, int n)
-{
-    uint8_t aad[TICKET_AAD_BYTES];
-    struct ticket_key key;
-    bool done;
-
-    if (!find_key(k, NULL, &key) || !randomize(iv, WOLFSSL_TICKET_IV_SZ))
-        return false;
-    memcpy(name, key.name, sizeof key.name);
-    memcpy(aad, name, WOLFSSL_TICKET_NAME_SZ);
-    memcpy(aad + WOLFSSL_TICKET_NAME_SZ, iv, WOLFSSL_TICKET_IV_SZ);
-    memset(mac, 0, WOLFSSL_TICKET_MAC_SZ);
-    done = wc_ChaCha20Poly1305_Encrypt(key.key, iv, aad, sizeof aad, ticket, (word32)n, ticket, mac) == 0;
-    explicit_bzero(&key, sizeof key);
-    return done;
-}
-
-static bool unseal(struct tls_tickets *k, const uint8_t *name, const uint8_t *iv, const uint8_t *mac,
-                   uint8_t *ticket, int n)
-{
-    uint8_t aad[TICKET_AAD_BYTES];
-    struct ticket_key key;
-    bool done;
-
-    if (!find_key(k, name, &key))
-        return false;
-    memcpy(aad, name, WOLFSSL_TICKET_NAME_SZ);
-    memcpy(aad + WOLFSSL_TICKET_NAME_SZ, iv, WOLFSSL_TICKET_IV_SZ);
-    done = wc_ChaCha20Poly1305_Decrypt(key.key, iv, aad, sizeof aad, ticket, (word32)n, mac, ticket) == 0;
-    explicit_bzero(&key, sizeof key);
-    return done;
-}
-
-/* tickets is NULL where sessions are not resumed: none is given out, and none of other contexts is taken. */
-static int on_ticket(WOLFSSL *ssl, unsigned char name[WOLFSSL_TICKET_NAME_SZ],
-                     unsigned char iv[WOLFSSL_TICKET_IV_SZ], unsigned char mac[WOLFSSL_TICKET_MAC_SZ],
-                     int is_sealing, unsigned char *ticket, int n, int *out_bytes, void *tickets)
-{
-    (void)ssl;
-    if (!tickets || n <= 0)
-        return WOLFSSL_TICKET_RET_REJECT;
-    *out_bytes = n;
-    if (is_sealing ? seal(tickets, name, iv, mac, ticket, n) : unseal(tickets, name, iv, mac, ticket, n))
-        return WOLFSSL_TICKET_RET_OK;
-    return WOLFSSL_TICKET_RET_REJECT;
-}
-
-/* --- sessions of a client --- */
-
-static struct tls_sessions *sessions_new(uint32_t max)
-{
-    struct tls_sessions *s = mem_calloc(1, sizeof *s);
-
-    if (!s || !(s->places = mem_calloc(max, sizeof *s->places))) {
-        mem_free(s);
-        return NULL;
-    }
-    s->max = max;
-    pthread_mutex_init(&s->lock, NULL);
-    return s;
-}
-
-static void session_drop(struct tls_session *place)
-{
-    if (place->wolf)
-        wolfSSL_SESSION_free(place->wolf);
-    mem_free(place->host);
-    *place = (struct tls_session){0};
-}
-
-static void sessions_free(struct tls_sessions *s)
-{
-    if (!s)
-        return;
-    for (uint32_t i = 0; i < s->max; i++)
-        session_drop(&s->places[i]);
-    pthread_mutex_destroy(&s->lock);
-    mem_free(s->places);
-    mem_free(s);
-}
-
-struct WOLFSSL_SESSION *tls_sessions_take(struct tls_sessions *s, const char *host, uint16_t port)
-{
-    WOLFSSL_SESSION *session = NULL;
-
-    if (!s)
-        return NULL;
-    pthread_mutex_lock(&s->lock);
-    for (uint32_t i = 0; i < s->max && !session; i++) {
-        struct tls_session *place = &s->places[i];
-        if (!place->wolf || place->port != port || strcmp(place->host, host) != 0)
-            continue;
-        session = place->wolf;
-        place->wolf = NULL;
-        session_drop(place);
-    }
-    pthread_mutex_unlock(&s->lock);
-    return session;
-}
-
-void tls_sessions_put(struct tls_sessions *s, const char *host, uint16_t port,
-                      struct WOLFSSL_SESSION *session)
-{
-    struct tls_session kept = {mem_strdup(host), session, port}, old;
-
-    if (!kept.host) {
-        session_drop(&kept);
-        return;
-    }
-    pthread_mutex_lock(&s->lock);
-    old = s->places[s->next]; /* the oldest makes room */
-    s->places[s->next] = kept;
-    s->next = (s->next + 1) % s->max;
-    pthread_mutex_unlock(&s->lock);
-    session_drop(&old);
 }
 
 /* --- suites --- */
@@ -494,10 +285,10 @@ static void set_resumption(const struct tls_context *c, WOLFSSL_CTX *w)
         return;
     }
     wolfSSL_CTX_set_session_cache_mode(w, WOLFSSL_SESS_CACHE_OFF);
-    wolfSSL_CTX_set_TicketEncCb(w, on_ticket);
+    wolfSSL_CTX_set_TicketEncCb(w, tls_on_seal);
     wolfSSL_CTX_set_TicketEncCtx(w, c->tickets);
     if (c->tickets) {
-        wolfSSL_CTX_set_TicketHint(w, TICKET_KEY_SECONDS);
+        wolfSSL_CTX_set_TicketHint(w, TLS_TICKET_SECONDS);
     } else {
         wolfSSL_CTX_no_ticket_TLSv13(w);
         wolfSSL_CTX_NoTicketTLSv12(w);
@@ -555,8 +346,8 @@ static int load_cert(struct tls_certificate *to, WOLFSSL_CTX *w, const char *fil
     return rc;
 }
 
-/* wolfSSL 5.5.4 does not notice an EC key that belongs to another certificate. The public one is the end of what
- * the certificate says of it, whole or as x with the sign of y. */
+/* wolfSSL 5.5.4 does not notice an EC key that belongs to another certificate. The public one is the end
+ * of what the certificate says of it, whole or as x with the sign of y. */
 static bool ends_with_point(const uint8_t *spki, size_t spki_bytes, const uint8_t *point, size_t n)
 {
     size_t half = (n - 1) / 2;
@@ -698,8 +489,8 @@ static int make_wolf(const struct tls_context *c, struct tls_certificate *to, bo
     return rc;
 }
 
-/* In TLS 1.3, wolfSSL 5.5.4 loses 6 KB for each client that asks for the staple, which is each browser. So only
- * those get it that speak nothing newer than 1.2. */
+/* In TLS 1.3, wolfSSL 5.5.4 loses 6 KB for each client that asks for the staple, which is each browser. So
+ * only those get it that speak nothing newer than 1.2. */
 static int load_certificate(struct tls_context *c, struct tls_certificate *to, const struct tls_options *o,
                             const struct tls_key_pair *pair, struct complaint *why)
 {
@@ -741,12 +532,12 @@ static bool make_stores(struct tls_context *c, const struct tls_options *o)
 {
     if (o->role == TLS_CLIENT) {
         uint32_t max = o->sessions_max ? o->sessions_max : SESSIONS_DEFAULT;
-        return max == TLS_NO_SESSIONS || (c->sessions = sessions_new(max)) != NULL;
+        return max == TLS_NO_SESSIONS || (c->sessions = tls_sessions_new(max)) != NULL;
     }
     if (o->no_tickets || o->client_auth != TLS_CLIENT_AUTH_NONE)
         return true;
     c->tickets =
-        o->tickets_of && o->tickets_of->tickets ? tickets_ref(o->tickets_of->tickets) : tickets_new();
+        o->tickets_of && o->tickets_of->tickets ? tls_tickets_ref(o->tickets_of->tickets) : tls_tickets_new();
     return c->tickets != NULL;
 }
 
@@ -817,7 +608,7 @@ void tls_context_unref(struct tls_context *c)
 {
     if (!c || atomic_fetch_sub_explicit(&c->references, 1, memory_order_acq_rel) != 1)
         return;
-    sessions_free(c->sessions);
+    tls_sessions_free(c->sessions);
     for (size_t i = 0; i < c->count; i++) {
         if (c->certificates[i].wolf)
             wolfSSL_CTX_free(c->certificates[i].wolf);
@@ -826,7 +617,7 @@ void tls_context_unref(struct tls_context *c)
         mem_free(c->certificates[i].der.p);
         mem_free(c->certificates[i].staple.p);
     }
-    tickets_unref(c->tickets);
+    tls_tickets_unref(c->tickets);
     pthread_mutex_destroy(&c->staple_lock);
     mem_free(c->alpn);
     mem_free(c->ciphers);

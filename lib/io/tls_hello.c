@@ -99,7 +99,8 @@ int tls_hello_gather(const uint8_t *p, size_t n, uint8_t *out, size_t *out_bytes
     return rc;
 }
 
-/* Letters, digits, and what else stands in names of hosts: nothing that a log or a comparison stumbles over. */
+/* Letters, digits, and what else stands in names of hosts: nothing that a log or a comparison stumbles
+ * over. */
 static bool is_host_octet(uint8_t c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||

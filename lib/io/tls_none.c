@@ -86,6 +86,12 @@ bool tls_has_output(const struct tls *t)
     return t != NULL;
 }
 
+bool tls_read_waits(const struct tls *t)
+{
+    (void)t;
+    return false;
+}
+
 uint32_t tls_pending_output_bytes(const struct tls *t)
 {
     (void)t;

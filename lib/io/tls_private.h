@@ -1,5 +1,6 @@
-/* What the two halves of TLS share: io/tls_context.c makes contexts, io/tls.c uses them. The TLS library's
- * structs appear by name only, so that its headers stay in those two files. */
+/* What the parts of TLS share: io/tls_context.c makes contexts, io/tls_resume.c keeps what
+ * sessions are resumed with, io/tls.c is the connection. The TLS library's
+ * structs appear by name only, so that its headers stay in those three files. */
 #ifndef WEFT_IO_TLS_PRIVATE_H
 #define WEFT_IO_TLS_PRIVATE_H
 
@@ -16,7 +17,8 @@ struct WOLFSSL_CTX;
 struct WOLFSSL_SESSION;
 struct WOLFSSL_X509_STORE_CTX;
 
-#define TLS_SUITES_MAX 32
+#define TLS_SUITES_MAX     32
+#define TLS_TICKET_SECONDS 3600u
 
 struct tls_bytes {
     uint8_t *p;
@@ -69,6 +71,16 @@ struct tls_context {
 struct WOLFSSL_CTX *tls_context_choose(const struct tls_context *c, const char *name, bool offers_1_3);
 /* Was this suite among those that we offered? */
 bool tls_context_allows(const struct tls_context *c, int suite);
+/* Keys of tickets, counted by reference: what one context sealed the others open. */
+struct tls_tickets *tls_tickets_new(void);
+struct tls_tickets *tls_tickets_ref(struct tls_tickets *k);
+void tls_tickets_unref(struct tls_tickets *k); /* NULL is allowed */
+/* wolfSSL's callback; tickets is a struct tls_tickets, or NULL where nothing is resumed. */
+int tls_on_seal(struct WOLFSSL *ssl, unsigned char *name, unsigned char *iv, unsigned char *mac,
+                int is_sealing, unsigned char *ticket, int n, int *out_bytes, void *tickets);
+
+struct tls_sessions *tls_sessions_new(uint32_t max);
+void tls_sessions_free(struct tls_sessions *s); /* NULL is allowed */
 /* NULL: none is known. The caller's to give to wolfSSL_SESSION_free. */
 struct WOLFSSL_SESSION *tls_sessions_take(struct tls_sessions *s, const char *host, uint16_t port);
 /* session: given; freed when there is no place for it. */

@@ -345,8 +345,8 @@ static enum session_event_kind message_arrived(struct session *s, weft_msg *m, s
     return SESSION_MESSAGE;
 }
 
-/* n bytes of payload are in their place, unmasked: check them, and finish what they complete. is_ascii: unmasking has
- * shown that they are. */
+/* n bytes of payload are in their place, unmasked: check them, and finish what they complete. is_ascii:
+ * unmasking has shown that they are. */
 static enum session_event_kind payload_arrived(struct session *s, size_t n, bool is_ascii, struct session_event *ev)
 {
     struct session_reading *r = s->reading;
@@ -374,7 +374,8 @@ static enum session_event_kind payload_arrived(struct session *s, size_t n, bool
 
 /* --- parts --- */
 
-/* r->msg holds the next piece of the frame, n bytes. A frame without payload is no part unless it ends the message. */
+/* r->msg holds the next piece of the frame, n bytes. A frame without payload is no part unless it ends the
+ * message. */
 static enum session_event_kind give_part(struct session *s, size_t n, struct session_event *ev)
 {
     struct session_reading *r = s->reading;

@@ -44,7 +44,7 @@ struct session_config {
 
 enum session_event_kind {
     SESSION_NONE,    /* all bytes used, nothing to report */
-    SESSION_MESSAGE, /* msg is given; a part of one with gives_parts: what has come of a frame, at most 64 KiB */
+    SESSION_MESSAGE, /* msg is given; with gives_parts what has come of a frame, at most 64 KiB */
     SESSION_PING,    /* to be answered with a Pong of the same payload */
     SESSION_PONG,
     SESSION_CLOSE, /* the peer's Close; when ours was not sent yet it is to be answered with the same code */

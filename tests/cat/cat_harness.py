@@ -100,6 +100,7 @@ class Conn:
         self.send(CLOSE, b'' if code is None else struct.pack('>H', code) + reason.encode())
 
     def drop(self):
+        """End it as TCP does; the file above keeps a descriptor, so that close alone would not."""
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
         self.sock.close()
@@ -151,7 +152,8 @@ class Server:
             self.faults.append(traceback.format_exc())
         finally:
             with contextlib.suppress(OSError):
-                sock.close()
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
 
     def conn(self, index=0):
         until('a connection', lambda: len(self.conns) > index)

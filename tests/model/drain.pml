@@ -12,12 +12,12 @@
  * Checked: no lost wake-up (C6: an end state in which somebody waits and the outbox is empty or closed);
  * the count of bytes is what is queued (C4) and 0 at the end.
  *
- * Labels: DRAIN_LOOK DRAIN_TURN
+ * Labels: DRAIN_LOOK TURN_NEXT
  * Own names: outbox_try_send new_turn take_bits io all_have_ended
  *
  * Mutants, and what finds them:
  *   DRAIN_LOOK    order  end state: io and a waiter both miss the other's step
- *   DRAIN_TURN    order  end state: the turn is seen before the bits are taken, so a sender waits for a turn
+ *   TURN_NEXT    order  end state: the turn is seen before the bits are taken, so a sender waits for a turn
  *                        that has begun, and its bit is gone
  *   SENDER_LOOKS  check  end state: a sender sets its bit and sleeps without a look
  *   MAILBOX_LOOKS check  end state: a mailbox sets its bit and is left without a look
@@ -176,7 +176,7 @@ inline take_bits()
 /* who: the bits as seen by the look. Relaxed, the new turn may be seen before the bits are gone. */
 inline tell_waiters()
 {
-    IF_DROPPED(DRAIN_TURN, new_turn(); take_bits(), take_bits(); new_turn());
+    IF_DROPPED(TURN_NEXT, new_turn(); take_bits(), take_bits(); new_turn());
     atomic {
         if
         :: who & DRAIN_SENDERS -> sleeping[0] = false; sleeping[1] = false /* park_futex_wake */

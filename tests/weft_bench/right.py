@@ -261,7 +261,7 @@ def bytes_may_come_one_at_a_time():
 def bad_command_lines_end_with_2():
     for line, says in (([], 'mode and a URL'), (['echo'], 'mode and a URL'),
                        (['echo', 'ws://h/', '-c', 'x'], '--connections'),
-                       (['echo', 'http://h/'], 'ws://'), (['echo', 'wss://127.0.0.1:1/'], 'no TLS'),
+                       (['echo', 'http://h/'], 'ws://'), (['echo', 'wss://127.0.0.1:1/', '--ca', '/no/such/file'], '/no/such/file'),
                        (['deflate', 'ws://127.0.0.1:1/'], 'no compression'),
                        (['echo', 'ws://127.0.0.1:0/'], 'port'),
                        (['echo', 'ws://[::zz]:1/'], '[::zz]'),  # a name would be asked for, somewhere
