@@ -37,6 +37,22 @@ const struct option_row serve_rows[] = {
     OPTION_ROW_LIST("--origin", &serve_options.origins, "ORIGIN",
                     "allow only pages of this origin, such as https://example.org; may be repeated"),
     OPTION_ROW_FLAG("--no-compression", &serve_options.no_compression, "do not agree on permessage-deflate"),
+    OPTION_ROW_U32("--connections-per-address-max", &serve_options.connections_per_address_max, UINT32_MAX,
+                   "open at once; the rest gets 429 (no limit)"),
+    OPTION_ROW_U32("--handshakes-per-second-max", &serve_options.handshakes_per_second_max, 1000000,
+                   "of one address; the rest gets 429 (no limit)"),
+    OPTION_ROW_U32("--handshakes-burst", &serve_options.handshakes_burst, 1000000,
+                   "so many at once (those of a second)"),
+    OPTION_ROW_LIST("--unlimited-address", &serve_options.unlimited_addresses, "NETWORK",
+                    "a reverse proxy, such as 10.0.0.0/8 or ::1, which is not limited; may be repeated"),
+    OPTION_ROW_U32("--messages-per-second-max", &serve_options.messages_per_second_max, 1000000,
+                   "of one connection; above that it is not read (no limit)"),
+    OPTION_ROW_U32("--messages-burst", &serve_options.messages_burst, 1000000,
+                   "so many at once (those of a second)"),
+    OPTION_ROW_U64("--memory-bytes-max", &serve_options.memory_bytes_max, UINT64_C(1) << 50,
+                   "of all messages and queues; above that nothing is read (no limit)"),
+    OPTION_ROW_FLAG("--refuse-when-full", &serve_options.refuse_when_full,
+                    "answer 503 at the limit of connections instead of letting them wait"),
     OPTION_ROW_U32("--ping-interval-ms", &serve_options.ping_interval_ms, UINT32_MAX,
                    "between two pings (20000); 0: none"),
     OPTION_ROW_U32("--ping-timeout-ms", &serve_options.ping_timeout_ms, UINT32_MAX,
@@ -77,6 +93,15 @@ void serve_begin(weft_server_opts *opts)
     opts->origins = serve_options.origins.count ? serve_options.origins.items : NULL;
     opts->origin_count = serve_options.origins.count;
     opts->compression.is_off = serve_options.no_compression;
+    opts->connections_per_address_max = serve_options.connections_per_address_max;
+    opts->handshakes_per_second_max = serve_options.handshakes_per_second_max;
+    opts->handshakes_burst = serve_options.handshakes_burst;
+    opts->unlimited_addresses = serve_options.unlimited_addresses.items;
+    opts->unlimited_address_count = serve_options.unlimited_addresses.count;
+    opts->messages_per_second_max = serve_options.messages_per_second_max;
+    opts->messages_burst = serve_options.messages_burst;
+    opts->memory_bytes_max = serve_options.memory_bytes_max;
+    opts->refuse_when_full = serve_options.refuse_when_full;
 }
 
 static int fail(const char *program, const char *what, const char *where, int rc)

@@ -25,6 +25,11 @@ struct serve_options {
     uint32_t ping_timeout_ms;
     uint32_t stop_deadline_ms;
     struct option_list origins;
+    uint32_t connections_per_address_max, handshakes_per_second_max, handshakes_burst;
+    uint32_t messages_per_second_max, messages_burst;
+    uint64_t memory_bytes_max;
+    struct option_list unlimited_addresses;
+    bool refuse_when_full;
     unsigned log_level; /* enum weft_log_level */
     bool no_compression;
     bool stats;         /* one line of JSON on SIGUSR1 and at the end */

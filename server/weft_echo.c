@@ -42,6 +42,7 @@ static const struct option_row behaviour_rows[] = {
 static const struct option_row limit_rows[] = {
     LIMIT("--workers-max", workers_max, "worker threads while handlers block"),
     LIMIT("--open-timeout-ms", open_timeout_ms, "for the opening handshake"),
+    LIMIT("--write-timeout-ms", write_timeout_ms, "for a peer that takes no byte"),
     LIMIT("--close-timeout-ms", close_timeout_ms, "for the closing handshake"),
     OPTION_ROW_U64("--message-bytes-max", &opts.message_bytes_max, 1u << 30, "of one message"),
     LIMIT("--fragments-max", fragments_max, "of one message"),

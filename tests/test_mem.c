@@ -688,6 +688,41 @@ static void blocks_that_go_one_way_come_home_and_are_used_again(void) /* MEM-RET
     mem_count_live(false);
 }
 
+static void *free_it(void *block)
+{
+    mem_block_free(block);
+    return NULL;
+}
+
+/* Whoever takes and whoever frees it, with a pool or without; what a pool keeps does not count. */
+static void blocks_in_use_are_counted_by_bytes(void)
+{
+    static const size_t sizes[] = {1, 100, 4000, 5000, 1 << 20, 3 << 20};
+    uint64_t before;
+
+    mem_count_used();
+    before = mem_used_bytes();
+    for (int with_pool = 0; with_pool < 2; with_pool++) {
+        if (with_pool)
+            CU_ASSERT_EQUAL(mem_pool_join(), WEFT_OK);
+        for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+            void *block = mem_block_alloc(sizes[i]);
+            pthread_t other;
+            CU_ASSERT(mem_used_bytes() >= before + sizes[i]);
+            CU_ASSERT(mem_used_bytes() <= before + 2 * sizes[i] + 1024);
+            block = mem_block_grow(block, 1, sizes[i] * 3);
+            CU_ASSERT(mem_used_bytes() >= before + 3 * sizes[i]);
+            CU_ASSERT_EQUAL(pthread_create(&other, NULL, free_it, block), 0);
+            pthread_join(other, NULL);
+            CU_ASSERT_EQUAL(mem_used_bytes(), before);
+            mem_block_free(mem_block_alloc(sizes[i]));
+            CU_ASSERT_EQUAL(mem_used_bytes(), before);
+        }
+        if (with_pool)
+            mem_pool_leave();
+    }
+}
+
 static const struct unit_case cases[] = {
     CASE(a_pool_that_cannot_be_made_is_told),
     CASE(plain_memory_of_all_kinds_is_counted),
@@ -711,6 +746,7 @@ static const struct unit_case cases[] = {
     CASE(a_block_may_grow_on_another_thread),
     CASE(blocks_freed_by_any_thread_are_neither_lost_nor_doubled),
     CASE(blocks_that_go_one_way_come_home_and_are_used_again),
+    CASE(blocks_in_use_are_counted_by_bytes),
 };
 
 int main(int argc, char **argv)

@@ -92,6 +92,23 @@ typedef struct weft_server_opts {
     uint32_t handshakes_max;      /* in flight at once; default 1024 */
     uint32_t backlog;             /* of listening sockets; default 4096 */
 
+    /* Against single peers; all of them are off by default. An address is an IPv4 address or the first 64
+     * bits of an IPv6 one. Unlimited are Unix sockets and the networks named here ("10.0.0.0/8", "::1"): name
+     * the reverse proxies in front of the server, behind which everybody has the same address. Who is above
+     * gets 429. */
+    uint32_t connections_per_address_max; /* at once; 0: no limit */
+    uint32_t handshakes_per_second_max;   /* of one address; 0: no limit */
+    uint32_t handshakes_burst;            /* so many at once; default handshakes_per_second_max */
+    const char *const *unlimited_addresses;
+    size_t unlimited_address_count;
+    uint32_t messages_per_second_max; /* of one connection, with its Pings and Pongs; above that it is not read,
+                                         so TCP slows the peer; 0: no limit */
+    uint32_t messages_burst;          /* so many at once; default messages_per_second_max */
+    bool refuse_when_full;            /* at connections_max: 503 at once instead of waiting in the backlog */
+    uint64_t memory_bytes_max;        /* of all messages and queues of the process, at least 1 MiB. Above that
+                                         nothing is read and who comes gets 503; when this does not help soon, the
+                                         connections that hold the most are closed with 1013. 0: no limit */
+
     uint32_t turn_messages_max;   /* of one connection before the next one's turn; default 64 */
     uint32_t turn_us_max;         /* the same in time; default 500 */
 

@@ -46,6 +46,13 @@ typedef struct weft_stats {
     uint64_t workers_started_max;
     uint64_t workers_busy;            /* not parked, now */
     uint64_t handover_us[WEFT_HANDOVER_BUCKETS]; /* from the ready queue's put to a worker's get */
+    uint64_t refused_connections;     /* with 429: the address had too many */
+    uint64_t refused_rate;            /* with 429: the address came too often */
+    uint64_t refused_full;            /* with 503: connections_max or memory_bytes_max was reached */
+    uint64_t rate_pauses;             /* reading paused at messages_per_second_max */
+    uint64_t memory_pauses;           /* an I/O thread stopped reading at memory_bytes_max */
+    uint64_t memory_closed;           /* connections closed with 1013 there */
+    uint64_t memory_bytes;            /* in messages and queues of the process, now; 0 without memory_bytes_max */
     uint64_t takeovers;               /* I/O loops whose thread was stuck in a handler: another one went on */
     /* Compression: payloads. A broadcast counts once for each window it was compressed for. */
     uint64_t compressed;              /* messages */

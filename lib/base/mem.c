@@ -61,12 +61,16 @@ struct pool {
     uint32_t counts[CLASS_COUNT];
     size_t large_bytes; /* kept in the classes above SMALL_CLASSES together */
     struct pool *next_idle; /* under registry_lock */
+    struct pool *next;      /* of all: under registry_lock, constant then */
+    _Atomic int64_t used_bytes; /* taken less freed by this thread; only it writes. The sum counts */
     _Alignas(THR_CACHE_LINE) _Atomic(struct free_block *) returned;
 };
 
 /* Pools without a thread, ready for the next one. Reachable for ever, never freed. */
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct pool *idle_pools;
+static struct pool *idle_pools, *all_pools;
+static _Atomic int64_t used_elsewhere; /* by threads without a pool */
+static atomic_bool counts_used;
 
 static _Thread_local struct pool *pool_here;
 static struct free_block closed_mark; /* in `returned`: the owner has left */
@@ -167,6 +171,44 @@ char *mem_strdup(const char *s)
     return mem_strndup(s, strlen(s));
 }
 
+/* --- what is in use --- */
+
+void mem_count_used(void)
+{
+    atomic_store_explicit(&counts_used, true, memory_order_relaxed);
+}
+
+/* Relaxed, like all of this: the sum is a figure, and orders nothing. */
+static void count_used(int64_t bytes)
+{
+    struct pool *p = pool_here;
+
+    if (!atomic_load_explicit(&counts_used, memory_order_relaxed))
+        return;
+    if (p)
+        atomic_store_explicit(&p->used_bytes,
+                              atomic_load_explicit(&p->used_bytes, memory_order_relaxed) + bytes,
+                              memory_order_relaxed);
+    else
+        atomic_fetch_add_explicit(&used_elsewhere, bytes, memory_order_relaxed);
+}
+
+static int64_t whole_bytes(const struct block *b)
+{
+    return (int64_t)b->room + (int64_t)sizeof *b;
+}
+
+uint64_t mem_used_bytes(void)
+{
+    int64_t sum = atomic_load_explicit(&used_elsewhere, memory_order_relaxed);
+
+    pthread_mutex_lock(&registry_lock);
+    for (struct pool *p = all_pools; p; p = p->next)
+        sum += atomic_load_explicit(&p->used_bytes, memory_order_relaxed);
+    pthread_mutex_unlock(&registry_lock);
+    return sum > 0 ? (uint64_t)sum : 0; /* blocks from before the counting may have been freed */
+}
+
 /* --- pools --- */
 
 static size_t class_bytes(unsigned c)
@@ -260,8 +302,10 @@ void *mem_block_alloc(size_t bytes)
     whole = c == CLASS_NONE ? bytes + sizeof *b : class_bytes(c);
     if (p && c != CLASS_NONE && !atomic_load_explicit(&fail_armed, memory_order_relaxed)) {
         struct free_block *f = take(p, c);
-        if (f)
+        if (f) {
+            count_used(whole_bytes(&f->head));
             return &f->head + 1;
+        }
     }
     b = mem_alloc(whole);
     if (!b)
@@ -269,6 +313,7 @@ void *mem_block_alloc(size_t bytes)
     b->owner = c == CLASS_NONE ? NULL : p;
     b->room = whole - sizeof *b < UINT32_MAX ? (uint32_t)(whole - sizeof *b) : UINT32_MAX;
     b->size_class = c;
+    count_used(whole_bytes(b));
     return b + 1;
 }
 
@@ -294,6 +339,7 @@ void mem_block_free(void *block)
     if (!block)
         return;
     b = (struct block *)block - 1;
+    count_used(-whole_bytes(b));
     if (!b->owner)
         to_system(b);
     else if (b->owner == pool_here)
@@ -311,6 +357,7 @@ void *mem_block_grow(void *block, size_t used, size_t bytes)
         b = mem_realloc(b, bytes + sizeof *b); /* large ones are moved by the system without a copy */
         if (!b)
             return NULL;
+        count_used((int64_t)bytes - (int64_t)b->room);
         b->room = (uint32_t)bytes;
         return b + 1;
     }
@@ -343,6 +390,10 @@ int mem_pool_join(void)
             return WEFT_E_NOMEM;
         memset(p, 0, sizeof *p);
         atomic_init(&p->returned, NULL);
+        pthread_mutex_lock(&registry_lock);
+        p->next = all_pools;
+        all_pools = p;
+        pthread_mutex_unlock(&registry_lock);
     }
     /* Relaxed: givers only compare; a late giver that still sees the mark frees the block itself. */
     atomic_store_explicit(&p->returned, NULL, memory_order_relaxed);

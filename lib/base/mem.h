@@ -42,6 +42,11 @@ size_t mem_block_room(const void *block); /* usable bytes, at least what was ask
 int mem_pool_join(void);   /* the calling thread gets a pool; WEFT_E_NOMEM */
 void mem_pool_leave(void); /* and gives it up */
 
+/* Bytes of the pooled blocks in use, of all threads together; those that pools keep are not. Counted from the first
+ * mem_count_used on, which is never taken back. Any thread. */
+void mem_count_used(void);
+uint64_t mem_used_bytes(void);
+
 /* Tests: the n-th allocation from now on fails (1 is the next), 0 switches it off; the count of blocks not
  * yet freed. */
 void mem_fail_at(uint64_t n);

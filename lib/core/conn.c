@@ -304,6 +304,7 @@ void conn_arm(struct weft_conn *c)
 {
     struct io_thread *io = c->home->io;
     uint64_t due_ms = session_deadline_ms(&c->session);
+    uint32_t wait_ms;
 
     if (c->session.failed)
         return; /* the end of FAIL_WAIT_MS is due */
@@ -314,6 +315,9 @@ void conn_arm(struct weft_conn *c)
         if (stalled_ms < due_ms)
             due_ms = stalled_ms;
     }
+    wait_ms = receive_wait_ms(c);
+    if (wait_ms && io->loop.now_ms + wait_ms < due_ms)
+        due_ms = io->loop.now_ms + wait_ms;
     if (due_ms == SESSION_NEVER)
         timer_rest(&io->loop.wheel, &c->timer); /* C9 */
     else
@@ -370,6 +374,8 @@ void conn_time(struct weft_conn *c, uint64_t now_ms)
     case SESSION_TICK_NONE:
         break;
     }
+    if (c->state == CONN_OPEN && c->is_held && c->home->settings->messages.interval_ns)
+        conn_read(c);
     if (c->state == CONN_OPEN)
         conn_arm(c);
 }
@@ -498,6 +504,8 @@ static void leave_thread(struct weft_conn *c) ON_IO
     atomic_fetch_sub_explicit(c->was_open ? &c->home->io->engine->open : &c->home->io->engine->handshaking, 1,
                               memory_order_relaxed);
     atomic_fetch_sub_explicit(&io->conn_count, 1, memory_order_relaxed);
+    if (io->engine->limits && !conn_is_client(c))
+        limits_leave(io->engine->limits, &c->peer, io->loop.now_ns);
     io_thread_resume_accepting(io);
 }
 
@@ -524,7 +532,7 @@ void conn_die(struct weft_conn *c, int error, bool by_peer)
     complete_end(c, error, by_peer);
     leave_thread(c);
     transmit_fini(c);
-    mem_free(c->stash);
+    mem_block_free(c->stash);
     c->stash = NULL;
     session_fini(&c->session); /* of one that was never begun: nothing */
     if (!c->was_open && !conn_is_client(c))

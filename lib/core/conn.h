@@ -144,6 +144,7 @@ struct conn_more {
     struct straight *_Atomic straight;
     struct waits *_Atomic waits;
     struct stream *_Atomic stream;
+    struct bucket messages;            /* (io) with messages_per_second_max */
     struct secure *secure; /* (c) from birth on; NULL: not TLS */
     uint8_t mask_key[FRAME_KEY_BYTES]; /* (io) of a client's half-written frame */
 };
@@ -336,6 +337,8 @@ static inline bool conn_has_output(const struct weft_conn *c) ON_IO
 void receive_ready(struct weft_conn *c) ON_IO; /* read and parse as far as the marks allow */
 void receive_drop(struct weft_conn *c) ON_IO;  /* read and forget, until the end */
 bool receive_is_paused(struct weft_conn *c) ON_IO;
+/* How long reading rests for messages_per_second_max; 0: it does not. */
+uint32_t receive_wait_ms(const struct weft_conn *c) ON_IO;
 bool receive_keep(struct weft_conn *c, const uint8_t *p, size_t n) ON_IO; /* bytes for later */
 
 /* --- the sending side: outbox.c (any thread) and transmit.c (io) --- */

@@ -77,6 +77,22 @@ static int make_crew(struct engine *e)
     return WEFT_OK;
 }
 
+static int make_limits(struct engine *e)
+{
+    const struct settings *s = &e->settings;
+    struct limits_config config = {
+        .connections_max = s->opts.connections_per_address_max,
+        .handshakes = s->handshakes,
+        .unlimited = s->unlimited,
+        .unlimited_count = s->opts.unlimited_address_count,
+        .entries = e->connections_max,
+    };
+
+    if (!config.connections_max && !config.handshakes.interval_ns)
+        return WEFT_OK;
+    return limits_new(&e->limits, &config);
+}
+
 static void free_engine(struct engine *e)
 {
     if (e->crew)
@@ -93,6 +109,7 @@ static void free_engine(struct engine *e)
     for (unsigned i = 0; i < e->io_thread_count; i++)
         io_thread_free(e->io_threads[i]);
     mem_free(e->io_threads);
+    limits_free(e->limits);
     settings_fini(&e->settings);
     pthread_mutex_destroy(&e->reload_lock);
     pthread_mutex_destroy(&e->stop_lock);
@@ -117,6 +134,8 @@ int engine_new(struct engine **out, const weft_server_opts *opts, const struct e
         e->connections_max = choose_connections_max(&e->settings.opts);
         rc = make_threads(e);
     }
+    if (rc == WEFT_OK)
+        rc = make_limits(e);
     if (rc == WEFT_OK)
         rc = make_crew(e);
     if (rc == WEFT_OK && !(e->squeeze = squeeze_new(&e->settings.squeeze)))
@@ -322,6 +341,12 @@ static void add_io_stats(const struct io_thread *io, weft_stats *s)
     ADD(writes);
     ADD(accept_pauses);
     ADD(read_pauses);
+    ADD(refused_connections);
+    ADD(refused_rate);
+    ADD(refused_full);
+    ADD(rate_pauses);
+    ADD(memory_pauses);
+    ADD(memory_closed);
 #undef ADD
     s->io_wakeups += atomic_load_explicit(&io->wake.writes, memory_order_relaxed);
     s->closed += atomic_load_explicit(&io->run_stats.closed, memory_order_relaxed);
@@ -360,6 +385,7 @@ void engine_stats(struct engine *e, weft_stats *out)
     squeeze_add_stats(e->squeeze, &s);
     s.connections = atomic_load_explicit(&e->open, memory_order_relaxed);
     s.handshaking = atomic_load_explicit(&e->handshaking, memory_order_relaxed);
+    s.memory_bytes = e->settings.opts.memory_bytes_max ? mem_used_bytes() : 0;
     s.dropped_newest = atomic_load_explicit(&e->dropped_newest, memory_order_relaxed);
     memcpy(out, &s, out->size < sizeof s ? out->size : sizeof s);
 }

@@ -39,6 +39,7 @@ struct engine {
     struct pool *pool;             /* (c) NULL in inline mode */
     struct crew *crew;             /* (c) threads of handlers and tasks */
     struct slots slots;            /* places for handlers */
+    struct limits *limits;         /* (c) of addresses; NULL: none */
     struct listener *listeners;    /* (setup), then io thread 0 */
     uint32_t connections_max;      /* (c) */
     struct cpu_mask processors;    /* (c) those of the thread that made it */

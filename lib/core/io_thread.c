@@ -187,10 +187,10 @@ void io_thread_command(struct io_thread *io, enum io_command command)
     wake_up(&io->wake);
 }
 
-/* Connections are found by their timers (C9); one timer is none's. */
-static bool is_of_conn(const struct io_thread *io, const struct timer *t)
+/* Connections are found by their timers (C9); three timers are none's. */
+bool io_thread_is_of_conn(const struct io_thread *io, const struct timer *t)
 {
-    return t != &io->accept_timer;
+    return t != &io->accept_timer && t != &io->refusals.timer && t != &io->budget.timer;
 }
 
 static void close_one(struct timer *t, void *arg)
@@ -198,7 +198,7 @@ static void close_one(struct timer *t, void *arg)
     struct weft_conn *c = conn_of_timer(t);
 
     thr_assert_io();
-    if (!is_of_conn(arg, t))
+    if (!io_thread_is_of_conn(arg, t))
         return;
     if (c->state == CONN_OPEN)
         conn_begin_close(c, WEFT_CLOSE_GOING_AWAY, "");
@@ -209,7 +209,7 @@ static void close_one(struct timer *t, void *arg)
 static void abort_one(struct timer *t, void *arg)
 {
     thr_assert_io();
-    if (is_of_conn(arg, t))
+    if (io_thread_is_of_conn(arg, t))
         conn_die(conn_of_timer(t), WEFT_E_CLOSED, false);
 }
 
@@ -283,6 +283,8 @@ static bool turn_end(void *arg)
         obey(io);
         bury_the_dead(io);
     }
+    if (io->engine->settings.opts.memory_bytes_max)
+        budget_is_short(io); /* what was sent counts, too, and may have filled it while nothing was read */
     io_thread_publish(io); /* what the last steps woke */
     return !p || share_work(io, was_helping);
 }
@@ -331,6 +333,14 @@ static void timer_fired(struct timer *t, void *arg)
     thr_assert_io();
     if (t == &io->accept_timer) {
         listener_retry(io->engine);
+        return;
+    }
+    if (t == &io->refusals.timer) {
+        refusal_time(io);
+        return;
+    }
+    if (t == &io->budget.timer) {
+        budget_time(io);
         return;
     }
     timer_rest(&io->loop.wheel, t); /* until it is armed again: it has to be found in the wheel */
@@ -454,6 +464,8 @@ int io_thread_new(struct io_thread **out, struct engine *e, unsigned index)
     stack_init(&io->dirty);
     lease_init(&io->lease);
     timer_init(&io->accept_timer);
+    timer_init(&io->refusals.timer);
+    timer_init(&io->budget.timer);
     io->wake_source.ready = woken;
     io->read_buffer = mem_alloc(IO_READ_BYTES);
     io->write_buffer = mem_alloc(IO_WRITE_BYTES);
@@ -471,6 +483,7 @@ void io_thread_free(struct io_thread *io)
 {
     if (!io)
         return;
+    refusals_fini(&io->refusals);
     loop_fini(&io->loop);
     wake_fini(&io->wake);
     mem_free(io->read_buffer);

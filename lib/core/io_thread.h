@@ -25,8 +25,10 @@
 #include <stdint.h>
 
 #include "base/thr.h"
+#include "core/budget.h"
 #include "core/engine.h"
 #include "core/mailbox.h"
+#include "core/refusal.h"
 #include "io/loop.h"
 #include "proto/frame.h"
 #include "sync/lease.h"
@@ -56,6 +58,7 @@ enum io_command {
 struct io_stats {
     _Atomic uint64_t accepted, opened, refused, messages_in, messages_out, bytes_in, bytes_out;
     _Atomic uint64_t dropped_oldest, dropped_closed, closed_slow, reads, writes, accept_pauses, read_pauses;
+    _Atomic uint64_t refused_connections, refused_rate, refused_full, rate_pauses, memory_pauses, memory_closed;
 };
 /* Only the owner writes, so a load and a store do. */
 #define STAT_ADD(field, n)                                                                                   \
@@ -79,6 +82,8 @@ struct io_thread {
     atomic_bool accepts_paused;                  /* (a) thread 0 writes */
     bool is_closing;                             /* (io) IO_CLOSE_ALL was seen */
     struct timer accept_timer;                   /* (io) thread 0 */
+    struct refusals refusals;                    /* (io) thread 0 */
+    struct budget budget;                        /* (io) */
     uint8_t *read_buffer;                        /* (io) IO_READ_BYTES, shared by all connections */
     uint8_t *write_buffer;                       /* (io) IO_WRITE_BYTES */
     struct tls_scratch *tls_scratch;             /* (io) NULL until there is a connection over TLS */
@@ -123,6 +128,8 @@ void io_thread_read_again(struct io_thread *io, struct weft_conn *c) ON_IO;
 void io_thread_random_key(struct io_thread *io, uint8_t key[FRAME_KEY_BYTES]) ON_IO;
 /* The connection is dead: its last event comes at the turn's end. */
 void io_thread_bury(struct io_thread *io, struct weft_conn *c) ON_IO;
+/* Is this timer of its wheel a connection's? */
+bool io_thread_is_of_conn(const struct io_thread *io, const struct timer *t);
 /* A descriptor or a place became free: listening may go on. */
 void io_thread_resume_accepting(struct io_thread *io) ON_IO;
 

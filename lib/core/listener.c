@@ -113,12 +113,42 @@ static void pause_all(struct engine *e) ON_IO
     timer_arm(&io->loop.wheel, &io->accept_timer, io->loop.now_ms + RETRY_MS);
 }
 
-static bool is_at_limit(struct engine *e)
+static bool is_full(struct engine *e)
 {
     /* alive, not sockets: the ready queue has room for connections_max, and the dead ones stand in it until
      * on_close. */
-    return atomic_load_explicit(&e->alive, memory_order_relaxed) >= e->connections_max ||
+    return atomic_load_explicit(&e->alive, memory_order_relaxed) >= e->connections_max;
+}
+
+static bool is_at_limit(struct engine *e)
+{
+    return (is_full(e) && !e->settings.opts.refuse_when_full) ||
            atomic_load_explicit(&e->handshaking, memory_order_relaxed) >= e->settings.opts.handshakes_max;
+}
+
+/* 0, or the status with which this socket is refused. On 0 its address has been counted. */
+static int refuse_with(struct engine *e, const struct sock_peer *peer) ON_IO
+{
+    struct io_thread *io = e->io_threads[0];
+
+    if (is_full(e) || (e->settings.opts.memory_bytes_max && budget_is_short(io))) {
+        STAT_ADD(io->stats.refused_full, 1);
+        return 503;
+    }
+    switch (e->limits ? limits_enter(e->limits, peer, io->loop.now_ns) : LIMITS_OK) {
+    case LIMITS_OK:
+        return 0;
+    case LIMITS_CONNECTIONS:
+        STAT_ADD(io->stats.refused_connections, 1);
+        return 429;
+    case LIMITS_RATE:
+        STAT_ADD(io->stats.refused_rate, 1);
+        return 429;
+    case LIMITS_NO_MEMORY:
+        break;
+    }
+    STAT_ADD(io->stats.refused_full, 1);
+    return 503;
 }
 
 void listener_retry(struct engine *e)
@@ -140,11 +170,24 @@ static void place(struct listener *l, int fd, const struct sock_peer *peer) ON_I
 {
     struct engine *e = l->engine;
     struct io_thread *io = engine_least_loaded(e);
-    struct secure_how how = {.context = l->tls ? tls_port_context(l->tls) : NULL};
-    struct weft_conn *c = conn_new(&e->own.homes[io->index], fd, peer, how.context ? &how : NULL);
+    struct secure_how how = {0};
+    struct weft_conn *c;
+    int status = refuse_with(e, peer);
 
+    if (status && l->tls) {
+        sock_drop(fd); /* an answer would cost the handshake of TLS */
+        return;
+    }
+    if (status) {
+        refusal_begin(e->io_threads[0], fd, status);
+        return;
+    }
+    how.context = l->tls ? tls_port_context(l->tls) : NULL;
+    c = conn_new(&e->own.homes[io->index], fd, peer, how.context ? &how : NULL);
     tls_context_unref(how.context);
     if (!c) {
+        if (e->limits)
+            limits_leave(e->limits, peer, e->io_threads[0]->loop.now_ns);
         close(fd);
         return;
     }

@@ -4,8 +4,9 @@
  *     the next read.
  * R2  Messages of one read are put into the inbox together.
  * R3  Reading stops, with the socket's edge remembered in is_readable, while the inbox is above its mark,
- *     while the request is being decided, while too many Pongs or answers of TLS wait, and in inline mode while the outbox is
- *     above its mark. Whoever ends that state brings the connection here again. */
+ *     while the request is being decided, while too many Pongs or answers of TLS wait, in inline mode while the
+ *     outbox is above its mark, while messages come faster than they may (its timer ends that) and while there is
+ *     no memory (budget.h). Whoever ends that state brings the connection here again. */
 #include <string.h>
 
 #include "base/log.h"
@@ -98,17 +99,50 @@ static bool pause_for_inbox(struct weft_conn *c)
     return true;
 }
 
+uint32_t receive_wait_ms(const struct weft_conn *c)
+{
+    const struct rate *rate = &c->home->settings->messages;
+    const struct conn_more *more = rate->interval_ns ? conn_more(c) : NULL;
+    uint64_t wait_ns = more ? bucket_wait_ns(&more->messages, rate, c->home->io->loop.now_ms * 1000000u) : 0;
+
+    return (uint32_t)((wait_ns + 999999u) / 1000000u);
+}
+
+/* One more message, Ping or Pong. False: the next one has to wait. Without memory for its bucket a connection is not
+ * limited. */
+static bool count_event(struct weft_conn *c) ON_IO
+{
+    struct conn_more *more = conn_make_more(c);
+
+    if (!more)
+        return true;
+    bucket_owe(&more->messages, &c->home->settings->messages, c->home->io->loop.now_ms * 1000000u);
+    if (!receive_wait_ms(c))
+        return true;
+    STAT_ADD(c->home->io->stats.rate_pauses, 1);
+    return false;
+}
+
 static bool must_wait(struct weft_conn *c) ON_IO
 {
+    const struct settings *settings = c->home->settings;
+
     if (c->state == CONN_DECIDING || c->pongs >= PONGS_MAX || (c->is_tls && secure_read_waits(c)))
         return true;
     /* Relaxed: our own store, or the worker's, whose link to the dirty list brings us here again. */
     if (atomic_load_explicit(&c->read_paused, memory_order_relaxed))
         return true;
     if (!c->home->io->engine->pool && atomic_load_explicit(&c->outbox_bytes, memory_order_relaxed) >
-                                    c->home->settings->opts.outbox_high_bytes)
+                                    settings->opts.outbox_high_bytes)
         return true;
-    return c->state == CONN_OPEN && !c->session.failed && pause_for_inbox(c);
+    if (c->state != CONN_OPEN || c->session.failed)
+        return false;
+    /* When the server stops, the peer's Close has to be found behind what it sent, and there is a deadline. */
+    if (settings->messages.interval_ns && !c->home->io->is_closing && receive_wait_ms(c))
+        return true;
+    if (settings->opts.memory_bytes_max && budget_is_short(c->home->io))
+        return true;
+    return pause_for_inbox(c);
 }
 
 bool receive_is_paused(struct weft_conn *c)
@@ -130,7 +164,7 @@ bool receive_keep(struct weft_conn *c, const uint8_t *p, size_t n)
 {
     if (!n)
         return true;
-    c->stash = mem_alloc(sizeof *c->stash + n);
+    c->stash = mem_block_alloc(sizeof *c->stash + n);
     if (!c->stash)
         return false;
     c->stash->bytes = (uint32_t)n;
@@ -165,8 +199,8 @@ static void peer_closes(struct weft_conn *c, const struct session_event *ev) ON_
 }
 
 /* False: no more is to be parsed for now. */
-static bool handle_event(struct weft_conn *c, enum session_event_kind kind, struct session_event *ev,
-                         struct batch *b) ON_IO
+static bool act_on(struct weft_conn *c, enum session_event_kind kind, struct session_event *ev,
+                   struct batch *b) ON_IO
 {
     switch (kind) {
     case SESSION_MESSAGE:
@@ -192,6 +226,16 @@ static bool handle_event(struct weft_conn *c, enum session_event_kind kind, stru
         break;
     }
     return true;
+}
+
+static bool handle_event(struct weft_conn *c, enum session_event_kind kind, struct session_event *ev,
+                         struct batch *b) ON_IO
+{
+    bool goes_on = act_on(c, kind, ev, b);
+
+    if (c->home->settings->messages.interval_ns && kind != SESSION_NONE)
+        return count_event(c) && goes_on;
+    return goes_on;
 }
 
 /* Parse what is at p; what may not be parsed yet is kept. */
@@ -230,7 +274,7 @@ static void parse_stash(struct weft_conn *c) ON_IO
     }
     put_batch(c, &b);
     if (c->stash == s && (s->offset == s->bytes || c->state != CONN_OPEN)) {
-        mem_free(s);
+        mem_block_free(s);
         c->stash = NULL;
     }
 }

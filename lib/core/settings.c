@@ -21,6 +21,7 @@
 #define SPIN_US          20u
 #define SPIN_US_MAX      10000u
 #define MIB              (1024u * 1024u)
+#define RATE_MAX         1000000u /* a second */
 /* Together they are the slots of the pool. */
 #define IO_THREADS_MAX 64u
 #define WORKERS_MAX    256u
@@ -87,6 +88,43 @@ static int choose_limits(weft_server_opts *o)
     OPTION_CHOOSE(o, connections_max, 1000000u, 1u, 1000000u);
     OPTION_CHOOSE(o, handshakes_max, 1024u, 1u, 1000000u);
     OPTION_CHOOSE(o, backlog, 4096u, 1u, 65535u);
+    return WEFT_OK;
+}
+
+/* Of these 0 means that there is no limit. */
+static int choose_rates(struct settings *s)
+{
+    weft_server_opts *o = &s->opts;
+
+    if (o->handshakes_per_second_max)
+        OPTION_CHOOSE(o, handshakes_burst, o->handshakes_per_second_max, 1u, 1000000u);
+    if (o->messages_per_second_max)
+        OPTION_CHOOSE(o, messages_burst, o->messages_per_second_max, 1u, 1000000u);
+    if (o->handshakes_per_second_max > RATE_MAX || o->messages_per_second_max > RATE_MAX)
+        return option_refused("a rate is above 1,000,000 a second");
+    if (o->memory_bytes_max && o->memory_bytes_max < MIB)
+        return option_refused("memory_bytes_max is below 1 MiB");
+    s->handshakes = rate_of(o->handshakes_per_second_max, o->handshakes_burst);
+    s->messages = rate_of(o->messages_per_second_max, o->messages_burst);
+    if (o->memory_bytes_max)
+        mem_count_used();
+    return WEFT_OK;
+}
+
+static int parse_unlimited(struct settings *s)
+{
+    size_t count = s->opts.unlimited_addresses ? s->opts.unlimited_address_count : 0;
+
+    s->opts.unlimited_address_count = count;
+    if (!count)
+        return WEFT_OK;
+    s->unlimited = mem_calloc(count, sizeof *s->unlimited);
+    if (!s->unlimited)
+        return WEFT_E_NOMEM;
+    for (size_t i = 0; i < count; i++)
+        if (!s->opts.unlimited_addresses[i] ||
+            !network_parse(&s->unlimited[i], s->opts.unlimited_addresses[i]))
+            return option_refused("one of unlimited_addresses is neither an address nor a network");
     return WEFT_OK;
 }
 
@@ -211,6 +249,10 @@ static int choose_all(struct settings *s, bool is_client)
         rc = choose_compression(&s->opts.compression);
     if (rc == WEFT_OK)
         rc = copy_origins(s);
+    if (rc == WEFT_OK)
+        rc = choose_rates(s);
+    if (rc == WEFT_OK)
+        rc = parse_unlimited(s);
     if (rc != WEFT_OK) {
         settings_fini(s);
         return rc;
@@ -275,4 +317,6 @@ void settings_fini(struct settings *s)
         mem_free(*o);
     mem_free(s->origins);
     s->origins = NULL;
+    mem_free(s->unlimited);
+    s->unlimited = NULL;
 }

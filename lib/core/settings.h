@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/limits.h"
 #include "core/squeeze.h"
 #include "proto/extension.h"
 #include "proto/session.h"
@@ -18,6 +19,8 @@ struct settings {
     struct extension_policy policy;                  /* but memory_is_short */
     struct squeeze_opts squeeze;
     char **origins; /* copies */
+    struct network *unlimited;
+    struct rate handshakes, messages;
     bool is_straight; /* messages are received by weft_conn_recv */
     bool has_queue;   /* that, or several threads call on_message at once: see straight.h */
 };

@@ -189,6 +189,28 @@ void sock_peer_of(int fd, struct sock_peer *peer)
     note_peer(peer, &a);
 }
 
+/* Closing a socket over what was not read makes a reset. */
+static void forget_input(int fd)
+{
+    char bytes[4096];
+
+    for (int i = 0; i < 4 && recv(fd, bytes, sizeof bytes, MSG_DONTWAIT) > 0; i++) {
+    }
+}
+
+void sock_say_last(int fd, const char *text, size_t n)
+{
+    forget_input(fd);
+    if (send(fd, text, n, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+        shutdown(fd, SHUT_WR);
+}
+
+void sock_drop(int fd)
+{
+    forget_input(fd);
+    close(fd);
+}
+
 void sock_name_peer(const struct sock_peer *peer, char *out, size_t room)
 {
     char text[INET6_ADDRSTRLEN] = "";

@@ -1,0 +1,316 @@
+#!/usr/bin/env python3
+"""Attacks on what a server has only so much of: memory, threads, descriptors, patience."""
+import json
+import resource
+import select
+import threading
+import time
+
+from attack import BINARY, FIN, MIB, PATIENCE_S, TEXT, Group, Peer, Server, chat_of, check, frame, request, wait_for
+
+group = Group('resources')
+
+
+def open_peers(server, count, path='/', **how):
+    peers = [Peer(server, **how) for _ in range(count)]
+    for peer in peers:
+        peer.open(path=path)
+    return peers
+
+
+def leave(server, peers):
+    for peer in peers:
+        peer.socket.close()
+    wait_for(lambda: server.stats()['connections'] == 0, 'all are gone')
+
+
+@group.in_modes
+def slow_readers(programs, options):
+    """They send and never read: each costs its marks, and no more."""
+    data = frame(FIN | BINARY, bytes(16384)) * 1000
+    with Server(programs.echo, *options) as s:
+        peers = open_peers(s, 20, receive_bytes=4096)
+        with s.costs(mib=20 * 1.5, cpu_s=2.0):
+            for peer in peers:
+                check(peer.put_until_full(data, 0.05) < len(data))
+            s.serves()
+        for peer in peers:
+            peer.reset()
+        wait_for(lambda: s.stats()['connections'] == 0, 'all are gone')
+        s.serves()
+
+
+@group.in_modes
+def slow_readers_against_a_bound_of_memory(programs, options):
+    """With memory_bytes_max many of them cost no more than few, and others are served behind that."""
+    with Server(programs.echo, '--memory-bytes-max', 8 * MIB, '--close-timeout-ms', 1000, *options) as s:
+        peers = open_peers(s, 60)
+        with s.costs(mib=20, cpu_s=4.0):
+            for peer in peers:  # all but the last byte of a megabyte
+                peer.put_until_full(frame(FIN | BINARY, bytes(MIB))[:-1], 0.05)
+            wait_for(lambda: s.stats()['memory_pauses'] and s.stats()['memory_closed'], 'the heaviest are closed')
+            check(s.stats()['memory_bytes'] <= 10 * MIB, s.stats()['memory_bytes'])
+        leave(s, peers)
+        s.serves()
+
+
+@group.in_modes
+def a_slow_reader_of_broadcasts(programs, options):
+    """It is closed, and the others miss nothing."""
+    with Server(programs.echo, '--broadcast', '--outbox-bytes-max', MIB, '--message-bytes-max', 65536, *options) as s:
+        slow = open_peers(s, 5, receive_bytes=4096)
+        reader, writer = open_peers(s, 2)
+        count, text = 400, bytes(32768)
+        got = []
+
+        def read():
+            while len(got) < count and (message := reader.hear()):
+                got.append(len(message[1]))
+        listener = threading.Thread(target=read)
+        listener.start()
+        with s.costs(mib=24, cpu_s=4.0):
+            for _ in range(count):
+                writer.put(frame(FIN | BINARY, text))
+                check(writer.hear() is not None)
+            listener.join(PATIENCE_S)
+            check(got == [len(text)] * count, len(got), 'of', count)
+            wait_for(lambda: s.stats()['closed_slow'] == 5, 'the slow ones are closed')
+        leave(s, slow + [reader, writer])
+
+
+@group.attack
+def fast_writers_with_slow_handlers(programs):
+    """Their sockets are not read; a handler that sleeps holds up its own connection only."""
+    data = frame(FIN | BINARY, bytes(1000)) * 20000
+    with Server(programs.echo, '--sleep-ms', 50, '--workers-max', 16) as s:
+        peers = open_peers(s, 8)
+        with s.costs(mib=8 * 1.5 + 4, cpu_s=2.0):
+            for peer in peers:
+                check(peer.put_until_full(data, 0.05) < len(data))
+            began = time.monotonic()
+            s.serves()
+            check(time.monotonic() - began < 3)
+        for peer in peers:
+            peer.reset()
+        wait_for(lambda: s.stats()['connections'] == 0, 'all are gone')
+
+
+@group.in_modes
+def no_descriptors_left(programs, options):
+    """It waits quietly, and goes on when there are some again."""
+    with Server(programs.echo, '--open-timeout-ms', 60000, *options, files_max=40) as s:
+        peers = [Peer(s) for _ in range(100)]
+        wait_for(lambda: s.stats()['accept_pauses'], 'accepting pauses')
+        with s.costs(mib=2, cpu_s=0.3):
+            time.sleep(1)
+        for peer in peers:
+            peer.socket.close()
+        s.serves()
+
+
+@group.in_modes
+def no_memory_left(programs, options):
+    """Allocations fail: what needs them ends, the server does not."""
+    with Server(programs.echo, '--message-bytes-max', 8 * MIB, '--close-timeout-ms', 500, *options) as s:
+        s.serves()
+        room = s.status_kib('VmSize') * 1024 + 24 * MIB
+        resource.prlimit(s.pid, resource.RLIMIT_AS, (room, room))
+        peers = open_peers(s, 30)
+        with s.costs(mib=100, cpu_s=4.0):  # what malloc had reserved before counts, too
+            for peer in peers:
+                peer.put_until_full(frame(FIN | BINARY, bytes(6 * MIB), length=8 * MIB - 1), 0.05)
+            time.sleep(0.2)
+        ended = select.select([peer.socket for peer in peers], [], [], 0)[0]
+        check(ended, 'there was memory for all of them')
+        check(len(ended) < len(peers), 'nobody was spared')
+        leave(s, peers)
+        for _ in range(20):
+            s.serves()
+
+
+@group.in_modes
+def half_open_peers(programs, options):
+    """Who is gone without a word is found by the Ping that it does not answer."""
+    with Server(programs.echo, '--ping-interval-ms', 300, '--ping-timeout-ms', 300, '--close-timeout-ms', 300, *options) as s:
+        peers = open_peers(s, 100)
+        with s.costs(mib=2, cpu_s=0.5):
+            began = time.monotonic()
+            wait_for(lambda: s.stats()['connections'] == 0, 'all are gone')
+            check(time.monotonic() - began < 5)
+        for peer in peers:
+            peer.socket.close()
+        s.serves()
+
+
+@group.in_modes
+def a_peer_that_takes_nothing(programs, options):
+    with Server(programs.echo, '--write-timeout-ms', 500, *options) as s:
+        with Peer(s, receive_bytes=4096) as peer:
+            peer.open()
+            peer.put_until_full(frame(FIN | BINARY, bytes(65536)) * 100, 0.1)
+            wait_for(lambda: s.stats()['connections'] == 0, 'it is dropped', 5)
+
+
+@group.in_modes
+def peers_deaf_at_shutdown(programs, options):
+    """They answer no Close, read nothing, have half a frame under way: the deadline ends it."""
+    with Server(programs.echo, '--stop-deadline-ms', 500, *options) as s:
+        peers = open_peers(s, 40, receive_bytes=4096)
+        silent = [Peer(s) for _ in range(10)]
+        for i, peer in enumerate(peers):
+            if i % 4 == 0:
+                peer.put_until_full(frame(FIN | BINARY, bytes(65536)) * 20, 0.05)
+            elif i % 4 == 1:
+                peer.put(frame(FIN | TEXT, b'half', length=1000))
+        took = s.stop()
+        check(took < 3, 'it took', took)
+        for peer in peers + silent:
+            peer.socket.close()
+
+
+@group.in_modes
+def storms_of_resets_racing_with_sends(programs, options):
+    for more in ([], ['--broadcast']):
+        with Server(programs.echo, *options, *more) as s:
+            def storm():
+                for i in range(150):
+                    peer = Peer(s)
+                    peer.put(request() + frame(FIN | TEXT, b'x' * (i * 37 % 5000)) * (i % 7))
+                    if i % 3 == 0:
+                        peer.read()
+                    peer.reset()
+            with s.costs(mib=48, cpu_s=8.0):
+                threads = [threading.Thread(target=storm) for _ in range(6)]
+                for t in threads:
+                    t.start()
+                for t in threads:
+                    t.join()
+            wait_for(lambda: s.stats()['connections'] + s.stats()['handshaking'] == 0, 'all are gone')
+            s.serves()
+
+
+@group.in_modes
+def a_flood_of_messages_against_a_rate(programs, options):
+    """Ten a second are ten a second, and others are not held up."""
+    with Server(programs.echo, '--messages-per-second-max', 20, '--messages-burst', 20, *options) as s:
+        with s.costs(mib=2, cpu_s=0.5), Peer(s) as peer:
+            peer.open()
+            peer.put(frame(FIN | TEXT, b'x') * 1000)
+            began = time.monotonic()
+            for _ in range(40):
+                check(peer.hears() == 'x')
+            took = time.monotonic() - began
+            check(0.9 < took < 5, 'it took', took)
+            s.serves()
+
+
+# --- the chat
+
+
+def said(peer, **what):
+    return peer.say(json.dumps(what))
+
+
+def answer_to(peer, text):
+    peer.put(frame(FIN | TEXT, text if isinstance(text, bytes) else text.encode()))
+    return json.loads(peer.hears())
+
+
+@group.attack
+def json_bombs_at_the_chat(programs):
+    deep = 20000
+    bombs = ['[' * deep, '{"a":' * 5000, '[' * deep + ']' * deep, '{"type":"join","room":"a","name":' + '[' * 3000 + ']' * 3000 + '}',
+             '1e999999999', '-' * 30000, '"' + '\\u0000' * 5000 + '"', '"' + '\\ud800' * 5000 + '"', '9' * 32000, '"unended',
+             '{' + ','.join(f'"k{i}":1' for i in range(3500)) + '}', '{"type":"say","type":"join"}', '[' + '1,' * 16000 + '1]',
+             '{"type":' + '1' * 30000 + '}', '', ' ' * 32000, 'nul', '\x00', '{"type":"join","room":"\\u0000","name":"x"}',
+             '{"type":"say","text":"' + 'a' * 32700 + '"}', 'a' * 100000]
+    with Server(chat_of(programs)) as s:
+        with s.costs(mib=8, cpu_s=2.0):
+            for _ in range(10):
+                for i in range(0, len(bombs), 7):  # few for each, for they are counted
+                    with Peer(s) as peer:
+                        peer.open(path='/chat')
+                        for bomb in bombs[i:i + 7]:
+                            got = answer_to(peer, bomb)
+                            check(got.get('type') == 'error', bomb[:40], 'was answered with', got)
+                        got = answer_to(peer, '{"type":"join","room":"lobby","name":"ann"}')
+                        check(got['type'] == 'joined', got)
+        with Peer(s) as peer:
+            peer.open(path='/chat')
+            peer.put(frame(FIN | BINARY, b'{"type":"join","room":"a","name":"b"}'))
+            check(json.loads(peer.hears())['type'] == 'error')
+            peer.put(frame(FIN | TEXT, bytes(2 * MIB)))
+            check(peer.hears_close() == 1009)
+
+
+@group.attack
+def floods_of_rooms_at_the_chat(programs):
+    """More rooms than there may be: whoever is in one stays there, and one more can be opened when one is empty."""
+    with Server(chat_of(programs)) as s:
+        with Peer(s) as ann, s.costs(mib=24, cpu_s=4.0):
+            ann.open(path='/chat')
+            check(answer_to(ann, '{"type":"join","room":"lobby","name":"ann"}')['type'] == 'joined')
+            check(answer_to(ann, '{"type":"say","text":"still here"}')['type'] == 'said')
+            flood = open_peers(s, 300, path='/chat')
+            types = [answer_to(p, json.dumps({'type': 'join', 'room': f'r{i}', 'name': 'x'}))['type'] for i, p in enumerate(flood)]
+            check(types.count('joined') == 255 and types.count('error') == 45, types.count('joined'))
+            for i, peer in enumerate(flood):
+                for j in range(38):  # each goes from room to room as often as it may
+                    said(peer, type='join', room=f'{i}-{j}' + 'r' * 50, name='x' * 30)
+            for peer in flood:
+                peer.reset()
+            check(answer_to(ann, '{"type":"say","text":"and now"}')['type'] in ('said', 'came', 'went'))
+
+            def comes_in():
+                with Peer(s) as bob:
+                    bob.open(path='/chat')
+                    got = answer_to(bob, '{"type":"join","room":"new","name":"bob"}')
+                    return got['type'] == 'joined'
+            wait_for(comes_in, 'a new room can be opened')
+            with Peer(s) as bob:
+                bob.open(path='/chat')
+                got = answer_to(bob, '{"type":"join","room":"lobby","name":"bob"}')
+                check([m['text'] for m in got['history']][0] == 'still here', got)
+
+
+@group.attack
+def floods_of_messages_at_the_chat(programs):
+    """Above the rate each is refused, and who goes on is closed; the room does not hear of it."""
+    with Server(chat_of(programs)) as s:
+        with Peer(s) as ann, s.costs(mib=8, cpu_s=4.0):
+            ann.open(path='/chat')
+            check(answer_to(ann, '{"type":"join","room":"lobby","name":"ann"}')['type'] == 'joined')
+            with Peer(s) as eve:
+                eve.open(path='/chat')
+                said(eve, type='join', room='lobby', name='eve')
+                eve.put(frame(FIN | TEXT, b'{"type":"say","text":"buy"}') * 3000)
+                check(eve.hears_close() == 1008)
+            heard = 0
+            while (got := json.loads(ann.hears()))['type'] != 'went':
+                heard += got['type'] == 'said'
+            check(30 <= heard <= 60, heard, 'messages got through')
+
+
+@group.attack
+def who_does_not_read_at_the_chat(programs):
+    """Histories and messages that are not read: it is closed with 1008 or dropped, and the room goes on."""
+    with Server(chat_of(programs)) as s:
+        with Peer(s) as ann, s.costs(mib=24, cpu_s=4.0):
+            ann.open(path='/chat')
+            check(answer_to(ann, '{"type":"join","room":"lobby","name":"ann"}')['type'] == 'joined')
+            for i in range(30):
+                said(ann, type='say', text='x' * 4000)
+                check(json.loads(ann.hears())['type'] == 'said')
+            deaf = open_peers(s, 5, path='/chat', receive_bytes=4096)
+            for i, peer in enumerate(deaf):  # each join is answered with the history
+                for j in range(200):
+                    said(peer, type='join', room='lobby', name=f'deaf {i}' + '.' * (j % 2))
+            time.sleep(0.3)
+            with Peer(s) as bob:
+                bob.open(path='/chat')
+                check(answer_to(bob, '{"type":"join","room":"lobby","name":"bob"}')['type'] == 'joined')
+            leave(s, deaf + [ann])
+
+
+if __name__ == '__main__':
+    group.main()
