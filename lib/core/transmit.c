@@ -375,7 +375,8 @@ static void gather_bytes(struct io_thread *io, struct gather *g, const uint8_t *
 }
 
 /* T5 */
-static size_t put_masked(struct weft_conn *c, struct msg_link *link, uint8_t *key, size_t skip, uint8_t *out, size_t room)
+static size_t put_masked(struct weft_conn *c, struct msg_link *link, uint8_t *key, size_t skip, uint8_t *out,
+                         size_t room) ON_IO
 {
     const uint8_t *frame = msg_frame(link->msg);
     size_t left = link->wire_bytes - skip;
