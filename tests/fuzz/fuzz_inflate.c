@@ -94,6 +94,8 @@ static void inflate_all(struct fuzz_input in, unsigned how, struct fuzz_cut cut)
         m = message_of(how & 16 ? 1 : 2, in.p, n, true);
         rc = inflater_message(whole, m, bytes_max, &out);
         rc_parts = inflate_parts(part, in.p, n, bytes_max, cut, &pieces);
+        if (rc != rc_parts)
+            fprintf(stderr, "at once %d, in parts %d\n", rc, rc_parts);
         MUST(rc == rc_parts || (rc == WEFT_E_UTF8 && (rc_parts == WEFT_OK || how & 16)) ||
              (rc != WEFT_OK && rc_parts != WEFT_OK));
         if (rc == WEFT_OK) {

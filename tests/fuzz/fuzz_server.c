@@ -320,6 +320,8 @@ static size_t read_response(const struct stage_socket *s, int *status)
 
     MUST(h);
     rc = http_head_feed(h, s->out, s->out_bytes, &used);
+    if (rc == HTTP_BAD)
+        fprintf(stderr, "%.*s\n", (int)s->out_bytes, (const char *)s->out);
     MUST(rc != HTTP_BAD);
     *status = h->status;
     http_head_free(h);

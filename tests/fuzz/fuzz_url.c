@@ -56,9 +56,7 @@ static char *put_together(const struct url *u)
         *to++ = '@';
     }
     url_authority(u->host, u->port, authority);
-    to += sprintf(to, "%s", authority);
-    if (u->scheme != URL_SOCKS5 && u->scheme != URL_SOCKS5H)
-        sprintf(to, "%s", u->target);
+    sprintf(to, "%s%s", authority, u->target);
     return text;
 }
 

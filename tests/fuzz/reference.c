@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-
 struct reading {
     struct trace *trace;
     const struct session_config *config;
@@ -151,6 +150,6 @@ void reference_read(struct trace *trace, const struct session_config *config, co
     r.type = r.fragments = 0;
     r.is_compressed = r.in_message = false;
     trace_init(trace);
-    while (read_frame(&r))
+    while (n && read_frame(&r))
         continue;
 }
