@@ -7,7 +7,8 @@
  *   - What was sent on a connection is what is written, in that order, up to where it ended.
  *   - Queues stay within their bounds, the loop never spins, all connections end, and no memory is left.
  *
- * An input is commands of the peers, of the network and of the program, a byte each and their arguments. */
+ * An input is the options, a number (that allocation fails; 0: none), and commands of the peers, of the network
+ * and of the program, a byte each and their arguments. */
 #include "fuzz.h"
 
 #include "api/group.h"
@@ -54,6 +55,11 @@ static uint64_t digest(const void *p, size_t n)
 
 /* --- the program --- */
 
+static bool had_no_memory(int rc)
+{
+    return rc == WEFT_E_NOMEM && mem_fail_happened();
+}
+
 static void on_request(weft_request *r, void *app)
 {
     const char *path = weft_request_path(r);
@@ -87,7 +93,7 @@ static void on_open(weft_conn *c, void *app)
     s->was_open = true;
     weft_conn_set_data(c, s);
     rc = weft_group_add(group, c);
-    MUST(rc == WEFT_OK || rc == WEFT_E_CLOSED); /* it may have ended before */
+    MUST(rc == WEFT_OK || rc == WEFT_E_CLOSED || had_no_memory(rc)); /* it may have ended before */
 }
 
 static void send_one(struct seen *s, weft_msg *m)
@@ -123,12 +129,14 @@ static void on_drain(weft_conn *c, void *app)
 static void on_close(weft_conn *c, const weft_close_info *info, void *app)
 {
     struct seen *s = seen_of(c);
+    int rc;
 
     (void)app;
     MUST(s && s->was_open && !s->was_closed);
     MUST(!info->clean || (info->sent_code != 1006 && info->received_code != 1006));
     s->was_closed = true;
-    MUST(weft_conn_send_text(c, "too late") == WEFT_E_CLOSED);
+    rc = weft_conn_send_text(c, "too late");
+    MUST(rc == WEFT_E_CLOSED || had_no_memory(rc));
 }
 
 static void left(struct weft_conn *c, void *arg)
@@ -217,11 +225,15 @@ static void broadcast(void)
     static char payload[65536];
     size_t n = 2 + fuzz_number(&script) % 30000;
     weft_msg *m;
+    int rc;
 
     memset(payload, 'b', n);
     payload[0] = 'B';
     payload[1] = '!';
-    MUST(weft_msg_new(&m, WEFT_TEXT, payload, n) == WEFT_OK);
+    rc = weft_msg_new(&m, WEFT_TEXT, payload, n);
+    MUST(rc == WEFT_OK || had_no_memory(rc));
+    if (rc != WEFT_OK)
+        return;
     if (weft_group_broadcast(group, m, NULL) != WEFT_OK)
         weft_msg_unref(m);
 }
@@ -231,9 +243,13 @@ static void produce(struct seen *s)
     static char payload[65536];
     size_t n = fuzz_number(&script) % MESSAGE_BYTES_MAX;
     weft_msg *m;
+    int rc;
 
     memset(payload, 'p', n);
-    MUST(weft_msg_new(&m, WEFT_BINARY, payload, n) == WEFT_OK);
+    rc = weft_msg_new(&m, WEFT_BINARY, payload, n);
+    MUST(rc == WEFT_OK || had_no_memory(rc));
+    if (rc != WEFT_OK)
+        return;
     send_one(s, m);
 }
 
@@ -417,6 +433,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct engine_hooks hooks = {.closed = left};
     weft_server_opts opts;
     int64_t live;
+    int rc;
 
     mem_count_live(true);
     weft_log_to(WEFT_LOG_OFF, NULL, NULL);
@@ -426,7 +443,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     script = (struct fuzz_input){data, size};
     opts = options(fuzz_byte(&script));
     MUST(weft_group_new(&group) == WEFT_OK);
-    MUST(stage_run(&opts, &hooks, step, NULL) == WEFT_OK);
+    mem_fail_at(fuzz_number(&script));
+    rc = stage_run(&opts, &hooks, step, NULL);
+    MUST(rc == WEFT_OK || had_no_memory(rc));
+    mem_fail_at(0);
     weft_request_unref(deferred);
     deferred = NULL;
     check_all();
