@@ -877,6 +877,33 @@ static void a_compressor_without_memory_goes_on_with_the_next(void)
     inflater_free(z);
 }
 
+/* The last block's end is found only once there is room for all before it, when the payload is long taken. */
+static void a_last_block_ends_the_message_whatever_the_room(void)
+{
+    static const uint8_t zeros[1000];
+    uint8_t packed[64], out[sizeof zeros];
+    z_stream deflating = {0};
+    size_t n;
+
+    CU_ASSERT_EQUAL_FATAL(deflateInit2(&deflating, 9, Z_DEFLATED, -15, 9, Z_DEFAULT_STRATEGY), Z_OK);
+    n = zlib_pack(&deflating, zeros, sizeof zeros, Z_FINISH, packed, sizeof packed);
+    deflateEnd(&deflating);
+    for (size_t room = 1; room < 300; room++) {
+        struct inflater *z = inflater(15);
+        size_t at = 0, total = 0, used, made;
+        enum inflater_result r;
+
+        do {
+            r = inflater_feed(z, packed + at, n - at, true, &used, out, room, &made);
+            at += used;
+            total += made;
+        } while (r == INFLATER_FULL);
+        CU_ASSERT_EQUAL(r, INFLATER_END);
+        CU_ASSERT_EQUAL(total, sizeof zeros);
+        inflater_free(z);
+    }
+}
+
 static const struct unit_case cases[] = {
     CASE(messages_come_through_all_windows_and_takeovers),
     CASE(a_mebibyte_comes_through),
@@ -898,6 +925,7 @@ static const struct unit_case cases[] = {
     CASE(a_bomb_costs_its_limit_and_no_more),
     CASE(parts_of_any_size_give_the_same),
     CASE(no_beginning_of_a_message_passes_for_one),
+    CASE(a_last_block_ends_the_message_whatever_the_room),
     CASE(garbage_never_does_more_than_fail),
     CASE(what_they_hold_is_counted),
     CASE(every_allocation_may_fail_and_nothing_leaks),

@@ -7,143 +7,10 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "fuzz/reference.h"
 #include "wire.h"
 
 static struct trace expected, actual; /* too large for the stack */
-
-/* --- the plain reading: all bytes are there, and nothing is remembered but the message under way --- */
-
-struct reading {
-    const struct session_config *config;
-    const uint8_t *p;
-    size_t bytes, at;
-    uint8_t message[1 << 16];
-    size_t message_bytes;
-    unsigned type, fragments;
-    bool is_compressed;
-    bool in_message;
-};
-
-static bool read_fails(unsigned code)
-{
-    trace_line(&expected, "fail", code, NULL, 0);
-    return false;
-}
-
-static unsigned fault_of_first_bytes(const struct reading *r, unsigned first, unsigned second)
-{
-    unsigned opcode = first & 15;
-    bool is_control = opcode >= 8;
-    unsigned reserved = r->config->allows_compressed && (opcode == 1 || opcode == 2) ? 0x30 : 0x70;
-
-    if (first & reserved || (opcode > 2 && opcode < 8) || opcode > 10)
-        return 1002;
-    if (!!(second & 0x80) == r->config->is_client)
-        return 1002;
-    if (is_control && (!(first & 0x80) || (second & 0x7f) > 125))
-        return 1002;
-    if (!is_control && (opcode == 0) != r->in_message)
-        return 1002;
-    return 0;
-}
-
-static bool read_data(struct reading *r, unsigned first, uint64_t length, const uint8_t *payload,
-                      size_t there)
-{
-    static const char *const names[2][2] = {{"binary", "compressed-binary"}, {"text", "compressed-text"}};
-    uint64_t most = r->config->message_bytes_max;
-    bool is_whole, is_text;
-
-    if (first & 15) {
-        r->is_compressed = first & 0x40;
-        r->type = first & 15;
-        r->message_bytes = r->fragments = 0;
-        r->in_message = true;
-    }
-    is_text = r->type == 1 && !r->is_compressed;
-    if (r->is_compressed)
-        most += most / 8 + most / 32 + 64;
-    if (++r->fragments > r->config->fragments_max)
-        return read_fails(1008);
-    if (length > most - r->message_bytes)
-        return read_fails(1009);
-    memcpy(r->message + r->message_bytes, payload, there);
-    r->message_bytes += there;
-    if (is_text && wire_utf8_right_until(r->message, r->message_bytes, &is_whole) < r->message_bytes)
-        return read_fails(1007);
-    if (there < length)
-        return false;
-    if (!(first & 0x80))
-        return true;
-    if (is_text && !is_whole)
-        return read_fails(1007);
-    trace_line(&expected, names[r->type == 1][r->is_compressed], 0, r->message, r->message_bytes);
-    r->in_message = false;
-    return true;
-}
-
-static bool read_control(unsigned opcode, const uint8_t *payload, size_t n)
-{
-    unsigned code = n >= 2 ? (unsigned)(payload[0] << 8 | payload[1]) : 1005;
-    bool is_whole;
-
-    if (opcode != 8) {
-        trace_line(&expected, opcode == 9 ? "ping" : "pong", 0, payload, n);
-        return true;
-    }
-    if (n == 1)
-        return read_fails(1002);
-    if (n && !frame_close_code_is_valid(code))
-        return read_fails(1002);
-    if (n && (wire_utf8_right_until(payload + 2, n - 2, &is_whole) < n - 2 || !is_whole))
-        return read_fails(1007);
-    trace_line(&expected, "close", code, payload + 2, n ? n - 2 : 0);
-    return false;
-}
-
-/* One frame. False: the end, of the bytes or of the connection. */
-static bool read_frame(struct reading *r)
-{
-    const uint8_t *p = r->p + r->at, *key;
-    size_t left = r->bytes - r->at, header = 2, there;
-    uint8_t payload[1 << 16];
-    uint64_t length;
-    unsigned more;
-
-    if (left < 2)
-        return false;
-    if (fault_of_first_bytes(r, p[0], p[1]))
-        return read_fails(1002);
-    length = p[1] & 0x7f;
-    more = length == 126 ? 2 : length == 127 ? 8 : 0;
-    if (left < header + more + (r->config->is_client ? 0 : 4))
-        return false;
-    if (more)
-        length = 0;
-    for (unsigned i = 0; i < more; i++)
-        length = length << 8 | p[header++];
-    if (more && (length < (more == 2 ? 126 : 65536) || length >> 63))
-        return read_fails(1002);
-    key = p + header;
-    header += r->config->is_client ? 0 : 4;
-    there = left - header < length ? left - header : (size_t)length;
-    for (size_t i = 0; i < there; i++)
-        payload[i] = p[header + i] ^ (r->config->is_client ? 0 : key[i % 4]);
-    r->at += header + there;
-    if ((p[0] & 15) < 8)
-        return read_data(r, p[0], length, payload, there);
-    return there == length && read_control(p[0] & 15, payload, there);
-}
-
-static void read_plainly(const struct session_config *config, const struct wire *w)
-{
-    static struct reading r;
-
-    r = (struct reading){.config = config, .p = w->p, .bytes = w->bytes};
-    trace_init(&expected);
-    while (read_frame(&r))
-        continue;
-}
 
 /* --- bytes that are nearly right --- */
 
@@ -237,7 +104,7 @@ static bool is_read_alike(const struct session_config *config, const struct wire
     struct session s;
     bool is_same;
 
-    read_plainly(config, w);
+    reference_read(&expected, config, w->p, w->bytes);
     trace_init(&actual);
     session_init(&s, config, 0);
     trace_feed(&actual, &s, w->p, w->bytes);

@@ -31,7 +31,7 @@ void wire_raw(struct wire *w, const void *p, size_t bytes);
 
 /* The events of one session, a line for each. */
 struct trace {
-    char text[1 << 16];
+    char text[1 << 20]; /* of which little is used */
     size_t length;
     const char *reason; /* of the last FAIL */
     size_t fed;         /* bytes so far */

@@ -386,7 +386,7 @@ void transmit_append_head(struct weft_conn *c, struct msg_link *link) ON_IO; /* 
 bool transmit_control(struct weft_conn *c, enum out_kind kind, enum frame_opcode opcode, const void *payload,
                       size_t bytes) ON_IO;           /* a control frame of our own; false: no memory */
 bool transmit_is_stalled(struct weft_conn *c) ON_IO; /* the socket took nothing for write_timeout_ms */
-void transmit_drop(struct weft_conn *c) ON_IO;       /* all that waits, but not the half-written head */
+void transmit_drop(struct weft_conn *c) ON_IO;       /* all that waits, but a head that has to leave first */
 void transmit_fini(struct weft_conn *c) ON_IO;       /* all */
 void transmit_release_waiters(
     struct weft_conn *c) ON_IO; /* the outbox was closed: whoever waits for room goes on */

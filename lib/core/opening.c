@@ -18,6 +18,7 @@
 #include "io/await.h"
 #include "proto/compose.h"
 #include "proto/field.h"
+#include "sync/wake.h"
 
 static void free_opening(struct opening *o)
 {
@@ -139,11 +140,9 @@ int opening_wait(struct opening *o, int cancel_fd)
 /* O2, O3 */
 static void conclude(struct opening *o, enum opening_outcome outcome, int error) ON_IO
 {
-    static const uint64_t one = 1;
-
     o->error = error;
     atomic_store_explicit(&o->outcome, outcome, ORDER(OPENING, memory_order_release));
-    if (write(o->done_fd, &one, sizeof one) != (ssize_t)sizeof one)
+    if (!wake_tell(o->done_fd))
         LOG(WEFT_LOG_ERROR, 0, "an eventfd does not take its first count");
     opening_unref(o);
 }

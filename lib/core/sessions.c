@@ -17,6 +17,7 @@
 #include "core/waits.h"
 #include "sync/cancel.h"
 #include "sync/park.h"
+#include "sync/wake.h"
 
 /* What callbacks have beyond the deadline of sessions_stop. */
 #define GRACE_MS    1000
@@ -87,9 +88,7 @@ static void unref_memory(struct weft_client *client)
 
 static void tell(int event_fd)
 {
-    static const uint64_t one = 1;
-
-    if (write(event_fd, &one, sizeof one) != (ssize_t)sizeof one)
+    if (!wake_tell(event_fd))
         LOG(WEFT_LOG_ERROR, 0, "an eventfd takes no count");
 }
 
@@ -394,10 +393,8 @@ static void cancel_attempt(struct cancel_hook *hook)
 /* What was canceled was the calling task; the client goes on. */
 static void unless_stopping_drain(struct weft_client *client)
 {
-    uint64_t count;
-
     pthread_mutex_lock(&client->lock);
-    if (!client->is_stopping && read(client->cancel_fd, &count, sizeof count) != (ssize_t)sizeof count)
+    if (!client->is_stopping && !wake_take(client->cancel_fd))
         LOG(WEFT_LOG_ERROR, 0, "an eventfd lost its count");
     pthread_mutex_unlock(&client->lock);
 }

@@ -2,9 +2,10 @@
  * socket.
  *
  * T1  writing is in order, and a ring: it names the newest, whose next is the oldest, the head. The head
- *     may be half written (writing_offset); no frame ever stands before it.
- * T2  Control frames of our own go behind the head if that is half written, behind earlier control frames,
- *     and before everything else; the Close frame goes last.
+ *     may be half written (writing_offset); no frame ever stands before it, nor before what is no frame, the
+ *     answer of a handshake.
+ * T2  Control frames of our own go behind such a head, behind earlier control frames, and before everything
+ *     else; the Close frame goes last.
  * T3  Small frames are gathered in the thread's write buffer and large ones are written from where they
  *     are, in one system call as far as they reach. A message is let go when its last byte was taken by the
  *     socket.
@@ -80,15 +81,19 @@ static struct node *behind(const struct weft_conn *c, const struct node *before)
     return before == c->writing ? NULL : before->next;
 }
 
+/* T1: the head, if it has to leave first; else NULL. */
+static struct node *fixed_head(const struct weft_conn *c)
+{
+    struct node *head = head_of(c);
+
+    return head && (c->writing_offset || msg_link_of(head)->kind >= OUT_ACCEPT) ? head : NULL;
+}
+
 /* T2 */
 static void insert_control(struct weft_conn *c, struct node *n)
 {
-    struct node *before = NULL, *next = head_of(c);
+    struct node *before = fixed_head(c), *next = before ? behind(c, before) : head_of(c);
 
-    if (next && c->writing_offset) {
-        before = next;
-        next = behind(c, next);
-    }
     while (next && msg_link_of(next)->kind == OUT_PONG) {
         before = next;
         next = behind(c, next);
@@ -199,9 +204,9 @@ static void drop_held(struct weft_conn *c) ON_IO
     take_off(c, cost);
 }
 
-void transmit_drop(struct weft_conn *c)
+/* All but the head, if that is `keep`. */
+static void drop_but(struct weft_conn *c, struct node *keep) ON_IO
 {
-    struct node *keep = c->writing_offset ? head_of(c) : NULL;
     uint64_t cost = 0;
 
     drop_held(c);
@@ -217,10 +222,15 @@ void transmit_drop(struct weft_conn *c)
     take_off(c, cost);
 }
 
+void transmit_drop(struct weft_conn *c)
+{
+    drop_but(c, fixed_head(c));
+}
+
 void transmit_fini(struct weft_conn *c)
 {
     c->writing_offset = 0;
-    transmit_drop(c);
+    drop_but(c, NULL);
 }
 
 /* --- what comes out of the outbox --- */
@@ -377,7 +387,8 @@ static void gather_bytes(struct io_thread *io, struct gather *g, const uint8_t *
 }
 
 /* T5 */
-static size_t put_masked(struct weft_conn *c, struct msg_link *link, uint8_t *key, size_t skip, uint8_t *out, size_t room)
+static size_t put_masked(struct weft_conn *c, struct msg_link *link, uint8_t *key, size_t skip, uint8_t *out,
+                         size_t room) ON_IO
 {
     const uint8_t *frame = msg_frame(link->msg);
     size_t left = link->wire_bytes - skip;

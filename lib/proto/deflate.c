@@ -356,9 +356,12 @@ static enum inflater_result inflate_tail(struct inflater *z)
     enum inflater_result result;
     size_t used;
 
-    if (z->tail_used == 0 && (!z->in_message || z->is_ended))
+    if (z->tail_used == 0 && !z->in_message)
         return message_ends(z);
     for (;;) {
+        /* The end of the last block may come only now, when there was no room for what is before it. */
+        if (z->tail_used == 0 && z->is_ended)
+            return message_ends(z);
         /* By blocks, so that the end of one can be seen. */
         if (!inflate_some(z, tail + z->tail_used, TAIL_BYTES - z->tail_used, &used, Z_BLOCK, &result))
             return result;

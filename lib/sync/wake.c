@@ -36,24 +36,40 @@ void wake_cancel(struct wake *w)
     atomic_store_explicit(&w->asleep, false, memory_order_relaxed);
 }
 
-void wake_clear(struct wake *w)
+bool wake_tell(int event_fd)
+{
+    static const uint64_t one = 1;
+    ssize_t n;
+
+    do
+        n = write(event_fd, &one, sizeof one);
+    while (n < 0 && errno == EINTR);
+    return n == (ssize_t)sizeof one;
+}
+
+bool wake_take(int event_fd)
 {
     uint64_t count;
+    ssize_t n;
 
-    while (read(w->fd, &count, sizeof count) < 0 && errno == EINTR) {
-    }
+    do
+        n = read(event_fd, &count, sizeof count);
+    while (n < 0 && errno == EINTR);
+    return n == (ssize_t)sizeof count;
+}
+
+void wake_clear(struct wake *w)
+{
+    wake_take(w->fd);
 }
 
 void wake_up(struct wake *w)
 {
-    uint64_t one = 1;
-
     if (!atomic_load_explicit(&w->asleep, ORDER(WAKE_LOOK, memory_order_seq_cst)))
         return;
     if (!atomic_exchange_explicit(&w->asleep, false, memory_order_relaxed))
         return;
     atomic_fetch_add_explicit(&w->writes, 1, memory_order_relaxed);
     /* A full counter (EAGAIN) is readable too, which is all that is wanted. */
-    while (write(w->fd, &one, sizeof one) < 0 && errno == EINTR) {
-    }
+    wake_tell(w->fd);
 }

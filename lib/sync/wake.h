@@ -30,4 +30,8 @@ void wake_cancel(struct wake *w);  /* owner: awake again */
 void wake_clear(struct wake *w);   /* owner: the eventfd was readable */
 void wake_up(struct wake *w);      /* any thread, behind the push it tells of */
 
+/* An eventfd by itself, whatever signals come: count one more; take the count. False: the system refused. */
+bool wake_tell(int event_fd);
+bool wake_take(int event_fd);
+
 #endif
