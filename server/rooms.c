@@ -2,23 +2,9 @@
  * joins. */
 #include "rooms.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static void room_free(struct room *room)
-{
-    for (size_t i = 0; i < room->history_count; i++)
-        weft_msg_unref(room_history(room, i));
-    weft_group_unref(room->group);
-    free(room);
-}
-
-void rooms_fini(struct rooms *rooms)
-{
-    for (size_t i = 0; i < rooms->count; i++)
-        room_free(rooms->all[i]);
-    rooms->count = 0;
-}
 
 struct room *rooms_find(struct rooms *rooms, const char *name)
 {
@@ -26,6 +12,14 @@ struct room *rooms_find(struct rooms *rooms, const char *name)
         if (strcmp(rooms->all[i]->name, name) == 0)
             return rooms->all[i];
     return NULL;
+}
+
+/* A name may end with '*', a topic may not. */
+static void name_topics(struct room *room)
+{
+    snprintf(room->said_topic, sizeof room->said_topic, "said:%s.", room->name);
+    snprintf(room->who_topic, sizeof room->who_topic, "who:%s.", room->name);
+    snprintf(room->typing_topic, sizeof room->typing_topic, "typing:%s.", room->name);
 }
 
 static struct room *room_new(const char *name)
@@ -38,96 +32,74 @@ static struct room *room_new(const char *name)
         free(room);
         return NULL;
     }
+    room->refs = 1;
     strcpy(room->name, name);
+    name_topics(room);
     return room;
 }
 
-/* The place of a new room: a free one, or that of the room which has been empty the longest; NULL for none.
- */
-static struct room **find_place(struct rooms *rooms)
+void room_unref(struct room *room)
 {
-    struct room **oldest = NULL;
-
-    if (rooms->count < ROOMS_MAX)
-        return &rooms->all[rooms->count];
-    for (size_t i = 0; i < rooms->count; i++)
-        if (rooms->all[i]->person_count == 0 && (!oldest || rooms->all[i]->emptied < (*oldest)->emptied))
-            oldest = &rooms->all[i];
-    return oldest;
+    if (--room->refs > 0)
+        return;
+    members_fini(&room->members);
+    weft_group_unref(room->group);
+    free(room);
 }
 
 int rooms_open(struct rooms *rooms, const char *name, struct room **out)
 {
-    struct room **place;
-    struct room *room = rooms_find(rooms, name);
-
-    if (room) {
-        *out = room;
-        return WEFT_OK;
-    }
-    place = find_place(rooms);
-    if (!place)
+    if (rooms->count == ROOMS_MAX)
         return WEFT_E_AGAIN;
-    room = room_new(name);
-    if (!room)
+    *out = room_new(name);
+    if (!*out)
         return WEFT_E_NOMEM;
-    if (place == &rooms->all[rooms->count])
-        rooms->count++;
-    else
-        room_free(*place);
-    *place = *out = room;
+    rooms->all[rooms->count++] = *out;
     return WEFT_OK;
 }
 
-struct person *room_find(const struct room *room, const char *name)
+void rooms_close(struct rooms *rooms, struct room *room)
 {
-    struct person *p = room ? room->first : NULL;
+    size_t i = 0;
 
-    while (p && strcmp(p->name, name) != 0)
-        p = p->next;
-    return p;
+    while (rooms->all[i] != room)
+        i++;
+    rooms->all[i] = rooms->all[--rooms->count];
+    room->is_closed = true;
+    room->next = rooms->closing;
+    rooms->closing = room;
 }
 
-void room_enter(struct room *room, struct person *p, const char *name)
+struct seat *room_seat(struct room *room, struct person *who, const char *name, const char *token)
 {
-    strcpy(p->name, name);
-    p->room = room;
-    p->next = NULL;
-    p->prev = room->last;
-    if (room->last)
-        room->last->next = p;
-    else
-        room->first = p;
-    room->last = p;
-    room->person_count++;
+    struct seat *seat = calloc(1, sizeof *seat);
+
+    if (!seat)
+        return NULL;
+    seat->who = who;
+    seat->room = room;
+    strcpy(seat->name, name);
+    strcpy(seat->token, token);
+    seat->prev = room->last;
+    *(room->last ? &room->last->next : &room->first) = seat;
+    room->last = seat;
+    return seat;
 }
 
-void room_leave(struct rooms *rooms, struct person *p)
+void room_unseat(struct seat *seat)
 {
-    struct room *room = p->room;
+    struct room *room = seat->room;
 
-    *(p->prev ? &p->prev->next : &room->first) = p->next;
-    *(p->next ? &p->next->prev : &room->last) = p->prev;
-    p->next = p->prev = NULL;
-    p->room = NULL;
-    if (--room->person_count == 0)
-        room->emptied = ++rooms->emptied;
+    *(seat->prev ? &seat->prev->next : &room->first) = seat->next;
+    *(seat->next ? &seat->next->prev : &room->last) = seat->prev;
+    free(seat);
 }
 
-void room_remember(struct room *room, weft_msg *m)
+struct seat *room_find_seat(const struct room *room, const char *token)
 {
-    size_t at = (room->history_first + room->history_count) % ROOM_HISTORY_MAX;
+    struct seat *seat = room->first;
 
-    if (room->history_count < ROOM_HISTORY_MAX) {
-        room->history_count++;
-    } else {
-        weft_msg_unref(room->history[at]);
-        room->history_first = (room->history_first + 1) % ROOM_HISTORY_MAX;
-    }
-    room->history[at] = m;
-}
-
-weft_msg *room_history(const struct room *room, size_t i)
-{
-    return room->history[(room->history_first + i) % ROOM_HISTORY_MAX];
+    while (seat && strcmp(seat->token, token) != 0)
+        seat = seat->next;
+    return seat;
 }

@@ -1,78 +1,96 @@
-/* The register of rooms: who is in which, and what was said there last.
+/* The register of rooms: which are open in this instance, and who of its own people sits in each.
  *
- * A room nobody is in lives on with its history. There is space for ROOMS_MAX rooms; when it is needed, the
- * one that has been empty the longest goes. At most ROOMS_MAX * ROOM_HISTORY_MAX messages are kept.
+ * A room is open as long as it has a seat: somebody is in it, or has asked to come in. What was said there is
+ * not here: the bus keeps it, also when the room is closed.
  *
  * Nothing here locks: the chat calls all of it with its lock held. */
 #ifndef WEFT_SERVER_ROOMS_H
 #define WEFT_SERVER_ROOMS_H
 
+#include <weft/bus.h>
 #include <weft/weft.h>
 
+#include "members.h"
 #include "words.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
-#define ROOMS_MAX             256
-#define ROOM_MEMBERS_MAX      1000
-#define ROOM_HISTORY_MAX      100
-#define ROOM_NAME_BYTES_MAX   64
-#define PERSON_NAME_BYTES_MAX 32
+#define ROOMS_MAX           256
+#define ROOM_MEMBERS_MAX    1000 /* over all instances; those who come at the same moment may exceed it */
+#define ROOM_HISTORY_MAX    100
+#define ROOM_NAME_BYTES_MAX 64
+#define ROOM_TOPIC_BYTES    (ROOM_NAME_BYTES_MAX + 10)
+#define PERSON_WAITING_MAX  16
 
+struct chat;
 struct room;
+struct person;
+
+/* A place of one person in one room: asked for, and then perhaps theirs. */
+struct seat {
+    struct person *who;
+    struct room *room;
+    struct seat *next, *prev;
+    weft_bus_position from; /* what they have seen already; all zero: nothing */
+    bool is_asked;          /* `came` is in the log, or on its way */
+    bool is_won;
+    char token[TOKEN_BYTES_MAX + 1];
+    char name[PERSON_NAME_BYTES_MAX + 1];
+};
 
 /* A connection, as the chat sees it. Lives from on_open to on_close. */
 struct person {
     weft_conn *conn;   /* borrowed from the callback: it outlives the person */
-    struct room *room; /* NULL: in none */
-    struct person *next, *prev;
+    struct seat *seat; /* won; NULL: in no room */
+    struct seat *wish; /* asked for; NULL: no join is under way */
+    weft_msg *waiting[PERSON_WAITING_MAX]; /* what came behind that join; one reference each */
+    size_t waiting_count;
     struct words_bucket bucket;
     unsigned refused_in_a_row;
-    char name[PERSON_NAME_BYTES_MAX + 1]; /* unique in the room */
 };
 
 struct room {
-    weft_group *group; /* who hears what is said here: the same as `people`, kept equal by the chat */
-    struct person *first, *last; /* in order of arrival */
-    size_t person_count;
-    uint64_t emptied;                    /* when it was left by the last one: a count of such events */
-    weft_msg *history[ROOM_HISTORY_MAX]; /* a ring; one reference each */
-    size_t history_first, history_count;
+    struct chat *chat;      /* of the listeners' callbacks */
+    struct room *next;      /* of those that are closing */
+    struct members members; /* of all instances */
+    bool is_known;          /* whether `members` has been filled by a first look */
+    bool is_looking;
+    bool is_closed;
+    unsigned refs; /* the register's, and each look's */
+    weft_group *group; /* the people of this instance who are in: they hear who comes and goes */
+    struct seat *first, *last; /* in order of asking */
+    weft_bus_listener *who_listener, *typing_listener;
     char name[ROOM_NAME_BYTES_MAX + 1];
+    char said_topic[ROOM_TOPIC_BYTES], who_topic[ROOM_TOPIC_BYTES], typing_topic[ROOM_TOPIC_BYTES];
 };
 
 struct rooms {
     struct room *all[ROOMS_MAX];
     size_t count;
-    uint64_t emptied; /* counts for room.emptied */
+    struct room *closing; /* out of the register, and their listeners not ended yet */
 };
 
-/* Give up all rooms and their histories; nobody may be in one. */
-void rooms_fini(struct rooms *rooms);
-
-/* The room of that name, NULL when there is none. */
+/* The room of that name, NULL when it is not open. */
 struct room *rooms_find(struct rooms *rooms, const char *name);
 
-/* The room of that name, made if there is none.
+/* A new room, without seats.
  *
- * name     valid
- * Returns  WEFT_OK, WEFT_E_AGAIN (all places are taken and somebody is in each), WEFT_E_NOMEM */
+ * name     valid, of no room that is open
+ * Returns  WEFT_OK, WEFT_E_AGAIN (all places are taken), WEFT_E_NOMEM */
 int rooms_open(struct rooms *rooms, const char *name, struct room **out);
 
-/* The person of that name in the room, NULL when there is none; room may be NULL. */
-struct person *room_find(const struct room *room, const char *name);
+/* Take a room without seats out of the register; it waits in `closing`. */
+void rooms_close(struct rooms *rooms, struct room *room);
 
-/* Enter under a name that is free; p is in no room and there is a place. And leave; p is in one. */
-void room_enter(struct room *room, struct person *p, const char *name);
-void room_leave(struct rooms *rooms, struct person *p);
+/* Give back a reference; the last one frees it. */
+void room_unref(struct room *room);
 
-/* Add to the history; the oldest message makes place.
- *
- * m        given */
-void room_remember(struct room *room, weft_msg *m);
+/* Sit down under a name. NULL: no memory. And up again, which frees the seat. */
+struct seat *room_seat(struct room *room, struct person *who, const char *name, const char *token);
+void room_unseat(struct seat *seat);
 
-/* The i-th message of the history, the oldest is 0; borrowed. */
-weft_msg *room_history(const struct room *room, size_t i);
+/* The seat with that token, NULL when there is none. */
+struct seat *room_find_seat(const struct room *room, const char *token);
 
 #endif

@@ -42,13 +42,10 @@ const tests = {
     async two_people_meet_talk_and_part() {
         const room = newRoom();
         const ann = await openIn(room, 'ann');
-        assert.deepStrictEqual(ann.joined, {
-            type: 'joined',
-            room,
-            name: 'ann',
-            members: ['ann'],
-            history: [],
-        });
+        assert.deepStrictEqual(
+            {...ann.joined, place: null},
+            {type: 'joined', room, name: 'ann', members: ['ann'], history: [], gap: false, place: null}
+        );
         const bob = await openIn(room, 'bob');
         assert.deepStrictEqual(bob.joined.members, ['ann', 'bob']);
         assert.deepStrictEqual(await ann.next(), {type: 'came', name: 'bob'});
@@ -56,11 +53,12 @@ const tests = {
         ann.send({type: 'say', text: 'hello <b>&amp;</b> \u{1f600} "\\\n'});
         const said = await ann.next();
         assert.deepStrictEqual(await bob.next(), said);
-        assert.ok(Number.isSafeInteger(said.id) && said.id > 0);
+        assert.strictEqual(said.id, 1);
+        assert.match(said.epoch, /^\d+$/);
         assert.ok(Math.abs(said.at - before) < 10000);
         assert.deepStrictEqual(
-            {...said, id: 0, at: 0},
-            {type: 'said', id: 0, room, name: 'ann', text: 'hello <b>&amp;</b> \u{1f600} "\\\n', at: 0}
+            {...said, epoch: '', at: 0},
+            {type: 'said', id: 1, epoch: '', room, name: 'ann', text: 'hello <b>&amp;</b> \u{1f600} "\\\n', at: 0}
         );
         bob.send({type: 'typing'});
         assert.deepStrictEqual(await ann.next(), {type: 'typing', name: 'bob'});
@@ -107,9 +105,11 @@ const tests = {
         assert.deepStrictEqual((await bob.join(second, 'bob')).members, ['eve', 'bob']);
         assert.deepStrictEqual(await ann.next(), {type: 'went', name: 'bob'});
         assert.deepStrictEqual(await eve.next(), {type: 'came', name: 'bob'});
-        assert.strictEqual((await bob.join(second, 'rob')).name, 'rob');
-        assert.deepStrictEqual(await eve.next(), {type: 'went', name: 'bob'});
+        const renamed = await bob.join(second, 'rob');
+        assert.strictEqual(renamed.name, 'rob');
+        assert.deepStrictEqual(renamed.members, ['eve', 'rob']);
         assert.deepStrictEqual(await eve.next(), {type: 'came', name: 'rob'});
+        for (const c of [eve, bob]) assert.deepStrictEqual(await c.next(), {type: 'went', name: 'bob'});
         assert.deepStrictEqual(await bob.join(first, 'ann'), error('name is taken'));
         eve.send({type: 'say', text: 'still together'});
         assert.strictEqual((await bob.next()).text, 'still together');

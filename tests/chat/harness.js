@@ -168,9 +168,27 @@ class Client {
         this.socket.write(frame(2, bytes));
     }
 
-    async join(room, name) {
-        this.send({type: 'join', room, name});
-        return this.next(`an answer to join ${room}`);
+    // The answer: an error, or `joined` with what follows it in `history` and `gap`. place: {epoch, offset}
+    async join(room, name, place = {}) {
+        this.send({type: 'join', room, name, ...place});
+        const answer = await this.next(`an answer to join ${room}`);
+        if (answer.type !== 'joined') return answer;
+        const between = []; // who comes and goes meanwhile is heard later
+        const take = async (type) => {
+            for (;;) {
+                const m = await this.next(`${type} behind the answer to join ${room}`);
+                if (m.type === type) return m;
+                between.push(m);
+                if (m.closed) throw new Error(`closed with ${m.closed} instead of ${type}`);
+            }
+        };
+        const head = await take('history');
+        answer.gap = head.gap;
+        answer.place = {epoch: head.epoch, offset: head.offset};
+        answer.history = [];
+        while (answer.history.length < head.count) answer.history.push(await take('said'));
+        this.queue.unshift(...between);
+        return answer;
     }
 
     drop() {
