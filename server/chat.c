@@ -169,7 +169,7 @@ static const char *ask(struct chat *chat, struct seat *seat)
 }
 
 static void answer_waiting(struct chat *chat, struct person *me);
-static void refuse(struct chat *chat, struct person *me, const char *reason);
+static void refuse(struct chat *chat, struct person *me, const char *reason, json_t *in);
 
 /* A join is answered. reason: NULL: the seat is theirs. */
 static void decide(struct chat *chat, struct seat *seat, const char *reason)
@@ -180,7 +180,7 @@ static void decide(struct chat *chat, struct seat *seat, const char *reason)
     if (reason) {
         seat->is_asked = false; /* all have refused it alike: there is nothing to take back */
         get_up(chat, seat);
-        refuse(chat, me, reason);
+        refuse(chat, me, reason, NULL);
     } else {
         if (me->seat)
             get_up(chat, me->seat);
@@ -517,13 +517,14 @@ static const char *act_on(struct chat *chat, struct person *me, json_t *in)
     return NO_TYPE;
 }
 
-static void refuse(struct chat *chat, struct person *me, const char *reason)
+/* in: what was asked, NULL: unknown. */
+static void refuse(struct chat *chat, struct person *me, const char *reason, json_t *in)
 {
     chat->figures.errors++;
     if (++me->refused_in_a_row > CHAT_REFUSALS_MAX)
         weft_conn_close(me->conn, WEFT_CLOSE_POLICY_VIOLATION, reason);
     else
-        tell(me->conn, lines_error(reason));
+        tell(me->conn, lines_error(reason, json_integer_value(json_object_get(in, "ref"))));
 }
 
 static void act_or_refuse(struct chat *chat, struct person *me, json_t *in)
@@ -531,7 +532,7 @@ static void act_or_refuse(struct chat *chat, struct person *me, json_t *in)
     const char *reason = act_on(chat, me, in);
 
     if (reason)
-        refuse(chat, me, reason);
+        refuse(chat, me, reason, in);
     else
         me->refused_in_a_row = 0;
 }
@@ -571,23 +572,24 @@ void chat_on_message(weft_conn *c, weft_msg *m, void *app)
     struct person *me = weft_conn_data(c);
     struct chat *chat = app;
     const char *reason = NULL;
-    json_t *in = NULL;
+    bool is_too_fast;
+    json_t *in;
 
     if (!me) {
         weft_msg_unref(m);
         return;
     }
     /* Callbacks of one connection come one at a time, so the bucket needs no lock. */
-    if (!words_bucket_take(&me->bucket, chat->now().steady_ms, CHAT_BURST, CHAT_PER_SECOND))
+    is_too_fast = !words_bucket_take(&me->bucket, chat->now().steady_ms, CHAT_BURST, CHAT_PER_SECOND);
+    in = parse(m, &reason);
+    if (is_too_fast)
         reason = TOO_FAST;
-    else
-        in = parse(m, &reason);
     pthread_mutex_lock(&chat->lock);
-    chat->figures.too_fast += reason && strcmp(reason, TOO_FAST) == 0;
+    chat->figures.too_fast += is_too_fast;
     if (!reason && me->wish && me->waiting_count < PERSON_WAITING_MAX)
         me->waiting[me->waiting_count++] = weft_msg_ref(m);
     else if (reason || me->wish)
-        refuse(chat, me, reason ? reason : TOO_FAST);
+        refuse(chat, me, reason ? reason : TOO_FAST, in);
     else
         act_or_refuse(chat, me, in);
     pthread_mutex_unlock(&chat->lock);

@@ -6,7 +6,8 @@
  *   {"type":"say","text":"..."}                   to all in the room
  *   {"type":"typing"}                             the others may show it for some seconds
  *   {"type":"leave"}                              be in no room
- * Members that are not named here are not looked at.
+ * Each may carry "ref":n, a whole number but 0, which an error repeats: it comes at once, and what was said before
+ * may come behind it. Members that are not named here are not looked at.
  *
  * To the client
  *   {"type":"joined","room":"lobby","name":"ann","members":["bob","ann"]}   answers join

@@ -26,9 +26,11 @@ static weft_msg *text_msg(const char *text, size_t bytes)
     return weft_msg_new(&m, WEFT_TEXT, text, bytes) == WEFT_OK ? m : NULL;
 }
 
-weft_msg *lines_error(const char *reason)
+weft_msg *lines_error(const char *reason, int64_t ref)
 {
-    return encode(json_pack("{s:s, s:s}", "type", "error", "reason", reason));
+    if (ref == 0)
+        return encode(json_pack("{s:s, s:s}", "type", "error", "reason", reason));
+    return encode(json_pack("{s:s, s:s, s:I}", "type", "error", "reason", reason, "ref", (json_int_t)ref));
 }
 
 weft_msg *lines_notice(const char *type, const char *name)
