@@ -37,9 +37,9 @@ struct chat {
     pthread_mutex_t lock; /* protects all below, and every person and room */
     struct rooms rooms;
     uint64_t last_token;
-    struct chat_figures figures;      /* rooms and people are counted when asked for */
-    chat_now_fn *now;                 /* constant, as all below */
-    weft_bus *bus;                    /* itself for any thread */
+    struct chat_figures figures;       /* rooms and people are counted when asked for */
+    chat_now_fn *now;                  /* constant, as all below */
+    weft_bus *bus;                     /* itself for any thread */
     char instance[INSTANCE_BYTES + 1]; /* tells our tokens from those of others */
 };
 
@@ -237,15 +237,15 @@ static void found_went(const char *name, void *room)
 }
 
 /* names: "TOKEN NAME", of all who are in the room. */
-static void take_look(struct chat *chat, struct room *room, uint64_t step, const char *const *names, size_t count)
+static void take_look(struct chat *chat, struct room *room, uint64_t step, const char *const *names,
+                      size_t count)
 {
     struct members_look look = {&room->members, step, chat->instance, found_came, found_went, room};
     struct event who;
 
     for (size_t i = 0; i < count; i++) {
-        const char *loser = event_read_who(&who, names[i], strlen(names[i]))
-                                ? members_see(&look, who.name, who.token)
-                                : NULL;
+        const char *loser =
+            event_read_who(&who, names[i], strlen(names[i])) ? members_see(&look, who.name, who.token) : NULL;
         struct seat *seat = loser ? room_find_seat(room, loser) : NULL;
         if (seat)
             weft_conn_close(seat->who->conn, WEFT_CLOSE_POLICY_VIOLATION, NAME_TAKEN);
@@ -413,9 +413,11 @@ static int open_room(struct chat *chat, const char *name, struct room **out)
     if (rc != WEFT_OK)
         return rc;
     room->chat = chat;
-    rc = weft_bus_listen(chat->bus, &room->who_listener, room->who_topic, &all_of_it, on_following, on_item, room);
+    rc = weft_bus_listen(chat->bus, &room->who_listener, room->who_topic, &all_of_it, on_following, on_item,
+                         room);
     if (rc == WEFT_OK)
-        rc = weft_bus_listen(chat->bus, &room->typing_listener, room->typing_topic, NULL, NULL, on_item, room);
+        rc =
+            weft_bus_listen(chat->bus, &room->typing_listener, room->typing_topic, NULL, NULL, on_item, room);
     if (rc != WEFT_OK)
         rooms_close(&chat->rooms, room);
     *out = room;
@@ -679,7 +681,8 @@ static int open_bus(struct chat *chat, const struct chat_opts *opts)
         .rule_count = chat_is_alone(opts) ? 1 : 2,
         .history_file = opts->history_file,
         .topics_max = 2 * ROOMS_MAX,
-        .presence_timeout_ms = opts->presence_timeout_ms ? opts->presence_timeout_ms : CHAT_PRESENCE_TIMEOUT_MS,
+        .presence_timeout_ms =
+            opts->presence_timeout_ms ? opts->presence_timeout_ms : CHAT_PRESENCE_TIMEOUT_MS,
         .prefix = "weft-chat:",
         .reconnect_max_ms = CHAT_RECONNECT_MS,
     };

@@ -48,8 +48,8 @@
 #define CHAT_REFUSALS_MAX    1000
 
 #define CHAT_HISTORY_SECONDS     (30u * 24 * 3600) /* what was said is remembered so long */
-#define CHAT_LOG_SECONDS         120u              /* who came and went; longer than anybody's word is on its way */
-#define CHAT_PRESENCE_TIMEOUT_MS 10000u            /* who died without a word goes after this */
+#define CHAT_LOG_SECONDS         120u   /* who came and went; longer than anybody's word is on its way */
+#define CHAT_PRESENCE_TIMEOUT_MS 10000u /* who died without a word goes after this */
 #define CHAT_TICK_MS             (CHAT_PRESENCE_TIMEOUT_MS / 4)
 #define CHAT_RECONNECT_MS        1000u /* at most between two attempts to reach Redis */
 

@@ -77,8 +77,9 @@ weft_msg *lines_history(const weft_bus_ready *ready)
     char epoch[24];
 
     epoch_text(epoch, ready->at.epoch);
-    return encode(json_pack("{s:s, s:i, s:b, s:s, s:I}", "type", "history", "count", (int)ready->missed, "gap",
-                            (int)ready->is_gap, "epoch", epoch, "offset", (json_int_t)ready->at.offset));
+    return encode(json_pack("{s:s, s:i, s:b, s:s, s:I}", "type", "history", "count", (int)ready->missed,
+                            "gap", (int)ready->is_gap, "epoch", epoch, "offset",
+                            (json_int_t)ready->at.offset));
 }
 
 /* The line is an object already: its place is put in front of what is in it. */
@@ -94,7 +95,8 @@ weft_msg *lines_placed(const weft_bus_item *said)
     if (weft_msg_type(said->msg) != WEFT_TEXT || line_bytes < 3 || line[0] != '{')
         return NULL;
     epoch_text(epoch, said->at.epoch);
-    bytes = (size_t)snprintf(place, sizeof place, "{\"id\":%" PRIu64 ",\"epoch\":\"%s\",", said->at.offset, epoch);
+    bytes = (size_t)snprintf(place, sizeof place, "{\"id\":%" PRIu64 ",\"epoch\":\"%s\",", said->at.offset,
+                             epoch);
     if (weft_msg_new_raw(&m, WEFT_TEXT, bytes + line_bytes - 1, &payload) != WEFT_OK)
         return NULL;
     memcpy(payload, place, bytes);

@@ -41,9 +41,9 @@ struct seat {
 
 /* A connection, as the chat sees it. Lives from on_open to on_close. */
 struct person {
-    weft_conn *conn;   /* borrowed from the callback: it outlives the person */
-    struct seat *seat; /* won; NULL: in no room */
-    struct seat *wish; /* asked for; NULL: no join is under way */
+    weft_conn *conn;                       /* borrowed from the callback: it outlives the person */
+    struct seat *seat;                     /* won; NULL: in no room */
+    struct seat *wish;                     /* asked for; NULL: no join is under way */
     weft_msg *waiting[PERSON_WAITING_MAX]; /* what came behind that join; one reference each */
     size_t waiting_count;
     struct words_bucket bucket;
@@ -57,8 +57,8 @@ struct room {
     bool is_known;          /* whether `members` has been filled by a first look */
     bool is_looking;
     bool is_closed;
-    unsigned refs; /* the register's, and each look's */
-    weft_group *group; /* the people of this instance who are in: they hear who comes and goes */
+    unsigned refs;             /* the register's, and each look's */
+    weft_group *group;         /* the people of this instance who are in: they hear who comes and goes */
     struct seat *first, *last; /* in order of asking */
     weft_bus_listener *who_listener, *typing_listener;
     char name[ROOM_NAME_BYTES_MAX + 1];

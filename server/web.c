@@ -50,16 +50,19 @@ static void print_bus_figures(struct chat *chat, FILE *out)
 
     chat_bus_stats(chat, &f);
     figures_print_one(out, "weft_bus_state", "gauge", "0 connecting, 1 up, 2 down", f.state);
-    figures_print_one(out, "weft_bus_subscriptions", "gauge", "Of connections and listeners", f.subscriptions);
+    figures_print_one(out, "weft_bus_subscriptions", "gauge", "Of connections and listeners",
+                      f.subscriptions);
     figures_print_one(out, "weft_bus_queued_bytes", "gauge", "Published and not passed on", f.queued_bytes);
     figures_print_one(out, "weft_bus_published_total", "counter", "Accepted from the chat", f.published);
     figures_print_one(out, "weft_bus_received_total", "counter", "Came for subscribers", f.received);
-    figures_print_one(out, "weft_bus_lost_total", "counter", "On their way when Redis was lost", f.dropped_lost);
+    figures_print_one(out, "weft_bus_lost_total", "counter", "On their way when Redis was lost",
+                      f.dropped_lost);
     figures_print_one(out, "weft_bus_filled_total", "counter", "Fetched from the history", f.filled);
-    figures_print_one(out, "weft_bus_gaps_total", "counter", "Times that something was lost for good", f.gaps);
+    figures_print_one(out, "weft_bus_gaps_total", "counter", "Times that something was lost for good",
+                      f.gaps);
     figures_print_one(out, "weft_bus_connects_total", "counter", "Connections to Redis", f.connects);
-    figures_print_one(out, "weft_bus_history_failures_total", "counter", "Messages that the file did not take",
-                      f.history_failures);
+    figures_print_one(out, "weft_bus_history_failures_total", "counter",
+                      "Messages that the file did not take", f.history_failures);
 }
 
 static void answer_metrics(weft_request *r, weft_server *s, struct chat *chat)

@@ -154,7 +154,8 @@ int main(int argc, char **argv)
     opts.history_file = options.history;
     opts.presence_timeout_ms = options.presence_timeout_ms;
     if (options.history && !chat_is_alone(&opts)) {
-        fprintf(stderr, "weft-chat: --history is for one instance alone; with --bus the history is in Redis\n");
+        fprintf(stderr,
+                "weft-chat: --history is for one instance alone; with --bus the history is in Redis\n");
         return 2;
     }
     json_object_seed(0);

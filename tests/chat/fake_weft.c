@@ -1,6 +1,8 @@
 /* The few functions of the library that the chat calls, without threads and sockets; see fake_weft.h. */
 #include "fake_weft.h"
 
+#include "fake_bus.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -55,7 +57,7 @@ int fake_alive(void)
     return alive;
 }
 
-static void *get(size_t bytes)
+void *fake_get(size_t bytes)
 {
     if (fail_at && --fail_at == 0)
         return NULL;
@@ -63,7 +65,7 @@ static void *get(size_t bytes)
     return calloc(1, bytes);
 }
 
-static void give_back(void *p)
+void fake_give_back(void *p)
 {
     alive--;
     free(p);
@@ -76,7 +78,7 @@ const char *weft_strerror(int code)
 
 int weft_msg_new_raw(weft_msg **out, enum weft_msg_type type, size_t bytes, void **payload)
 {
-    weft_msg *m = get(sizeof *m + bytes);
+    weft_msg *m = fake_get(sizeof *m + bytes);
 
     if (!m)
         return WEFT_E_NOMEM;
@@ -107,7 +109,7 @@ weft_msg *weft_msg_ref(weft_msg *m)
 void weft_msg_unref(weft_msg *m)
 {
     if (m && --m->refs == 0)
-        give_back(m);
+        fake_give_back(m);
 }
 
 const void *weft_msg_data(const weft_msg *m)
@@ -135,6 +137,7 @@ void fake_conn_free(weft_conn *c)
     for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++)
         if (groups[i])
             weft_group_remove(groups[i], c);
+    fake_bus_leave_all(c);
     while (c->count)
         fake_take(c);
     free(c->taken);
@@ -171,7 +174,7 @@ unsigned fake_close_code(const weft_conn *c)
     return c->close_code;
 }
 
-static void put(weft_conn *c, weft_msg *m)
+void fake_put(weft_conn *c, weft_msg *m)
 {
     if (c->count == SENT_MAX)
         abort();
@@ -184,7 +187,7 @@ int weft_conn_try_send(weft_conn *c, weft_msg *m)
         return WEFT_E_CLOSED;
     if (c->is_full)
         return WEFT_E_AGAIN;
-    put(c, m);
+    fake_put(c, m);
     return WEFT_OK;
 }
 
@@ -209,7 +212,7 @@ void *weft_conn_data(const weft_conn *c)
 
 int weft_group_new(weft_group **out)
 {
-    weft_group *g = get(sizeof *g);
+    weft_group *g = fake_get(sizeof *g);
     size_t i = 0;
 
     if (!g)
@@ -229,7 +232,7 @@ void weft_group_unref(weft_group *g)
     for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++)
         if (groups[i] == g)
             groups[i] = NULL;
-    give_back(g);
+    fake_give_back(g);
 }
 
 int weft_group_add(weft_group *g, weft_conn *c)
@@ -257,7 +260,7 @@ int weft_group_broadcast(weft_group *g, weft_msg *m, weft_conn *except)
 {
     for (size_t i = 0; i < g->count; i++)
         if (g->members[i] != except && !g->members[i]->close_code)
-            put(g->members[i], weft_msg_ref(m));
+            fake_put(g->members[i], weft_msg_ref(m));
     weft_msg_unref(m);
     return WEFT_OK;
 }
