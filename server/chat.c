@@ -367,14 +367,6 @@ static weft_msg *on_wrap(const weft_bus_item *item, void *app)
     return lines_placed(item);
 }
 
-static void on_state(weft_bus *bus, enum weft_bus_state state, const char *why, void *app)
-{
-    (void)bus;
-    (void)app;
-    if (*why)
-        fprintf(stderr, "weft-chat: the bus is %s: %s\n", state == WEFT_BUS_UP ? "up" : "down", why);
-}
-
 /* ------------------------------------------------------------------------- in, with the lock held */
 
 /* A string of the object that is a name, or NULL. */
@@ -676,7 +668,6 @@ static int open_bus(struct chat *chat, const struct chat_opts *opts)
         .size = sizeof bus,
         .app = chat,
         .wrap = on_wrap,
-        .on_state = on_state,
         .rules = rules,
         .rule_count = chat_is_alone(opts) ? 1 : 2,
         .history_file = opts->history_file,
