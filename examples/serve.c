@@ -19,17 +19,23 @@ static int listen_and_start(weft_server *server, uint16_t port)
     return rc;
 }
 
+static sigset_t signals;
+
+void serve_block_signals(void)
+{
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+}
+
 int serve(int argc, char **argv, const weft_server_opts *opts, void (*beside)(weft_server *server))
 {
     uint16_t port = argc > 2 && strcmp(argv[1], "--port") == 0 ? (uint16_t)atoi(argv[2]) : 0;
     weft_server *server;
-    sigset_t signals;
     int caught, rc;
 
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGTERM);
-    pthread_sigmask(SIG_BLOCK, &signals, NULL); /* before there are threads, which inherit it */
+    serve_block_signals(); /* before there are threads, which inherit it */
     rc = weft_server_new(&server, opts);
     if (rc != WEFT_OK) {
         fprintf(stderr, "%s\n", weft_strerror(rc));

@@ -8,4 +8,7 @@
  * NULL, is called between start and the wait for SIGINT or SIGTERM. Returns what main returns. */
 int serve(int argc, char **argv, const weft_server_opts *opts, void (*beside)(weft_server *server));
 
+/* For programs that have threads before they serve: threads inherit it. */
+void serve_block_signals(void);
+
 #endif

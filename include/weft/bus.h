@@ -19,6 +19,10 @@
  *   presence  Who subscribes with a name is found under it, whatever the process; names of a process that died go
  *             after presence_timeout_ms.
  *
+ * Programs without weft may publish too, to the channel PREFIXc:{t:TOPIC} of a topic without history:
+ * `redis-cli PUBLISH 'weft:c:{t:orders.eu}' 'sold'` is delivered as it is, as text when it is UTF-8 and does not begin
+ * with "w1;", weft's own mark.
+ *
  * A bus has one thread of its own. It delivers, and callbacks of a bus are called there, one at a time, with no lock
  * held; one that blocks holds up this bus and nothing else. In a callback every function of this header may be called
  * but weft_bus_close and weft_bus_flush. */

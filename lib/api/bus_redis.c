@@ -33,6 +33,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/msg.h"
+#include "proto/utf8.h"
 
 #define FILL_PAGE          100
 #define READS_MAX          16         /* of one connection in a turn */
@@ -773,6 +774,20 @@ static void take_live(struct weft_bus *b, struct bus_topic *t, const struct enve
     }
 }
 
+/* What a program without weft has published, redis-cli say: text if it can be. Only where nothing is remembered: a
+ * message with history has been given its offset by our script. */
+static weft_msg *plain_message(const struct weft_bus *b, const struct bus_topic *t, const char *p, size_t bytes)
+{
+    struct utf8_state text = {0};
+    enum weft_msg_type type;
+    weft_msg *m;
+
+    if (t->rule || bytes > b->opts.message_bytes_max || (bytes >= 3 && memcmp(p, "w1;", 3) == 0))
+        return NULL;
+    type = utf8_feed(&text, (const uint8_t *)p, bytes) && utf8_is_complete(&text) ? WEFT_TEXT : WEFT_BINARY;
+    return weft_msg_new(&m, type, p, bytes) == WEFT_OK ? m : NULL;
+}
+
 /* name: where it was published; t: the exact topic or a pattern. */
 static void take_message(struct weft_bus *b, struct bus_topic *t, const char *name,
                          const struct resp *payload)
@@ -781,13 +796,16 @@ static void take_message(struct weft_bus *b, struct bus_topic *t, const char *na
     const char *p = resp_text(payload, &bytes);
     struct envelope e = {0};
     weft_msg *m = NULL;
-    int rc;
+    int rc = WEFT_OK;
 
-    if (!read_envelope(&e, p, bytes)) {
+    if (read_envelope(&e, p, bytes))
+        rc = read_message(b, &m, e.data, e.data_bytes);
+    else
+        m = plain_message(b, t, p, bytes);
+    if (rc == WEFT_OK && !m) {
         LOG(WEFT_LOG_WARNING, 0, "bus: something that is no message of weft came on a channel of its own");
         return;
     }
-    rc = read_message(b, &m, e.data, e.data_bytes);
     if (rc == WEFT_E_NOMEM && t->rule && e.at.epoch) {
         pass_over(b, t, e.at);
     } else if (rc == WEFT_OK && t->rule && e.at.epoch) {

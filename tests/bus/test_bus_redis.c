@@ -254,13 +254,36 @@ static void redis_hears_only_of_topics_with_a_subscriber_here(void)
     e = listen_to(b, "t");
     f = listen_to(b, "t");
     CU_ASSERT_STRING_EQUAL(redis_say(&s, "PUBSUB NUMSUB weft:c:{t:t}"), "*2\r\n");
-    CU_ASSERT_STRING_EQUAL(redis_say(&s, "PUBLISH weft:c:{t:t} junk"),
-                           ":1\r\n"); /* one subscription for both */
+    CU_ASSERT_STRING_EQUAL(redis_say(&s, "PUBLISH weft:c:{t:t} w1;junk"), ":1\r\n"); /* one subscription for both */
     say(b, "t", "x");
     WAIT_FOR(e->items == 1 && f->items == 1); /* the junk is none of it */
     end_ear(e);
     end_ear(f);
     WAIT_FOR(strcmp(redis_say(&s, "PUBLISH weft:c:{t:t} junk"), ":0\r\n") == 0);
+    close_bus(b);
+    redis_end(&s);
+}
+
+static void what_others_publish_is_delivered_as_it_is_but_not_into_a_history(void)
+{
+    struct redis_server s;
+    struct ear *plain, *pattern, *kept;
+    weft_bus *b;
+
+    redis_start(&s, false, NULL);
+    b = open_bus(s.url);
+    plain = listen_to(b, "news");
+    pattern = listen_to(b, "n*");
+    kept = listen_to(b, "h.x");
+    CU_ASSERT_STRING_EQUAL(redis_say(&s, "PUBLISH weft:c:{t:news} sold"), ":2\r\n");
+    CU_ASSERT_STRING_EQUAL(redis_say(&s, "PUBLISH weft:c:{t:h.x} sold"), ":1\r\n");
+    say(b, "h.x", "ours");
+    WAIT_FOR(plain->items == 1 && pattern->items == 1 && kept->items == 1);
+    CU_ASSERT_STRING_EQUAL(plain->text, "news=sold@0 ");
+    CU_ASSERT_STRING_EQUAL(kept->text, "h.x=ours@1 ");
+    end_ear(plain);
+    end_ear(pattern);
+    end_ear(kept);
     close_bus(b);
     redis_end(&s);
 }
@@ -783,6 +806,7 @@ static void tls_is_spoken_and_certificates_are_checked(void)
 static const struct unit_case cases[] = {
     CASE(messages_go_from_one_process_to_the_other_as_they_are),
     CASE(redis_hears_only_of_topics_with_a_subscriber_here),
+    CASE(what_others_publish_is_delivered_as_it_is_but_not_into_a_history),
     CASE(who_resumes_gets_it_from_redis_and_a_gap_is_told),
     CASE(nothing_is_lost_when_redis_is_killed_and_restarted_under_load),
     CASE(nothing_is_lost_when_redis_is_too_slow_to_answer),

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../bus/redis.h"
 #include "e2e_client.h"
 
 static FILE *output; /* the example's */
@@ -151,6 +152,38 @@ static void bridge(void)
     input = -1;
 }
 
+static struct redis_server redis;
+
+static void publish(const char *event, const char *answer)
+{
+    char command[128];
+
+    snprintf(command, sizeof command, "PUBLISH weft:c:{t:notices} \"%s\"", event);
+    CHECK(strcmp(redis_say(&redis, command), answer) == 0);
+}
+
+/* Its Redis was there before it; the program may still be on its way to it. */
+static void notifications(void)
+{
+    struct client ann, bob, eve, late;
+
+    CHECK(client_open(&ann, port) && client_open(&bob, port) && client_open(&eve, port) && client_open(&late, port));
+    CHECK(client_say(&ann, "let-me-in") && client_say(&bob, "hello") && client_say(&eve, "guess"));
+    CHECK(client_hears(&ann, "welcome, ann") && client_hears(&bob, "welcome, bob"));
+    CHECK(client_hears_close(&eve, 1011));
+    CHECK(client_hears_close(&late, 1011)); /* the timeout is set short */
+    for (int i = 0; i < 200 && strcmp(redis_say(&redis, "PUBSUB CHANNELS weft:c:{t:notices}"), "*1\r\n") != 0; i++)
+        usleep(20000);
+    publish("admin disk is full", ":1\r\n");
+    publish("all lunch is ready", ":1\r\n");
+    CHECK(client_hears(&ann, "admin disk is full") && client_hears(&ann, "all lunch is ready"));
+    CHECK(client_hears(&bob, "all lunch is ready"));
+    client_close(&ann);
+    client_close(&bob);
+    client_close(&eve);
+    client_close(&late);
+}
+
 static const struct {
     const char *name;
     void (*run)(void);
@@ -160,6 +193,7 @@ static const struct {
                 {"gather", gather},
                 {"several_consumers", several_consumers},
                 {"registration", registration},
+                {"notifications", notifications},
                 {"queues", queues},
                 {"bridge", bridge}};
 
@@ -194,6 +228,11 @@ int main(int argc, char **argv)
     if (argc != 3)
         return 2;
     signal(SIGPIPE, SIG_IGN);
+    if (strcmp(argv[2], "notifications") == 0) {
+        redis_start(&redis, false, NULL);
+        setenv("WEFT_EXAMPLE_BUS", redis.url, 1);
+        setenv("WEFT_EXAMPLE_TIMEOUT_MS", "2000", 1);
+    }
     child = start(argv[1]);
     if (child < 0 || fscanf(output, "listening on 127.0.0.1:%hu%*c", &port) != 1)
         return 1;
@@ -208,5 +247,7 @@ int main(int argc, char **argv)
     waitpid(child, &status, 0);
     CHECK(status == 0);
     fclose(output);
+    if (redis.pid)
+        redis_end(&redis);
     return faults != 0;
 }
