@@ -110,9 +110,9 @@ static void end_ticks(void)
 
 /* --- from start to end --- */
 
-static int complain(const char *what, int rc)
+static int complain(const char *what, const char *which, int rc)
 {
-    fprintf(stderr, "weft-chat: %s: %s\n", what, weft_strerror(rc));
+    fprintf(stderr, "weft-chat: %s%s: %s\n", what, which, weft_strerror(rc));
     return rc == WEFT_E_INVAL ? 2 : 1;
 }
 
@@ -124,11 +124,11 @@ static int run(struct chat *chat)
     server_opts.app = chat;
     rc = weft_server_new(&server, &server_opts);
     if (rc != WEFT_OK)
-        return complain("cannot make the server", rc);
+        return complain("cannot make the server", "", rc);
     rc = begin_ticks(chat);
     if (rc != WEFT_OK) {
         weft_server_unref(server);
-        return complain("cannot start a thread", rc);
+        return complain("cannot start a thread", "", rc);
     }
     status = serve("weft-chat", server, DEFAULT_PORT);
     end_ticks();
@@ -162,7 +162,8 @@ int main(int argc, char **argv)
     serve_begin(&server_opts); /* the bus has a thread, which must not get the signals */
     rc = chat_open(&chat, &opts);
     if (rc != WEFT_OK)
-        return complain(options.history ? "cannot open the history" : "cannot open the bus", rc);
+        return options.history ? complain("cannot open the history ", options.history, rc)
+                               : complain("cannot open the bus ", options.bus ? options.bus : "local:", rc);
     status = run(chat);
     chat_close(chat, CLOSE_MS);
     return status;

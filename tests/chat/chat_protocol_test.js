@@ -445,20 +445,81 @@ const tests = {
             ['--host='],
             ['--log-level', 'loud'],
             ['--unix'],
+            ['--bus', 'nonsense'],
+            ['--bus', 'redis://host:port'],
+            ['--bus', 'redis://127.0.0.1:1', '--history', 'x'],
+            ['--presence-timeout-ms', '0'],
         ]) {
             const done = spawnSync(program, args, {encoding: 'utf8', timeout: 10000});
             assert.strictEqual(done.status, 2, args.join(' '));
-            assert.match(done.stderr, /^weft-chat: .+\n$/);
+            assert.match(done.stderr, /^weft-chat: .+\n$/m);
             assert.strictEqual(done.stdout, '');
         }
         const help = spawnSync(program, ['--help'], {encoding: 'utf8'});
         assert.strictEqual(help.status, 0);
-        for (const option of ['--port', '--host', '--unix', '--io-threads', '--workers', '--version'])
+        for (const option of ['--port', '--host', '--unix', '--io-threads', '--workers', '--bus', '--history', '--version'])
             assert.ok(help.stdout.includes(`\n  ${option} `), option);
         assert.match(
             spawnSync(program, ['--version'], {encoding: 'utf8'}).stdout,
             /^weft-chat \d+\.\d+\.\d+\n$/
         );
+    },
+
+    async what_was_said_outlives_a_kill_with_history() {
+        const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'weft-chat-'));
+        const file = path.join(directory, 'history.db');
+        const begin = () => startServer(program, ['--port=0', '--history', file]);
+        try {
+            let other = await begin();
+            const ann = await connect({port: other.port});
+            await ann.join('lobby', 'ann');
+            const said = [];
+            for (let i = 0; i < 30; i++) {
+                ann.send({type: 'say', text: `t${i}`});
+                said.push(await ann.next());
+            }
+            await sleep(500); // it is written behind, at most so much later
+            await other.stop('SIGKILL');
+            other = await begin();
+            const again = await connect({port: other.port});
+            const joined = await again.join('lobby', 'ann', {epoch: said[9].epoch, offset: said[9].id});
+            assert.deepStrictEqual(joined.history, said.slice(10));
+            assert.strictEqual(joined.gap, false);
+            assert.deepStrictEqual(joined.members, ['ann']);
+            again.send({type: 'say', text: 'on and on'});
+            assert.strictEqual((await again.next()).id, 31);
+            assert.deepStrictEqual(await other.stop(), {code: 0, signal: null}); // writes what is left
+            other = await begin();
+            const bob = await connect({port: other.port});
+            assert.strictEqual((await bob.join('lobby', 'bob')).history.length, 31);
+            await other.stop();
+        } finally {
+            fs.rmSync(directory, {recursive: true});
+        }
+    },
+
+    async a_history_that_cannot_be_used_is_an_error_with_a_sentence() {
+        const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'weft-chat-'));
+        const file = (name) => path.join(directory, name);
+        fs.writeFileSync(file('corrupt'), 'this is no database at all, but rather long\n'.repeat(200));
+        fs.mkdirSync(file('directory'));
+        fs.writeFileSync(file('read-only'), '', {mode: 0o400});
+        const bads = ['corrupt', 'directory', 'nowhere/history.db'];
+        if (process.getuid() !== 0) bads.push('read-only'); // root writes everywhere
+        try {
+            for (const bad of bads) {
+                const done = spawnSync(program, ['--port=0', '--history', file(bad)], {
+                    encoding: 'utf8',
+                    timeout: 10000,
+                });
+                assert.ok([1, 2].includes(done.status), `${bad}: ${done.status} ${done.stderr}`);
+                assert.match(done.stderr, /^weft-chat: cannot open the history \S+: .+$/m, bad);
+                assert.ok(done.stderr.includes(file(bad)), done.stderr);
+                assert.strictEqual(done.stdout, '');
+            }
+        } finally {
+            fs.rmSync(directory, {recursive: true});
+        }
     },
 
     async a_port_in_use_is_an_error_with_a_sentence() {
