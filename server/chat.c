@@ -236,8 +236,8 @@ static void found_went(const char *name, void *room)
     notice(room, "went", name, NULL);
 }
 
-/* names: "TOKEN NAME", of all who are in the room. */
-static void take_look(struct chat *chat, struct room *room, uint64_t step, const char *const *names,
+/* names: "TOKEN NAME", of all who are in the room. Returns whether that is what the log says too. */
+static bool take_look(struct chat *chat, struct room *room, uint64_t step, const char *const *names,
                       size_t count)
 {
     struct members_look look = {&room->members, step, chat->instance, found_came, found_went, room};
@@ -250,7 +250,7 @@ static void take_look(struct chat *chat, struct room *room, uint64_t step, const
         if (seat)
             weft_conn_close(seat->who->conn, WEFT_CLOSE_POLICY_VIOLATION, NAME_TAKEN);
     }
-    members_end_look(&look);
+    return members_end_look(&look);
 }
 
 /* Those who have waited for it. */
@@ -318,8 +318,10 @@ static void on_names(int result, const char *const *names, size_t count, void *a
     pthread_mutex_lock(&chat->lock);
     room->is_looking = false;
     if (result == WEFT_OK && !room->is_closed) {
-        take_look(chat, room, look->step, names, count);
-        ask_all(chat, room);
+        bool is_settled = take_look(chat, room, look->step, names, count);
+        /* The log may tell of people who died since: who comes in waits until they are missed. */
+        if (is_settled || room->is_known)
+            ask_all(chat, room);
     }
     room_unref(room);
     pthread_mutex_unlock(&chat->lock);
@@ -327,14 +329,14 @@ static void on_names(int result, const char *const *names, size_t count, void *a
     sweep(chat);
 }
 
-/* The log is followed from here on, or a part of it is lost: either way it is time to look. */
+/* The log is followed from here on, or a part of it is lost: either way it is time to look, behind what comes now. */
 static void on_following(const weft_bus_ready *ready, void *arg)
 {
     struct room *room = arg;
 
-    (void)ready;
     pthread_mutex_lock(&room->chat->lock);
-    if (!room->is_closed)
+    room->replayed = ready->missed;
+    if (!room->is_closed && room->replayed == 0)
         begin_look(room->chat, room);
     pthread_mutex_unlock(&room->chat->lock);
 }
@@ -344,12 +346,13 @@ static void on_item(const weft_bus_item *item, void *arg)
     struct room *room = arg;
     struct chat *chat = room->chat;
     struct event e;
+    bool is_event = event_read(&e, weft_msg_data(item->msg), weft_msg_bytes(item->msg));
 
-    if (!event_read(&e, weft_msg_data(item->msg), weft_msg_bytes(item->msg)))
-        return;
     pthread_mutex_lock(&chat->lock);
-    if (!room->is_closed)
+    if (is_event && !room->is_closed)
         on_event(chat, room, &e);
+    if (strcmp(item->topic, room->who_topic) == 0 && room->replayed > 0 && --room->replayed == 0 && !room->is_closed)
+        begin_look(chat, room);
     pthread_mutex_unlock(&chat->lock);
     sweep(chat);
 }

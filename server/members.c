@@ -155,13 +155,15 @@ static bool is_over(const struct members_look *look, struct member *entry)
     return entry->seen < look->step && !is_of(entry->token, look->own) && ++entry->misses >= MEMBERS_MISSES;
 }
 
-void members_end_look(const struct members_look *look)
+bool members_end_look(const struct members_look *look)
 {
     struct members *m = look->members;
+    bool are_all_found = true;
 
     for (size_t i = 0; i < m->count;) {
         struct member entry;
         if (!is_over(look, &m->all[i])) {
+            are_all_found = are_all_found && m->all[i].misses == 0;
             i++;
             continue;
         }
@@ -172,4 +174,5 @@ void members_end_look(const struct members_look *look)
         m->here--;
         look->on_went(entry.name, look->arg);
     }
+    return are_all_found;
 }

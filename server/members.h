@@ -68,6 +68,8 @@ struct members_look {
 };
 uint64_t members_begin_look(struct members *m);
 const char *members_see(const struct members_look *look, const char *name, const char *token);
-void members_end_look(const struct members_look *look);
+/* Returns  true: whoever is here was found, or is our own, or came since the question; false: some were missed and are
+ *          given another look */
+bool members_end_look(const struct members_look *look);
 
 #endif

@@ -54,7 +54,8 @@ struct room {
     struct chat *chat;      /* of the listeners' callbacks */
     struct room *next;      /* of those that are closing */
     struct members members; /* of all instances */
-    bool is_known;          /* whether `members` has been filled by a first look */
+    uint32_t replayed;      /* entries of the log that were there before us and are still to come */
+    bool is_known;          /* whether `members` says who is there, so that somebody may come in */
     bool is_looking;
     bool is_closed;
     unsigned refs;             /* the register's, and each look's */

@@ -10,6 +10,7 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 const {spawn} = require('node:child_process');
+const {Redis} = require('../chat/redis.js');
 const {TIMEOUT_MS, connect, run, sleep, startServer, within} = require('../chat/harness.js');
 
 const program = process.argv[2];
@@ -544,6 +545,82 @@ const tests = {
             assert.strictEqual(await page.text('error'), '');
         }
         await closeAll([ann, bob], {disconnected: true});
+    },
+
+    // Killed, so that nothing can be put right at the end; what bob says in between is not on the page yet.
+    async a_page_goes_on_behind_its_last_message_after_a_kill() {
+        const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'weft-chat-history-'));
+        const args = ['--history', path.join(directory, 'history.db')];
+        let other = await startServer(program, ['--port', '0', ...args]);
+        const ann = await Page.open(browser, `http://127.0.0.1:${other.port}/`);
+        await ann.join('kept', 'ann');
+        for (const text of ['one', 'two', 'three']) {
+            await ann.say(text);
+            await ann.untilText(text);
+        }
+        await other.stop('SIGKILL');
+        await ann.untilState('waiting');
+        other = await startServer(program, ['--port', String(other.port), ...args]);
+        const bob = await connect({port: other.port});
+        assert.deepStrictEqual(
+            (await bob.join('kept', 'bob')).history.slice(0, 2).map((m) => m.text),
+            ['one', 'two']
+        );
+        bob.send({type: 'say', text: 'missed'});
+        await bob.nextOf('said');
+        await ann.untilText('missed');
+        await ann.untilState('joined');
+        await ann.untilMembers('ann', 'bob');
+        await ann.say('four');
+        await ann.untilText('four');
+        assert.deepStrictEqual(await ann.texts(), ['one', 'two', 'three', 'missed', 'four']);
+        assert.ok(!(await ann.text('log')).includes('may be missing'));
+        await ann.screenshot('resumed-desktop');
+        await bob.close();
+        await closeAll([ann], {disconnected: true});
+        await other.stop();
+        fs.rmSync(directory, {recursive: true});
+    },
+
+    async two_instances_are_one_room_and_one_may_die() {
+        const redis = await Redis.start();
+        const args = ['--bus', redis.url, '--presence-timeout-ms', '1500'];
+        let a = await startServer(program, ['--port', '0', ...args]);
+        const b = await startServer(program, ['--port', '0', ...args]);
+        const ann = await Page.open(browser, `http://127.0.0.1:${a.port}/`);
+        const bob = await Page.open(browser, `http://127.0.0.1:${b.port}/`, {phone: true, dark: true});
+        await ann.join('far', 'ann');
+        await bob.join('far', 'bob');
+        for (const page of [ann, bob]) await page.untilMembers('ann', 'bob');
+        await ann.say('Hello from here');
+        await bob.untilText('Hello from here');
+        await bob.say('Hello from there');
+        await ann.untilText('Hello from there');
+        await a.stop('SIGKILL');
+        await ann.untilState('waiting');
+        await bob.untilMembers('bob');
+        await bob.say('Where are you?');
+        await bob.untilText('Where are you?');
+        a = await startServer(program, ['--port', String(a.port), ...args]);
+        await ann.untilState('joined');
+        await ann.untilText('Where are you?');
+        await ann.say('Back again');
+        await bob.untilText('Back again');
+        await ann.untilText('Back again');
+        for (const page of [ann, bob]) {
+            await page.untilMembers('ann', 'bob');
+            assert.deepStrictEqual(await page.texts(), [
+                'Hello from here',
+                'Hello from there',
+                'Where are you?',
+                'Back again',
+            ]);
+        }
+        await ann.screenshot('two-instances-desktop');
+        await bob.screenshot('two-instances-phone');
+        await closeAll([ann, bob], {disconnected: true});
+        for (const s of [a, b]) assert.deepStrictEqual(await s.stop(), {code: 0, signal: null});
+        await redis.end();
     },
 
     async the_page_tells_a_screen_reader_what_is_what() {

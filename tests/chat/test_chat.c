@@ -628,6 +628,25 @@ static void who_died_with_their_instance_goes_after_two_looks(void)
     end();
 }
 
+/* The log still tells that they came. */
+static void who_died_just_before_the_room_was_opened_is_missed_first(void)
+{
+    weft_conn *ann;
+
+    begin_on("redis://");
+    fake_bus_publish("who:lobby.", "came " OTHER "-1 ann");
+    fake_bus_publish("who:lobby.", "came " OTHER "-2 bob");
+    fake_bus_publish("who:lobby.", "went " OTHER "-2 bob");
+    ann = come_as("lobby", "ann");
+    GOT_NOTHING(ann);
+    chat_tick(chat);
+    fake_bus_run();
+    GOT_JOINED(ann, "{\"type\":\"joined\",\"room\":\"lobby\",\"name\":\"ann\",\"members\":[\"ann\"]}");
+    GOT_NOTHING(ann);
+    go_out(ann);
+    end();
+}
+
 /* After a time in which neither could know of the other. */
 static void one_of_two_who_share_a_name_is_closed(void)
 {
@@ -932,6 +951,7 @@ static const struct unit_case cases[] = {
     CASE(of_two_with_one_name_the_first_in_the_log_comes_in),
     CASE(people_of_other_instances_are_members),
     CASE(who_died_with_their_instance_goes_after_two_looks),
+    CASE(who_died_just_before_the_room_was_opened_is_missed_first),
     CASE(one_of_two_who_share_a_name_is_closed),
     CASE(what_is_no_event_is_passed_over),
     CASE(who_comes_back_gets_what_they_missed_and_no_more),

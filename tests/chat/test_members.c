@@ -11,6 +11,7 @@
 #define THIRD  "0000000000000003"
 
 static struct members members;
+static bool is_settled; /* by the last look */
 static char told[4096]; /* "+ann -bob ": what looks have reported */
 
 static void on_came(const char *name, void *arg)
@@ -41,7 +42,7 @@ static const char *look_and_find(const char *name, const char *token)
     struct members_look look = begin_look();
     const char *loser = name ? members_see(&look, name, token) : NULL;
 
-    members_end_look(&look);
+    is_settled = members_end_look(&look);
     return loser;
 }
 
@@ -101,11 +102,14 @@ static void who_is_missed_twice_in_a_row_is_gone(void)
     members_came(&members, "ann", THEIRS "-1");
     look_and_find(NULL, NULL);
     CU_ASSERT_STRING_EQUAL(told, "");
+    CU_ASSERT_FALSE(is_settled);
     look_and_find("ann", THEIRS "-1");
+    CU_ASSERT_TRUE(is_settled);
     look_and_find(NULL, NULL);
     CU_ASSERT_TRUE(is_here("ann", THEIRS "-1"));
     look_and_find(NULL, NULL);
     CU_ASSERT_STRING_EQUAL(told, "-ann ");
+    CU_ASSERT_TRUE(is_settled);
     CU_ASSERT_EQUAL(members.here, 0);
     CU_ASSERT_EQUAL(members.count, 0);
     members_fini(&members);
