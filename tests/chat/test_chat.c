@@ -419,8 +419,10 @@ static void names_have_their_lengths(void)
 static void say_many(weft_conn *c, const char *piece, size_t count)
 {
     size_t room = 64 + strlen(piece) * count;
-    char *text = malloc(room), *at = text + sprintf(text, "{\"type\":\"say\",\"text\":\"");
+    char *text = malloc(room), *at;
 
+    CU_ASSERT_PTR_NOT_NULL_FATAL(text);
+    at = text + sprintf(text, "{\"type\":\"say\",\"text\":\"");
     for (size_t i = 0; i < count; i++)
         at = stpcpy(at, piece);
     strcpy(at, "\"}");
