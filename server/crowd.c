@@ -122,6 +122,7 @@ static const char *ask(struct chat *chat, struct seat *seat)
 
     if (!seat->room->is_known || seat->is_asked)
         return NULL;
+    seat->looks = 0;
     reason = why_not(seat->room, seat);
     if (!reason)
         reason = crowd_publish(chat, seat->room->who_topic, lines_event("came", seat));
@@ -200,6 +201,9 @@ static bool take_look(struct chat *chat, struct room *room, uint64_t step, const
     struct members_look look = {&room->members, step, chat->instance, found_came, found_went, room};
     struct event who;
 
+    for (struct seat *seat = room->first; seat; seat = seat->next)
+        if (seat->is_won)
+            members_ours(&look, seat->name, seat->token);
     for (size_t i = 0; i < count; i++) {
         const char *loser =
             event_read_who(&who, names[i], strlen(names[i])) ? members_see(&look, who.name, who.token) : NULL;
@@ -210,6 +214,12 @@ static bool take_look(struct chat *chat, struct room *room, uint64_t step, const
     return members_end_look(&look);
 }
 
+/* Redis may have lost a word that it had taken. To give it twice does no harm. */
+static bool is_word_lost(struct seat *seat)
+{
+    return seat->is_asked && !seat->is_won && ++seat->looks >= SEAT_LOOKS_MAX;
+}
+
 /* Those who have waited for it. */
 static void ask_all(struct chat *chat, struct room *room)
 {
@@ -217,7 +227,10 @@ static void ask_all(struct chat *chat, struct room *room)
 
     room->is_known = true;
     for (struct seat *seat = room->first; seat; seat = next) {
-        const char *reason = ask(chat, seat);
+        const char *reason;
+        if (is_word_lost(seat))
+            seat->is_asked = false;
+        reason = ask(chat, seat);
         next = seat->next;
         if (reason)
             decide(chat, seat, reason);

@@ -112,6 +112,16 @@ static bool is_of(const char *token, const char *instance)
     return strncmp(token, instance, INSTANCE_BYTES) == 0;
 }
 
+void members_ours(const struct members_look *look, const char *name, const char *token)
+{
+    struct member *entry = find_exactly(look->members, name, token);
+
+    if (!entry)
+        return;
+    entry->seen = look->step;
+    entry->misses = 0;
+}
+
 /* Two hold one name, as after a time in which they could not know of each other: the lower token keeps it. */
 static const char *settle(const struct members_look *look, struct member *holder, const char *token)
 {
@@ -152,7 +162,7 @@ static bool is_over(const struct members_look *look, struct member *entry)
         return false;
     if (entry->is_gone)
         return true;
-    return entry->seen < look->step && !is_of(entry->token, look->own) && ++entry->misses >= MEMBERS_MISSES;
+    return entry->seen < look->step && ++entry->misses >= MEMBERS_MISSES;
 }
 
 bool members_end_look(const struct members_look *look)

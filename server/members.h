@@ -52,9 +52,9 @@ bool members_went(struct members *m, const char *name, const char *token);
 /* They are about to go. */
 void members_leave(struct members *m, const char *name, const char *token);
 
-/* A look: the step at which it was begun; one call for each who was found; and its end.
+/* A look: the step at which it was begun; one call for each of our own, one for each who was found; and its end.
  *
- * own      the instance that calls: it knows its own people better than any look
+ * own      the instance that calls: it knows its own people better than any look, so they are not looked for
  * on_...   called for each who came and each who went by this look
  * Returns  members_see: a member of our own whose name another instance holds with an older right, and who must
  *          go; NULL: none. The token is theirs until the next change */
@@ -67,8 +67,9 @@ struct members_look {
     void *arg;
 };
 uint64_t members_begin_look(struct members *m);
+void members_ours(const struct members_look *look, const char *name, const char *token); /* who is in here */
 const char *members_see(const struct members_look *look, const char *name, const char *token);
-/* Returns  true: whoever is here was found, or is our own, or came since the question; false: some were missed and are
+/* Returns  true: whoever is here was found, or came since the question; false: some were missed and are
  *          given another look */
 bool members_end_look(const struct members_look *look);
 

@@ -22,6 +22,7 @@
 #define ROOM_NAME_BYTES_MAX 64
 #define ROOM_TOPIC_BYTES    (ROOM_NAME_BYTES_MAX + 10)
 #define PERSON_WAITING_MAX  16
+#define SEAT_LOOKS_MAX      3
 
 struct chat;
 struct room;
@@ -34,6 +35,7 @@ struct seat {
     struct seat *next, *prev;
     weft_bus_position from; /* what they have seen already; all zero: nothing */
     bool is_asked;          /* `came` is in the log, or on its way */
+    unsigned looks;         /* since then: when it is SEAT_LOOKS_MAX, the word is lost, and is given again */
     bool is_won;
     char token[TOKEN_BYTES_MAX + 1];
     char name[PERSON_NAME_BYTES_MAX + 1];

@@ -53,6 +53,7 @@ struct weft_bus {
     size_t listener_count;
     uint64_t epoch;
     bool is_full;
+    char loses[TOPIC_BYTES];
     char others[SUBS_MAX][2][TOPIC_BYTES]; /* topic, name */
     size_t other_count;
 };
@@ -123,6 +124,11 @@ static void do_publish(struct command *c)
     struct topic *t = topic_of(c->topic);
     weft_bus_item item = {.topic = t->name, .msg = c->msg};
 
+    if (strcmp(bus->loses, t->name) == 0) {
+        bus->loses[0] = '\0';
+        weft_msg_unref(c->msg);
+        return;
+    }
     t->offset++;
     if (has_history(t->name)) {
         weft_msg **place = &t->said[t->offset % REMEMBER_MAX];
@@ -396,6 +402,11 @@ bool fake_bus_has(weft_conn *c, const char *topic, const char *name)
 void fake_bus_stuff(bool is_full)
 {
     bus->is_full = is_full;
+}
+
+void fake_bus_lose(const char *topic)
+{
+    strcpy(bus->loses, topic);
 }
 
 void fake_bus_forget(void)

@@ -421,7 +421,8 @@ static void say_many(weft_conn *c, const char *piece, size_t count)
     size_t room = 64 + strlen(piece) * count;
     char *text = malloc(room), *at;
 
-    CU_ASSERT_PTR_NOT_NULL_FATAL(text);
+    if (!text)
+        abort();
     at = text + sprintf(text, "{\"type\":\"say\",\"text\":\"");
     for (size_t i = 0; i < count; i++)
         at = stpcpy(at, piece);
@@ -646,6 +647,35 @@ static void who_died_just_before_the_room_was_opened_is_missed_first(void)
     GOT_JOINED(ann, "{\"type\":\"joined\",\"room\":\"lobby\",\"name\":\"ann\",\"members\":[\"ann\"]}");
     GOT_NOTHING(ann);
     go_out(ann);
+    end();
+}
+
+/* Its word is lost with Redis' data: it is asked again, and has come once. */
+static void a_join_whose_word_is_lost_is_asked_again(void)
+{
+    static const char text[] = "{\"type\":\"join\",\"room\":\"lobby\",\"name\":\"bob\"}";
+    weft_conn *ann, *bob;
+    weft_msg *m;
+
+    begin_on("redis://");
+    ann = come_as("lobby", "ann");
+    forget(ann);
+    bob = come_in();
+    fake_bus_lose("who:lobby.");
+    weft_msg_new(&m, WEFT_TEXT, text, strlen(text));
+    chat_on_message(bob, m, chat);
+    fake_bus_run();
+    for (int i = 0; i < SEAT_LOOKS_MAX; i++) {
+        GOT_NOTHING(bob);
+        chat_tick(chat);
+        fake_bus_run();
+    }
+    GOT_JOINED(bob,
+               "{\"type\":\"joined\",\"room\":\"lobby\",\"name\":\"bob\",\"members\":[\"ann\",\"bob\"]}");
+    GOT(ann, "{\"type\":\"came\",\"name\":\"bob\"}");
+    GOT_NOTHING(ann);
+    go_out(ann);
+    go_out(bob);
     end();
 }
 
@@ -954,6 +984,7 @@ static const struct unit_case cases[] = {
     CASE(people_of_other_instances_are_members),
     CASE(who_died_with_their_instance_goes_after_two_looks),
     CASE(who_died_just_before_the_room_was_opened_is_missed_first),
+    CASE(a_join_whose_word_is_lost_is_asked_again),
     CASE(one_of_two_who_share_a_name_is_closed),
     CASE(what_is_no_event_is_passed_over),
     CASE(who_comes_back_gets_what_they_missed_and_no_more),

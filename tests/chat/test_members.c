@@ -115,11 +115,16 @@ static void who_is_missed_twice_in_a_row_is_gone(void)
     members_fini(&members);
 }
 
-static void our_own_are_never_missed(void)
+static void our_own_are_here_as_long_as_we_say_so(void)
 {
     members_came(&members, "ann", OURS "-1");
-    for (int i = 0; i < 5; i++)
-        look_and_find(NULL, NULL);
+    members_came(&members, "eve", OURS "-3"); /* whose word of going got lost */
+    for (int i = 0; i < 5; i++) {
+        struct members_look look = begin_look();
+        members_ours(&look, "ann", OURS "-1");
+        members_end_look(&look);
+        CU_ASSERT_STRING_EQUAL(told, i == 1 ? "-eve " : "");
+    }
     CU_ASSERT_TRUE(is_here("ann", OURS "-1"));
     look_and_find("bob", OURS "-2"); /* what is left of somebody who went */
     CU_ASSERT_STRING_EQUAL(told, "");
@@ -201,7 +206,7 @@ static const struct unit_case cases[] = {
     CASE(who_comes_back_is_the_last_to_have_arrived),
     CASE(a_look_finds_who_was_there_before),
     CASE(who_is_missed_twice_in_a_row_is_gone),
-    CASE(our_own_are_never_missed),
+    CASE(our_own_are_here_as_long_as_we_say_so),
     CASE(a_look_does_not_undo_what_happened_behind_its_question),
     CASE(of_two_with_one_name_the_lower_token_keeps_it),
     CASE(who_is_leaving_is_marked),
