@@ -287,7 +287,8 @@ static int handler(weft_conn *c, void *app)
 
 static bool is_right(int rc)
 {
-    return rc == WEFT_OK || rc == WEFT_E_NOMEM || rc == WEFT_E_CLOSED || rc == WEFT_E_TIMEOUT || rc == WEFT_E_REFUSED;
+    return rc == WEFT_OK || rc == WEFT_E_NOMEM || rc == WEFT_E_CLOSED || rc == WEFT_E_TIMEOUT ||
+           rc == WEFT_E_REFUSED;
 }
 
 static int echo_once(weft_conn *c, size_t bytes)
@@ -314,8 +315,8 @@ static int echo_once(weft_conn *c, size_t bytes)
 
 static int talk(const char *url, weft_server *on)
 {
-    weft_client_opts opts = {.size = sizeof opts, .server = on, .open_timeout_ms = 300, .close_timeout_ms = 100,
-                             .proxy = ""};
+    weft_client_opts opts = {
+        .size = sizeof opts, .server = on, .open_timeout_ms = 300, .close_timeout_ms = 100, .proxy = ""};
     weft_failure *failure = NULL;
     weft_conn *c = NULL;
     uint32_t latency_us;
@@ -339,8 +340,12 @@ static int talk(const char *url, weft_server *on)
 
 static int run_both_ends(const char *path, bool shares_threads)
 {
-    weft_server_opts opts = {.size = sizeof opts, .handler = handler, .workers = 2, .workers_max = 2,
-                             .open_timeout_ms = 200, .close_timeout_ms = 100};
+    weft_server_opts opts = {.size = sizeof opts,
+                             .handler = handler,
+                             .workers = 2,
+                             .workers_max = 2,
+                             .open_timeout_ms = 200,
+                             .close_timeout_ms = 100};
     weft_server *s = NULL;
     char url[128];
     int rc;
@@ -428,7 +433,8 @@ static unsigned descriptors(void)
 /* Failures that a peer or a program never sees: the call is made again, or goes on with the rest. */
 static bool is_harmless(const char *call, int way)
 {
-    return (way == 0 && strcmp(call, "epoll_wait") == 0) || strcmp(call, "read") == 0 || strcmp(call, "write") == 0 ||
+    return (way == 0 && strcmp(call, "epoll_wait") == 0) || strcmp(call, "read") == 0 ||
+           strcmp(call, "write") == 0 ||
            ((strncmp(call, "recv", 4) == 0 || strncmp(call, "send", 4) == 0) && way < 2);
 }
 
@@ -456,8 +462,9 @@ static bool fail_call(const char *path, bool shares_threads, long n, int way, un
     *failures += atomic_load(&has_way);
     if (!call_error_is_right(rc) || mem_live_blocks() != live || descriptors() != before ||
         (rc != WEFT_OK && (!atomic_load(&has_way) || is_harmless(call, way)))) {
-        printf("  with call %ld, %s, failing in way %d: %s, %lld blocks and %d descriptors are left\n", n, call, way,
-               weft_strerror(rc), (long long)(mem_live_blocks() - live), (int)(descriptors() - before));
+        printf("  with call %ld, %s, failing in way %d: %s, %lld blocks and %d descriptors are left\n", n,
+               call, way, weft_strerror(rc), (long long)(mem_live_blocks() - live),
+               (int)(descriptors() - before));
         CU_FAIL("the wrong end");
     }
     return atomic_load(&has_failed);

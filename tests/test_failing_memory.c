@@ -57,10 +57,10 @@ static void an_echo_survives(void)
 static void requests_survive(void)
 {
     begin(1);
-    ADD("\x00\x03\x01");         /* decided later */
-    ADD("\x20\x23\x02");         /* answered with a page */
-    ADD("\x40\x43\x03");         /* challenged */
-    ADD("\x60\x63\x04\x33");     /* with a subprotocol; the first one is accepted */
+    ADD("\x00\x03\x01");     /* decided later */
+    ADD("\x20\x23\x02");     /* answered with a page */
+    ADD("\x40\x43\x03");     /* challenged */
+    ADD("\x60\x63\x04\x33"); /* with a subprotocol; the first one is accepted */
     ADD("\x80\x81\x04\x00\x01\x02\x03");
     ADD("\x04\x00\x02hi\x16");
     CU_ASSERT(fail_each() > 20);

@@ -45,7 +45,8 @@ static void read_all(weft_conn *c, json_int_t *last_id)
         else if (strcmp(type, "error") == 0)
             MUST(json_is_string(json_object_get(line, "reason")));
         else if (strcmp(type, "joined") == 0)
-            MUST(json_is_array(json_object_get(line, "members")) && json_is_array(json_object_get(line, "history")));
+            MUST(json_is_array(json_object_get(line, "members")) &&
+                 json_is_array(json_object_get(line, "history")));
         else
             MUST(strcmp(type, "came") == 0 || strcmp(type, "went") == 0 || strcmp(type, "typing") == 0);
         json_decref(line);

@@ -23,7 +23,8 @@ static struct extension_policy choose_policy(struct fuzz_input *in)
 
 static void must_be_within(const struct deflate_params *p, const struct extension_policy *policy)
 {
-    MUST(p->out_window_bits == 0 || (p->out_window_bits >= 9 && p->out_window_bits <= policy->out_window_bits));
+    MUST(p->out_window_bits == 0 ||
+         (p->out_window_bits >= 9 && p->out_window_bits <= policy->out_window_bits));
     MUST(p->in_window_bits >= 8 && p->in_window_bits <= 15);
     MUST(!p->out_takeover || policy->out_takeover);
     MUST(!policy->memory_is_short || !p->out_takeover);
@@ -100,7 +101,8 @@ static void meet(const struct extension_policy *client, const struct extension_p
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct fuzz_input in = {data, size};
-    struct extension_policy client = choose_policy(&in), server = choose_policy(&in), off = {.is_enabled = false};
+    struct extension_policy client = choose_policy(&in), server = choose_policy(&in),
+                            off = {.is_enabled = false};
     char *text = fuzz_text(in.p, in.n);
 
     serve(text, &server);

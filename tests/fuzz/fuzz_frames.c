@@ -27,7 +27,8 @@ static struct trace expected, actual;
 static void compose_frame(struct wire *w, struct fuzz_input *in, uint8_t *payload)
 {
     static const unsigned opcodes[] = {0, 1, 2, 1, 8, 9, 10, 2};
-    unsigned how = fuzz_byte(in), first = opcodes[how & 7] | (how & 8 ? 0 : WIRE_FIN) | (how & 16 ? WIRE_RSV1 : 0);
+    unsigned how = fuzz_byte(in),
+             first = opcodes[how & 7] | (how & 8 ? 0 : WIRE_FIN) | (how & 16 ? WIRE_RSV1 : 0);
     size_t n = fuzz_byte(in);
 
     if (how & 32) {
@@ -67,7 +68,8 @@ static void must_be_as_expected(const struct trace *t)
 
 typedef void feed_fn(struct trace *t, struct session *s, const uint8_t *p, size_t n);
 
-static void feed_cut(const struct session_config *config, const struct wire *w, struct fuzz_cut cut, feed_fn *feed)
+static void feed_cut(const struct session_config *config, const struct wire *w, struct fuzz_cut cut,
+                     feed_fn *feed)
 {
     struct session s;
 
@@ -286,11 +288,24 @@ static void let_time_pass(bool is_client, struct fuzz_input in)
         else if (tick != SESSION_TICK_NONE)
             break;
         switch (what & 7) {
-        case 0: session_hold(&s, now); break;
-        case 1: session_resume(&s, now); break;
-        case 2: answer_ping(&s, is_client); ping_waits = false; break;
-        case 3: session_close_sent(&s, now); is_closing = true; break;
-        case 4: session_give_up(&s); MUST(session_is_over(&s)); break;
+        case 0:
+            session_hold(&s, now);
+            break;
+        case 1:
+            session_resume(&s, now);
+            break;
+        case 2:
+            answer_ping(&s, is_client);
+            ping_waits = false;
+            break;
+        case 3:
+            session_close_sent(&s, now);
+            is_closing = true;
+            break;
+        case 4:
+            session_give_up(&s);
+            MUST(session_is_over(&s));
+            break;
         }
         if (s.failed)
             break;

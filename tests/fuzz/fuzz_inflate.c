@@ -35,8 +35,8 @@ struct pieces {
 };
 
 /* As inflater_message, from the parts. */
-static int inflate_parts(struct inflater *z, const uint8_t *p, size_t n, size_t bytes_max, struct fuzz_cut cut,
-                         struct pieces *to)
+static int inflate_parts(struct inflater *z, const uint8_t *p, size_t n, size_t bytes_max,
+                         struct fuzz_cut cut, struct pieces *to)
 {
     size_t at = 0, end = 0;
 

@@ -44,7 +44,8 @@ static struct outcome read_head(struct http_head *h, const uint8_t *p, size_t n,
     return o;
 }
 
-static void must_be_same(const struct http_head *a, struct outcome x, const struct http_head *b, struct outcome y)
+static void must_be_same(const struct http_head *a, struct outcome x, const struct http_head *b,
+                         struct outcome y)
 {
     MUST(x.outcome == y.outcome && x.error == y.error && x.status == y.status && x.used == y.used);
     MUST(x.reason == y.reason);
@@ -91,7 +92,8 @@ static void accept_it(const struct http_head *h)
     char *offer = first_offer(h), *end;
     struct http_accept a = {.subprotocol = offer, .headers = extra, .header_count = 1};
     struct http_text key = http_head_value(h, "Sec-WebSocket-Key", 0);
-    struct http_request asked = {.host = "x", .subprotocols = (const char *const *)&offer, .subprotocol_count = !!offer};
+    struct http_request asked = {
+        .host = "x", .subprotocols = (const char *const *)&offer, .subprotocol_count = !!offer};
     size_t bytes, key_bytes;
     struct http_head *r;
     uint8_t *out;
@@ -99,7 +101,8 @@ static void accept_it(const struct http_head *h)
     MUST(!offer || http_offers_subprotocol(h, offer));
     MUST(http_compose_accept(h, &a, &out, &bytes) == WEFT_OK);
     r = must_be_a_response(out, bytes, 101);
-    MUST(digest_base64_decode(key.p, key.n, asked.key, sizeof asked.key, &key_bytes) && key_bytes == HTTP_KEY_BYTES);
+    MUST(digest_base64_decode(key.p, key.n, asked.key, sizeof asked.key, &key_bytes) &&
+         key_bytes == HTTP_KEY_BYTES);
     end = malloc(DIGEST_BASE64_CHARS(HTTP_KEY_BYTES) + 1);
     MUST(end);
     digest_base64(asked.key, HTTP_KEY_BYTES, end);
@@ -114,7 +117,8 @@ static void accept_it(const struct http_head *h)
 static void answer_it(const struct http_head *h)
 {
     static const weft_header headers[] = {{"Content-Type", "text/plain"}, {"Cache-Control", "no-store"}};
-    struct http_answer a = {.status = 200, .headers = headers, .header_count = 2, .body = "page", .body_bytes = 4};
+    struct http_answer a = {
+        .status = 200, .headers = headers, .header_count = 2, .body = "page", .body_bytes = 4};
     uint8_t *out;
     size_t bytes;
 
@@ -160,8 +164,11 @@ static void decide(struct http_head *h)
         MUST(h->status == 101);
         accept_it(h);
         break;
-    case HTTP_PLAIN: answer_it(h); break;
-    default: refuse_it(h);
+    case HTTP_PLAIN:
+        answer_it(h);
+        break;
+    default:
+        refuse_it(h);
     }
 }
 

@@ -66,7 +66,8 @@ struct outcome {
     bool body_is_over;
 };
 
-static void read_body(struct outcome *o, const struct http_head *h, const uint8_t *p, size_t n, struct fuzz_cut cut)
+static void read_body(struct outcome *o, const struct http_head *h, const uint8_t *p, size_t n,
+                      struct fuzz_cut cut)
 {
     struct body b;
 

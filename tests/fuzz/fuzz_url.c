@@ -16,13 +16,20 @@
 static const char *scheme_text(enum url_scheme scheme)
 {
     switch (scheme) {
-    case URL_WS: return "ws";
-    case URL_WSS: return "wss";
-    case URL_WS_UNIX: return "ws+unix";
-    case URL_HTTP: return "http";
-    case URL_HTTPS: return "https";
-    case URL_SOCKS5: return "socks5";
-    default: return "socks5h";
+    case URL_WS:
+        return "ws";
+    case URL_WSS:
+        return "wss";
+    case URL_WS_UNIX:
+        return "ws+unix";
+    case URL_HTTP:
+        return "http";
+    case URL_HTTPS:
+        return "https";
+    case URL_SOCKS5:
+        return "socks5";
+    default:
+        return "socks5h";
     }
 }
 

@@ -76,8 +76,8 @@ static bool read_data(struct reading *r, unsigned first, uint64_t length, const 
 /* The registry of close codes: what a peer may put on the wire. */
 static bool code_may_be_sent(unsigned code)
 {
-    static const unsigned short assigned[] = {1000, 1001, 1002, 1003, 1007, 1008, 1009,
-                                              1010, 1011, 1012, 1013, 1014};
+    static const unsigned short assigned[] = {1000, 1001, 1002, 1003, 1007, 1008,
+                                              1009, 1010, 1011, 1012, 1013, 1014};
 
     for (size_t i = 0; i < sizeof assigned / sizeof assigned[0]; i++)
         if (code == assigned[i])

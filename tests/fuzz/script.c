@@ -16,8 +16,9 @@
 #define OUTBOX_BYTES_MAX  60000u
 #define MESSAGE_BYTES_MAX 40000u
 
-static const char handshake[] = "GET /chat HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
+static const char handshake[] =
+    "GET /chat HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
 
 /* One connection as the program sees it; place i of the stage. */
 struct seen {
@@ -180,7 +181,8 @@ static void send_handshake(struct stage_socket *s)
 
 static void send_request(struct stage_socket *s)
 {
-    static const char *const more[] = {"\r\n", "Sec-WebSocket-Protocol: chat\r\n\r\n", "Origin: http://x\r\n\r\n",
+    static const char *const more[] = {"\r\n", "Sec-WebSocket-Protocol: chat\r\n\r\n",
+                                       "Origin: http://x\r\n\r\n",
                                        "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"};
     static const char *const paths[] = {"/chat", "/later", "/page", "/secret"};
     unsigned how = fuzz_byte(&script);
@@ -261,32 +263,70 @@ static void decide_deferred(unsigned how)
 static void act_on_socket(unsigned what, struct stage_socket *s)
 {
     switch (what) {
-    case 1: send_raw(s); break;
-    case 2: send_handshake(s); break;
-    case 3: send_request(s); break;
-    case 4: send_short(s, 0x80 | (1 + (fuzz_byte(&script) & 1))); break;
-    case 5: send_filled(s, 0x82); break;
-    case 6: send_short(s, fuzz_byte(&script)); break;
-    case 7: send_filled(s, fuzz_byte(&script) & 0x83); break;
-    case 8: stage_end(s); break;
-    case 9: stage_reset(s); break;
-    case 10: stage_give_room(s, 0); break;
-    case 11: stage_give_room(s, 1 + fuzz_number(&script)); break;
-    case 12: stage_give_room(s, SIZE_MAX); break;
-    case 13: s->fails_again = true; break;
-    case 14: send_short(s, 0x88); break;
-    default: send_short(s, 0x89);
+    case 1:
+        send_raw(s);
+        break;
+    case 2:
+        send_handshake(s);
+        break;
+    case 3:
+        send_request(s);
+        break;
+    case 4:
+        send_short(s, 0x80 | (1 + (fuzz_byte(&script) & 1)));
+        break;
+    case 5:
+        send_filled(s, 0x82);
+        break;
+    case 6:
+        send_short(s, fuzz_byte(&script));
+        break;
+    case 7:
+        send_filled(s, fuzz_byte(&script) & 0x83);
+        break;
+    case 8:
+        stage_end(s);
+        break;
+    case 9:
+        stage_reset(s);
+        break;
+    case 10:
+        stage_give_room(s, 0);
+        break;
+    case 11:
+        stage_give_room(s, 1 + fuzz_number(&script));
+        break;
+    case 12:
+        stage_give_room(s, SIZE_MAX);
+        break;
+    case 13:
+        s->fails_again = true;
+        break;
+    case 14:
+        send_short(s, 0x88);
+        break;
+    default:
+        send_short(s, 0x89);
     }
 }
 
 static void act_in_program(unsigned what, struct seen *s)
 {
     switch (what) {
-    case 20: produce(s); break;
-    case 21: weft_conn_close(s->conn, 1000 + fuzz_byte(&script) % 4, "bye"); break;
-    case 22: weft_conn_abort(s->conn); break;
-    case 23: weft_conn_ping(s->conn, "ping", 4); break;
-    default: weft_group_remove(group, s->conn);
+    case 20:
+        produce(s);
+        break;
+    case 21:
+        weft_conn_close(s->conn, 1000 + fuzz_byte(&script) % 4, "bye");
+        break;
+    case 22:
+        weft_conn_abort(s->conn);
+        break;
+    case 23:
+        weft_conn_ping(s->conn, "ping", 4);
+        break;
+    default:
+        weft_group_remove(group, s->conn);
     }
 }
 
@@ -399,8 +439,8 @@ static void check_all(void)
 
 static weft_server_opts options(unsigned how)
 {
-    static const enum weft_slow_policy policies[] = {WEFT_SLOW_CLOSE, WEFT_SLOW_DROP_NEWEST, WEFT_SLOW_DROP_OLDEST,
-                                                     WEFT_SLOW_CLOSE};
+    static const enum weft_slow_policy policies[] = {WEFT_SLOW_CLOSE, WEFT_SLOW_DROP_NEWEST,
+                                                     WEFT_SLOW_DROP_OLDEST, WEFT_SLOW_CLOSE};
 
     return (weft_server_opts){.size = sizeof(weft_server_opts),
                               .io_threads = 1,

@@ -15,8 +15,8 @@
 #include "io/link.h"
 #include "weft/error.h"
 
-#define FD_FIRST      100000 /* far from those of the system */
-#define OUT_BYTES_MAX (8u << 20)
+#define FD_FIRST       100000 /* far from those of the system */
+#define OUT_BYTES_MAX  (8u << 20)
 #define IDLE_TURNS_MAX 2000u
 /* Longer than all timeouts of a script's server together. */
 #define LAST_WAIT_MS 600000u
@@ -160,7 +160,8 @@ static void end_step(int timeout_ms)
         MUST(!atomic_load(&stage.io->engine->alive)); /* close and write timeouts have ended them all */
         io_thread_command(stage.io, IO_ABORT_ALL);
         return;
-    default: io_thread_command(stage.io, IO_STOP);
+    default:
+        io_thread_command(stage.io, IO_STOP);
     }
 }
 
