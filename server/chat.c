@@ -1,12 +1,14 @@
-/* The chat's words: what a person may ask, and how it is answered. Its protocol and its promises are in chat.h.
+/* The chat's words: what a person may ask, and how it is answered. Its protocol and its promises are in
+ * chat.h.
  *
- * It works like this: every connection is a person, from on_open to on_close. A person is in one room or in none, and
- * their words are verbs: join, say, typing, leave. Whom a room consists of, here and in other instances, and how what is
- * said comes to all of them, is in crowd.c.
+ * It works like this: every connection is a person, from on_open to on_close. A person is in one room or in
+ * none, and their words are verbs: join, say, typing, leave. Whom a room consists of, here and in other
+ * instances, and how what is said comes to all of them, is in crowd.c.
  *
- * Messages come in on many threads and the bus has its own, so there is one lock, and everything below `with the lock
- * held` happens one at a time. A lock around sending sounds bad, but nothing here waits: publishing never does, and for
- * a single person we use weft_conn_try_send. Who does not read fast enough is closed instead of waited for. */
+ * Messages come in on many threads and the bus has its own, so there is one lock, and everything below
+ * `with the lock held` happens one at a time. A lock around sending sounds bad, but nothing here waits:
+ * publishing never does, and for a single person we use weft_conn_try_send. Who does not read fast enough
+ * is closed instead of waited for. */
 #include "chat.h"
 
 #include "crowd.h"

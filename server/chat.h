@@ -6,8 +6,8 @@
  *   {"type":"say","text":"..."}                   to all in the room
  *   {"type":"typing"}                             the others may show it for some seconds
  *   {"type":"leave"}                              be in no room
- * Each may carry "ref":n, a whole number but 0, which an error repeats: it comes at once, and what was said before
- * may come behind it. Members that are not named here are not looked at.
+ * Each may carry "ref":n, a whole number but 0, which an error repeats: it comes at once, and what was said
+ * before may come behind it. Members that are not named here are not looked at.
  *
  * To the client
  *   {"type":"joined","room":"lobby","name":"ann","members":["bob","ann"]}   answers join
@@ -20,18 +20,19 @@
  *   {"type":"error","reason":"..."} what was asked was not done; the connection lives on
  *
  * What a client may rely on, whichever instance it is connected to
- *   - The `id` of a `said` is its offset: 1, 2, 3 and so on in its room and epoch, and all get them in that order.
- *     With a new epoch they begin again: what was remembered is lost.
- *   - Behind `joined` comes what the room remembers, ROOM_HISTORY_MAX messages, or of these what was said behind
- *     the given place; then everything that is said. None is missing without a gap, none is doubled.
- *   - `members` and the `came` and `went` behind it say who is in the room. Who went with their instance, without
- *     a word, is noticed after CHAT_PRESENCE_TIMEOUT_MS and half of it again.
- *   - A name is in a room once: of two that come at the same moment one is refused. (If instances could not hear
- *     each other for so long that both let one in, one of the two is closed with 1008 when they can.)
+ *   - The `id` of a `said` is its offset: 1, 2, 3 and so on in its room and epoch, and all get them in that
+ *     order. With a new epoch they begin again: what was remembered is lost.
+ *   - Behind `joined` comes what the room remembers, ROOM_HISTORY_MAX messages, or of these what was said
+ *     behind the given place; then everything that is said. None is missing without a gap, none is doubled.
+ *   - `members` and the `came` and `went` behind it say who is in the room. Who went with their instance,
+ *     without a word, is noticed after CHAT_PRESENCE_TIMEOUT_MS and half of it again.
+ *   - A name is in a room once: of two that come at the same moment one is refused. (If instances could not
+ *     hear each other for so long that both let one in, one of the two is closed with 1008 when they can.)
  *   - A join that is answered with an error changes nothing. What is sent behind a join waits for its answer.
  *
- * Bounds: rooms and people in rooms.h, and those below. Nobody is waited for: who leaves so much unread that the
- * outbox passes its bound is closed with 1008, and so is who goes on after CHAT_REFUSALS_MAX refusals in a row. */
+ * Bounds: rooms and people in rooms.h, and those below. Nobody is waited for: who leaves so much unread
+ * that the outbox passes its bound is closed with 1008, and so is who goes on after CHAT_REFUSALS_MAX
+ * refusals in a row. */
 #ifndef WEFT_SERVER_CHAT_H
 #define WEFT_SERVER_CHAT_H
 
@@ -79,7 +80,8 @@ struct chat_opts {
 /* Whether there is but this instance. */
 bool chat_is_alone(const struct chat_opts *opts);
 
-/* Returns  WEFT_OK, or why the bus cannot be opened, as weft_bus_open. Redis need not be there yet: joins wait
+/* Returns  WEFT_OK, or why the bus cannot be opened, as weft_bus_open. Redis need not be there yet: joins
+ * wait
  *          for it */
 int chat_open(struct chat **out, const struct chat_opts *opts);
 

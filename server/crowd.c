@@ -8,9 +8,9 @@
  *   typing:ROOM.  may get lost.
  *
  * Nobody is in charge of names. Who wants to come in has `came` written into the log, and when it comes back,
- * behind all that was written before, every instance decides alike: the name was free, or it was not. Those who
- * are in are also registered in the bus's presence, under a token and their name. Each instance looks there when
- * it opens a room and now and then, for those who died without a word; members.h is about that.
+ * behind all that was written before, every instance decides alike: the name was free, or it was not. Those
+ * who are in are also registered in the bus's presence, under a token and their name. Each instance looks
+ * there when it opens a room and now and then, for those who died without a word; members.h is about that.
  *
  * What the bus tells comes on its thread. */
 #include "crowd.h"
@@ -44,7 +44,8 @@ int crowd_tell(weft_conn *c, weft_msg *m)
     return rc;
 }
 
-/* "came", "went" or "typing", to our people in the room but one. Without memory they miss it, and nothing else. */
+/* "came", "went" or "typing", to our people in the room but one. Without memory they miss it, and nothing
+ * else. */
 static void notice(struct room *room, const char *type, const char *name, const struct seat *but)
 {
     weft_msg *m = lines_notice(type, name);
@@ -86,7 +87,8 @@ static void sit_down(struct chat *chat, struct seat *seat)
         give_up_on(c, rc); /* on_close takes them out again */
 }
 
-/* The seat is freed, and an empty room closed. If the bus does not take the word, others find out by looking. */
+/* The seat is freed, and an empty room closed. If the bus does not take the word, others find out by
+ * looking. */
 void crowd_leave(struct chat *chat, struct seat *seat)
 {
     struct room *room = seat->room;
@@ -262,7 +264,8 @@ static void begin_look(struct chat *chat, struct room *room)
 
 /* --- callbacks, on the bus's thread --- */
 
-/* Rooms whose last person has left. To end a listener may mean to wait for its callback, which wants the lock. */
+/* Rooms whose last person has left. To end a listener may mean to wait for its callback, which wants the
+ * lock. */
 void crowd_sweep(struct chat *chat)
 {
     struct room *room;
@@ -299,7 +302,8 @@ static void on_names(int result, const char *const *names, size_t count, void *a
     crowd_sweep(chat);
 }
 
-/* The log is followed from here on, or a part of it is lost: either way it is time to look, behind what comes now. */
+/* The log is followed from here on, or a part of it is lost: either way it is time to look, behind what
+ * comes now. */
 static void on_following(const weft_bus_ready *ready, void *arg)
 {
     struct room *room = arg;
@@ -414,8 +418,8 @@ bool chat_is_alone(const struct chat_opts *opts)
     return !opts->bus_url || strcmp(opts->bus_url, "local:") == 0;
 }
 
-/* Alone, the log needs no memory: a room that opens has nobody in it. With --history it would bring back those who
- * were there when the last run ended. */
+/* Alone, the log needs no memory: a room that opens has nobody in it. With --history it would bring back
+ * those who were there when the last run ended. */
 static int open_bus(struct chat *chat, const struct chat_opts *opts)
 {
     static const weft_bus_rule rules[] = {

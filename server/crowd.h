@@ -28,7 +28,8 @@ struct chat {
 
 /* All return NULL, or why it was not done. */
 
-/* Ask for a seat; me has no wish yet. What becomes of it is told by chat_on_answer, unless it is refused at once.
+/* Ask for a seat; me has no wish yet. What becomes of it is told by chat_on_answer, unless it is refused at
+ * once.
  *
  * from     what they have seen of the room; all zero: nothing */
 const char *crowd_join(struct chat *chat, struct person *me, const char *room_name, const char *name,

@@ -1,4 +1,5 @@
-/* What the chat sends, as messages ready for weft: to clients, whose forms are in chat.h, and between instances.
+/* What the chat sends, as messages ready for weft: to clients, whose forms are in chat.h, and between
+ * instances.
  *
  * Each lines_... returns a message with one reference, or NULL when there is no memory. */
 #ifndef WEFT_SERVER_LINES_H

@@ -1,10 +1,10 @@
 /* Who is in a room, over all instances of the chat: what events and looks at the presence say, put together.
  *
  * Each way into a room has a token of its own, so that two people who want one name can be told apart. Events
- * come in the order of the room's log, which is the same for all instances: of two that come under one name the
- * first has it, everywhere. A look says who was registered at some moment between its question and its answer;
- * so what an event has changed since the question is not touched by the answer. Somebody who is missing in
- * MEMBERS_MISSES looks in a row is gone without having said so: their instance died.
+ * come in the order of the room's log, which is the same for all instances: of two that come under one name
+ * the first has it, everywhere. A look says who was registered at some moment between its question and its
+ * answer; so what an event has changed since the question is not touched by the answer. Somebody who is
+ * missing in MEMBERS_MISSES looks in a row is gone without having said so: their instance died.
  *
  * Nothing here locks, and nothing knows the bus. */
 #ifndef WEFT_SERVER_MEMBERS_H
@@ -44,19 +44,21 @@ void members_fini(struct members *m);
 /* Who has this name now, NULL: nobody. Valid until the next change. */
 struct member *members_find(const struct members *m, const char *name);
 
-/* The events. members_came: the name is theirs only with MEMBERS_NEW and MEMBERS_KNOWN. members_went: false when
- * they were not here. */
+/* The events. members_came: the name is theirs only with MEMBERS_NEW and MEMBERS_KNOWN. members_went: false
+ * when they were not here. */
 enum members_result members_came(struct members *m, const char *name, const char *token);
 bool members_went(struct members *m, const char *name, const char *token);
 
 /* They are about to go. */
 void members_leave(struct members *m, const char *name, const char *token);
 
-/* A look: the step at which it was begun; one call for each of our own, one for each who was found; and its end.
+/* A look: the step at which it was begun; one call for each of our own, one for each who was found; and its
+ * end.
  *
  * own      the instance that calls: it knows its own people better than any look, so they are not looked for
  * on_...   called for each who came and each who went by this look
- * Returns  members_see: a member of our own whose name another instance holds with an older right, and who must
+ * Returns  members_see: a member of our own whose name another instance holds with an older right, and who
+ * must
  *          go; NULL: none. The token is theirs until the next change */
 struct members_look {
     struct members *members;

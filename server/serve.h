@@ -1,7 +1,7 @@
 /* What the programs have in common: the options for listening and threads, and a life from start to signal.
  *
- * Signals are taken by the main thread alone, with sigwait: serve_begin blocks them before any thread starts. SIGHUP
- * reads the certificate again. */
+ * Signals are taken by the main thread alone, with sigwait: serve_begin blocks them before any thread
+ * starts. SIGHUP reads the certificate again. */
 #ifndef WEFT_SERVER_SERVE_H
 #define WEFT_SERVER_SERVE_H
 

@@ -1,9 +1,11 @@
-/* deflate: the closed loop of echo with permessage-deflate, over weft's own client instead of this program's frames.
+/* deflate: the closed loop of echo with permessage-deflate, over weft's own client instead of this
+ * program's frames.
  *
  * Each loader has a server without sockets, whose only thread runs its connections and their callbacks; the
- * loader itself waits. So the generator compresses and inflates too: it costs more than the other modes, and what
- * counts is the server's CPU time (--pid) and the sizes, not the speed. Messages are JSON of the asked-for length,
- * a function of (connection, sequence): the same keys, other values. Each answer is made once more and compared.
+ * loader itself waits. So the generator compresses and inflates too: it costs more than the other modes,
+ * and what counts is the server's CPU time (--pid) and the sizes, not the speed. Messages are JSON of the
+ * asked-for length, a function of (connection, sequence): the same keys, other values. Each answer is made
+ * once more and compared.
  *
  * What a callback writes is read when its thread has ended, but for the counts that the loader waits on. */
 #include "loader.h"

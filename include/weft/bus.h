@@ -5,7 +5,8 @@
  *     weft_bus_subscribe(bus, conn, "orders.eu", NULL); the connection gets what is published there
  *     weft_bus_publish(bus, "orders.eu", message);      any thread
  *
- * A topic is a name of 1 to 255 bytes; one that ends with '*' in a subscription is a prefix pattern ("orders.*").
+ * A topic is a name of 1 to 255 bytes; one that ends with '*' in a subscription is a prefix pattern
+ * ("orders.*").
  *
  * What is promised
  *   order     Subscribers get the messages of one publisher (one thread, or threads that order themselves) on one
@@ -14,18 +15,20 @@
  *   history   off from it or while a connection is not subscribed is lost for those it concerns, and nobody is told.
  *   with      Each message of a topic with history has an offset, 1, 2, 3 and so on, in an epoch. Subscribers get each
  *   history   exactly once and in order, also over failures of Redis, as long as the history holds what they missed;
- *             when it does not, they are told (weft_bus_ready.is_gap). A new epoch means that the old offsets are void:
- *             Redis lost its data, or the history was forgotten. Patterns get offsets but are at most once.
- *   presence  Who subscribes with a name is found under it, whatever the process; names of a process that died go
+ *             when it does not, they are told (weft_bus_ready.is_gap). A new epoch means that the old
+ *             offsets are void: Redis lost its data, or the history was forgotten. Patterns get offsets but
+ *             are at most once.
+ *   presence  Who subscribes with a name is found under it, whatever the process; names of a process that
+ *   died go
  *             after presence_timeout_ms.
  *
  * Programs without weft may publish too, to the channel PREFIXc:{t:TOPIC} of a topic without history:
- * `redis-cli PUBLISH 'weft:c:{t:orders.eu}' 'sold'` is delivered as it is, as text when it is UTF-8 and does not begin
- * with "w1;", weft's own mark.
+ * `redis-cli PUBLISH 'weft:c:{t:orders.eu}' 'sold'` is delivered as it is, as text when it is UTF-8 and
+ * does not begin with "w1;", weft's own mark.
  *
- * A bus has one thread of its own. It delivers, and callbacks of a bus are called there, one at a time, with no lock
- * held; one that blocks holds up this bus and nothing else. In a callback every function of this header may be called
- * but weft_bus_close and weft_bus_flush. */
+ * A bus has one thread of its own. It delivers, and callbacks of a bus are called there, one at a time,
+ * with no lock held; one that blocks holds up this bus and nothing else. In a callback every function of
+ * this header may be called but weft_bus_close and weft_bus_flush. */
 #ifndef WEFT_BUS_H
 #define WEFT_BUS_H
 
@@ -83,9 +86,9 @@ typedef struct weft_bus_opts {
     size_t size; /* sizeof(weft_bus_opts) of the program */
 
     void *app; /* handed to the callbacks */
-    /* What connections get for a message: called once for each message and process, not for each connection. Returns
-     * one reference, of a new message (with the topic and the offset in it, say) or of item->msg; NULL drops it for
-     * connections. Default: item->msg as it was published. */
+    /* What connections get for a message: called once for each message and process, not for each
+     * connection. Returns one reference, of a new message (with the topic and the offset in it, say) or of
+     * item->msg; NULL drops it for connections. Default: item->msg as it was published. */
     weft_msg *(*wrap)(const weft_bus_item *item, void *app);
     /* The state changed; why: a sentence for a log, "" for none. */
     void (*on_state)(weft_bus *bus, enum weft_bus_state state, const char *why, void *app);
@@ -136,8 +139,8 @@ typedef struct weft_bus_opts {
  * Since    0.1 */
 WEFT_API int weft_bus_open(weft_bus **out, const char *url, const weft_bus_opts *opts);
 
-/* End a bus: what was published is passed on for up to deadline_ms, then its thread ends. Subscriptions and listeners
- * end with it. NULL is allowed.
+/* End a bus: what was published is passed on for up to deadline_ms, then its thread ends. Subscriptions and
+ * listeners end with it. NULL is allowed.
  *
  * Returns  WEFT_OK         everything published before was passed on
  *          WEFT_E_TIMEOUT  some of it was not; the bus is closed all the same
@@ -158,8 +161,8 @@ WEFT_API int weft_bus_close(weft_bus *bus, uint32_t deadline_ms);
  * Since    0.1 */
 WEFT_API int weft_bus_publish(weft_bus *bus, const char *topic, weft_msg *m);
 
-/* Wait until everything that was published before has been passed on: to the connections' outboxes (local:), or
- * Redis has it.
+/* Wait until everything that was published before has been passed on: to the connections' outboxes
+ * (local:), or Redis has it.
  *
  * Returns  WEFT_OK, WEFT_E_TIMEOUT, WEFT_E_STATE (on the bus's own thread), WEFT_E_CLOSED
  * Thread   any that may block
@@ -181,11 +184,11 @@ typedef struct weft_bus_sub_opts {
     void *arg;   /* handed to the callbacks below; must live until released is called, or the bus is closed */
     /* Does this connection get the message? Called for each message and connection. Default: yes. */
     bool (*filter)(weft_conn *c, const weft_bus_item *item, void *arg);
-    /* Called when the subscription has begun and before anything of the topic is queued: so what it sends stands
-     * before. Called again, with is_gap, when something was lost later for good. */
+    /* Called when the subscription has begun and before anything of the topic is queued: so what it sends
+     * stands before. Called again, with is_gap, when something was lost later for good. */
     void (*ready)(weft_conn *c, const weft_bus_ready *ready, void *arg);
-    /* Called last and exactly once, when the subscription has ended, whatever the reason; not after a subscribe that
-     * failed. */
+    /* Called last and exactly once, when the subscription has ended, whatever the reason; not after a
+     * subscribe that failed. */
     void (*released)(void *arg);
     const weft_bus_position
         *from; /* resume behind it; all zero: everything that is remembered; default: from now on */

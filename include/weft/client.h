@@ -38,8 +38,8 @@ extern "C" {
 
 typedef struct weft_client weft_client;
 
-/* Why there is no connection. Lives until weft_failure_free, or for the call where a callback is handed one. NULL
- * stands for one that there was no memory for, and may be asked like the others. */
+/* Why there is no connection. Lives until weft_failure_free, or for the call where a callback is handed
+ * one. NULL stands for one that there was no memory for, and may be asked like the others. */
 typedef struct weft_failure weft_failure;
 
 WEFT_API int weft_failure_error(const weft_failure *f);  /* WEFT_E_REFUSED, _TIMEOUT, _ADDRESS, _SYSTEM, _TLS, ... */
@@ -57,7 +57,8 @@ WEFT_API void weft_failure_free(weft_failure *f); /* NULL is allowed */
 typedef struct weft_client_opts {
     size_t size; /* sizeof(weft_client_opts) of the program */
 
-    /* As in weft_server_opts. With none of on_message, on_drain and handler the program calls weft_conn_recv. */
+    /* As in weft_server_opts. With none of on_message, on_drain and handler the program calls
+     * weft_conn_recv. */
     void *app;
     void (*on_open)(weft_conn *c, void *app);
     void (*on_message)(weft_conn *c, weft_msg *m, void *app);
@@ -113,8 +114,8 @@ typedef struct weft_client_opts {
                                        default 5,000 */
     uint32_t reconnect_min_ms;      /* the second after so long; default 3,100; then 1.618 times longer each time */
     uint32_t reconnect_max_ms;      /* at most; default 90,000; a session that opened begins again */
-    /* Is it worth another attempt? Default: yes after network errors, timeouts, for want of memory or threads, and after
-     * the statuses 500, 502, 503 and 504; no after anything else. */
+    /* Is it worth another attempt? Default: yes after network errors, timeouts, for want of memory or
+     * threads, and after the statuses 500, 502, 503 and 504; no after anything else. */
     bool (*should_retry)(const weft_failure *f, void *app);
     /* An attempt failed; the next one comes in retry_ms, or never (UINT32_MAX). May be NULL. */
     void (*on_failure)(const weft_failure *f, uint32_t retry_ms, void *app);
@@ -146,8 +147,8 @@ WEFT_API int weft_client_connect(weft_conn **out, const char *url, const weft_cl
  * Thread   any */
 WEFT_API int weft_client_new(weft_client **out, const char *url, const weft_client_opts *opts);
 
-/* The next session: waits until the last one has closed and its last callback has returned, then for the delay, and
- * connects; with opts.reconnect again and again, as long as should_retry says so.
+/* The next session: waits until the last one has closed and its last callback has returned, then for the
+ * delay, and connects; with opts.reconnect again and again, as long as should_retry says so.
  *
  * out         as in weft_client_connect
  * timeout_ms  for all of it
@@ -158,7 +159,8 @@ WEFT_API int weft_client_next(weft_client *client, weft_conn **out, uint32_t tim
 
 /* Run the sessions in the background, with the callbacks or the handler.
  *
- * Returns  WEFT_OK, WEFT_E_STATE (started, stopped, or weft_client_next was called), WEFT_E_INVAL (neither callbacks nor
+ * Returns  WEFT_OK, WEFT_E_STATE (started, stopped, or weft_client_next was called), WEFT_E_INVAL (neither
+ * callbacks nor
  *          handler), WEFT_E_AGAIN (no thread can be had)
  * Thread   any */
 WEFT_API int weft_client_start(weft_client *client);
@@ -167,17 +169,18 @@ WEFT_API int weft_client_start(weft_client *client);
  *
  * deadline_ms  for the closing handshake, then the connection is dropped
  * Returns      WEFT_OK, WEFT_E_TIMEOUT (a callback or handler has not returned one second behind the deadline),
- *              WEFT_E_STATE (in a callback or handler of this client, or of the server on whose threads it runs)
+ *              WEFT_E_STATE (in a callback or handler of this client, or of the server on whose threads it
+ *              runs)
  * Thread       any that may block */
 WEFT_API int weft_client_stop(weft_client *client, uint32_t deadline_ms);
 
-/* One more reference, returns client; and one given back (NULL is allowed). The last one ends the attempts and
- * drops the session; its on_close may come later. Thread: any. */
+/* One more reference, returns client; and one given back (NULL is allowed). The last one ends the attempts
+ * and drops the session; its on_close may come later. Thread: any. */
 WEFT_API weft_client *weft_client_ref(weft_client *client);
 WEFT_API void weft_client_unref(weft_client *client);
 
-/* End the threads that clients share, and the connections that still run on them, as weft_server_stop does. For
- * programs that check at their end that nothing is left; the next client starts them again.
+/* End the threads that clients share, and the connections that still run on them, as weft_server_stop does.
+ * For programs that check at their end that nothing is left; the next client starts them again.
  *
  * Returns  as weft_server_stop; WEFT_OK when there are none */
 WEFT_API int weft_client_stop_threads(uint32_t deadline_ms);

@@ -56,8 +56,8 @@ typedef struct weft_accept {
  *
  * how      borrowed; NULL for a plain acceptance
  * Returns  WEFT_OK, WEFT_E_CLOSED (the client went away), WEFT_E_STATE (decided already, or not an upgrade),
- *          WEFT_E_INVAL (a subprotocol that was not offered, a header that cannot stand in a response, an option of
- *          compression out of range),
+ *          WEFT_E_INVAL (a subprotocol that was not offered, a header that cannot stand in a response, an
+ *          option of compression out of range),
  *          WEFT_E_NOMEM
  * Thread   any
  * Source   RFC 6455 section 4.2.2

@@ -48,9 +48,10 @@ typedef struct weft_server_opts {
     void (*on_drain)(weft_conn *c, void *app); /* the outbox fell from above its high-water mark to the low one */
     void (*on_close)(weft_conn *c, const weft_close_info *info, void *app);
 
-    /* Straight-line programs, instead of on_message and on_drain: handler runs on a thread of its own for each
-     * connection, from on_open until it returns, receives with weft_conn_recv, and may block. The connection closes
-     * when it returns: with 1000 on WEFT_OK and WEFT_E_CLOSED, with 1011 on any other result, which is logged. */
+    /* Straight-line programs, instead of on_message and on_drain: handler runs on a thread of its own for
+     * each connection, from on_open until it returns, receives with weft_conn_recv, and may block. The
+     * connection closes when it returns: with 1000 on WEFT_OK and WEFT_E_CLOSED, with 1011 on any other
+     * result, which is logged. */
     int (*handler)(weft_conn *c, void *app);
     uint32_t handlers_max;        /* running at once; default 1024. Handshakes above it wait their turn within the
                                      open timeout, and are answered with 503 then */
@@ -112,8 +113,8 @@ typedef struct weft_server_opts {
     uint32_t turn_messages_max;   /* of one connection before the next one's turn; default 64 */
     uint32_t turn_us_max;         /* the same in time; default 500 */
 
-    /* By default a thread that has read messages also runs their handlers while these are short, and another one takes
-     * over its sockets within a millisecond when it is stuck in one. */
+    /* By default a thread that has read messages also runs their handlers while these are short, and
+     * another one takes over its sockets within a millisecond when it is stuck in one. */
     bool separate_io;             /* I/O threads never run handlers, workers always do */
     bool pin_threads;             /* each of the first io_threads + workers threads to a processor of its own, in turn */
     uint32_t spin_us;             /* a worker without work looks for so long before it sleeps, and less where that

@@ -1,8 +1,9 @@
 /* TLS for servers, and what was negotiated on a connection. A client needs nothing of this but a wss:// URL
  * (weft/client.h).
  *
- * A listening address speaks TLS or it does not; a server may have both kinds side by side. All calls are there in
- * a weft that was built without TLS, too: the listening ones answer WEFT_E_INVAL, and the log says why. */
+ * A listening address speaks TLS or it does not; a server may have both kinds side by side. All calls are
+ * there in a weft that was built without TLS, too: the listening ones answer WEFT_E_INVAL, and the log says
+ * why. */
 #ifndef WEFT_TLS_H
 #define WEFT_TLS_H
 
@@ -43,7 +44,8 @@ typedef struct weft_tls_opts {
     const char *key_file;
     const char *ocsp_file;
 
-    /* More of them: one is taken for the name that the client asks for (SNI), the first one for all other names. */
+    /* More of them: one is taken for the name that the client asks for (SNI), the first one for all other
+     * names. */
     const weft_tls_pair *others;
     size_t other_count; /* at most 1024 */
 
@@ -61,7 +63,8 @@ typedef struct weft_tls_opts {
  *
  * host, port, bound, path, fd  as in weft_server_listen_tcp, _unix and _fd
  * opts     borrowed
- * Returns  as those; WEFT_E_INVAL also for a file that cannot be read, a key that is another certificate's, or
+ * Returns  as those; WEFT_E_INVAL also for a file that cannot be read, a key that is another certificate's,
+ * or
  *          nothing that could be negotiated; the log says which
  * Thread   setup
  * Since    0.1 */

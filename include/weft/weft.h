@@ -32,8 +32,8 @@
  *   bounds     every queue, size, count and time has a limit with a default; weft_server_opts lists them.
  *   results    0 or a negative number whose band says what to do next (weft/error.h).
  *
- * One header for each noun: error.h msg.h conn.h stream.h task.h request.h compression.h tls.h group.h bus.h server.h
- * client.h stats.h log.h, and proto.h for programs with a loop of their own. */
+ * One header for each noun: error.h msg.h conn.h stream.h task.h request.h compression.h tls.h group.h
+ * bus.h server.h client.h stats.h log.h, and proto.h for programs with a loop of their own. */
 #ifndef WEFT_WEFT_H
 #define WEFT_WEFT_H
 

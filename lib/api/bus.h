@@ -1,16 +1,16 @@
 /* The inside of a bus: its thread, its topics and subscribers, and what a backend owes it.
  *
- * B1  Any thread pushes commands onto one stack; the bus's thread takes all, turns them round and does them in
- *     order. So what one thread publishes and subscribes is done in its order, and everything marked (bus) needs
- *     no lock.
+ * B1  Any thread pushes commands onto one stack; the bus's thread takes all, turns them round and does them
+ *     in order. So what one thread publishes and subscribes is done in its order, and everything marked
+ *     (bus) needs no lock.
  * B2  A topic is there while it has a subscriber, or a history of this process (local:).
- * B3  A subscriber of a connection is a seat (group.h) in its topic's group from its first moment on, so that it
- *     leaves when the connection closes; it gets messages once it is live. Its memory has a reference of the bus,
- *     given back by bus_end_sub, and one of the seat.
+ * B3  A subscriber of a connection is a seat (group.h) in its topic's group from its first moment on, so
+ *     that it leaves when the connection closes; it gets messages once it is live. Its memory has a
+ *     reference of the bus, given back by bus_end_sub, and one of the seat.
  * B4  The program's code is called on the bus's thread, with no lock held. A listener's call is announced in
  *     `calling`, so that weft_bus_unlisten can wait for it and for nothing else.
- * B5  Publishes are numbered in the order of the commands. settled_number is the one up to which all were passed on or
- *     given up: what weft_bus_flush waits for.
+ * B5  Publishes are numbered in the order of the commands. settled_number is the one up to which all were
+ *     passed on or given up: what weft_bus_flush waits for.
  *
  *   operation        | on            | order
  *   push, take       | commands      | STACK_PUSH; the wake-up WAKE_LOOK
@@ -233,7 +233,8 @@ void bus_unsubscribe(struct weft_bus *b, weft_conn *c, const char *topic);
 void bus_end_sub(struct weft_bus *b, struct bus_sub *s);
 /* It never was one, or is one no more: the last call to the program, and the bus's reference. */
 void bus_release_sub(struct weft_bus *b, struct bus_sub *s);
-/* From now on it gets what comes; before, ready is told and what it missed is queued out of the topic's history. */
+/* From now on it gets what comes; before, ready is told and what it missed is queued out of the topic's
+ * history. */
 void bus_make_live(struct weft_bus *b, struct bus_sub *s);
 /* Tell all that are live that something was lost for good. */
 void bus_tell_gap(struct weft_bus *b, struct bus_topic *t);

@@ -1,23 +1,23 @@
 /* The bus between processes, through Redis 7.
  *
- * Two connections: commands (publishes are pipelined there) and subscriptions. They come and go together: when one
- * fails both are dropped and made again, after a pause that doubles (retry_ms).
+ * Two connections: commands (publishes are pipelined there) and subscriptions. They come and go together:
+ * when one fails both are dropped and made again, after a pause that doubles (retry_ms).
  *
- * D1  A publish is in one place: in `queue` (not sent), in `requests` (sent, not answered) or in `redo` (refused for the
- *     moment, or unanswered when the connection broke). All are in order of their numbers, and redo comes before
- *     requests, requests before queue.
- * D2  Once one was refused nothing is sent until all that were sent are answered; then redo goes in front of the queue,
- *     and one alone is tried after a pause (is_probing) before the rest follow.
- * D3  With history a publish is sent until it is answered. It may so come to Redis twice: the script compares its
- *     number with the last one of this process, and takes it once. The number sent before it on the same connection
- *     goes with it: if that one was refused, so is this, and the order stays.
+ * D1  A publish is in one place: in `queue` (not sent), in `requests` (sent, not answered) or in `redo`
+ *     (refused for the moment, or unanswered when the connection broke). All are in order of their numbers,
+ *     and redo comes before requests, requests before queue.
+ * D2  Once one was refused nothing is sent until all that were sent are answered; then redo goes in front
+ *     of the queue, and one alone is tried after a pause (is_probing) before the rest follow.
+ * D3  With history a publish is sent until it is answered. It may so come to Redis twice: the script
+ *     compares its number with the last one of this process, and takes it once. The number sent before it
+ *     on the same connection goes with it: if that one was refused, so is this, and the order stays.
  * D4  Without history a publish is sent once.
- * D5  A topic with history is delivered from what comes live while offsets follow each other. When one is missing, and
- *     behind each (re)subscription, it is FILLING: what comes live is passed over, for it stands in the stream, and the
- *     stream is read up to its end; again when something was passed over behind that. So nothing is doubled or lost,
- *     and nothing needs to be kept meanwhile.
- * D6  The history of a topic in this process begins behind cache_from; who resumes within it is served from there, so
- *     that a thousand clients that come back cost Redis one read.
+ * D5  A topic with history is delivered from what comes live while offsets follow each other. When one is
+ *     missing, and behind each (re)subscription, it is FILLING: what comes live is passed over, for it
+ *     stands in the stream, and the stream is read up to its end; again when something was passed over
+ *     behind that. So nothing is doubled or lost, and nothing needs to be kept meanwhile.
+ * D6  The history of a topic in this process begins behind cache_from; who resumes within it is served from
+ *     there, so that a thousand clients that come back cost Redis one read.
  *
  * Waiting is done in one place, connecting (names, sockets, TLS), and bounded by connect_timeout_ms. */
 #include <errno.h>
@@ -531,8 +531,8 @@ static void redis_sub_waits(struct weft_bus *b, struct bus_sub *s)
     }
 }
 
-/* It stands elsewhere now; what is held does not fit. In the same epoch cache_from stays: what is between is not in
- * the stream either. */
+/* It stands elsewhere now; what is held does not fit. In the same epoch cache_from stays: what is between
+ * is not in the stream either. */
 static void jump(struct bus_topic *t, weft_bus_position to)
 {
     t->at = to;
@@ -555,7 +555,8 @@ static uint64_t tag_of(const struct weft_bus *b, const char *id, size_t bytes)
     return bytes ? siphash(&b->key, id, bytes) | 1 : 0;
 }
 
-/* data: a type and the payload. WEFT_OK, WEFT_E_NOMEM, or WEFT_E_INVAL: not ours, or larger than allowed here. */
+/* data: a type and the payload. WEFT_OK, WEFT_E_NOMEM, or WEFT_E_INVAL: not ours, or larger than allowed
+ * here. */
 static int read_message(const struct weft_bus *b, weft_msg **out, const char *data, size_t bytes)
 {
     *out = NULL;
@@ -585,8 +586,8 @@ static uint64_t offset_of(const struct resp *entry)
     return strtoull(resp_text(resp_item(entry, 0), NULL), NULL, 10);
 }
 
-/* One entry of a page, { id, { t, .., i, .., d, .. } }. What is none of ours is passed over, and told as a gap by what
- * follows. False: no memory. */
+/* One entry of a page, { id, { t, .., i, .., d, .. } }. What is none of ours is passed over, and told as a
+ * gap by what follows. False: no memory. */
 static bool take_entry(struct weft_bus *b, struct bus_topic *t, const struct resp *entry, uint64_t epoch,
                        uint64_t now_ms)
 {
@@ -618,8 +619,8 @@ static bool take_entry(struct weft_bus *b, struct bus_topic *t, const struct res
     return true;
 }
 
-/* What is in Redis is of another epoch than what was seen. back: it goes on from there behind base, and id published
- * what stands at base: if that is what was seen there, nothing is missing. */
+/* What is in Redis is of another epoch than what was seen. back: it goes on from there behind base, and id
+ * published what stands at base: if that is what was seen there, nothing is missing. */
 static void enter_epoch(struct weft_bus *b, struct bus_topic *t, uint64_t epoch, bool back, uint64_t base,
                         const struct resp *id)
 {
@@ -774,8 +775,8 @@ static void take_live(struct weft_bus *b, struct bus_topic *t, const struct enve
     }
 }
 
-/* What a program without weft has published, redis-cli say: text if it can be. Only where nothing is remembered: a
- * message with history has been given its offset by our script. */
+/* What a program without weft has published, redis-cli say: text if it can be. Only where nothing is
+ * remembered: a message with history has been given its offset by our script. */
 static weft_msg *plain_message(const struct weft_bus *b, const struct bus_topic *t, const char *p, size_t bytes)
 {
     struct utf8_state text = {0};

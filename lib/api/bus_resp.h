@@ -56,8 +56,8 @@ int resp_flush(struct resp_link *l);
 bool resp_has_output(const struct resp_link *l);
 size_t resp_output_bytes(const struct resp_link *l);
 
-/* Read once. WEFT_OK: there was something, look for replies and read again while may_have_more; WEFT_E_AGAIN; else it
- * is over. */
+/* Read once. WEFT_OK: there was something, look for replies and read again while may_have_more;
+ * WEFT_E_AGAIN; else it is over. */
 int resp_read(struct resp_link *l);
 /* The next reply, to be freed. WEFT_OK, WEFT_E_AGAIN (none yet), WEFT_E_PROTOCOL, WEFT_E_NOMEM. */
 int resp_next(struct resp_link *l, struct resp **out);

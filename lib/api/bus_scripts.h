@@ -1,8 +1,8 @@
 /* What runs inside Redis: each script is one atomic step there. Numbers beyond 2^53 are kept as text.
  *
  * Keys of a topic, all with the topic as hash tag: s: the stream, whose ids are OFFSET-0 (t time in ms, i who
- * published, d type and payload); m: epoch e, last offset o, the epoch before pe; p: presence, a sorted set by expiry.
- * d: of a process: the number of its last publish that was taken. */
+ * published, d type and payload); m: epoch e, last offset o, the epoch before pe; p: presence, a sorted set
+ * by expiry. d: of a process: the number of its last publish that was taken. */
 #ifndef WEFT_API_BUS_SCRIPTS_H
 #define WEFT_API_BUS_SCRIPTS_H
 
@@ -11,9 +11,9 @@
     "local clock = redis.call('TIME')\n"                                                                     \
     "local now = clock[1] * 1000 + math.floor(clock[2] / 1000)\n"
 
-/* KEYS: stream, meta, done. ARGV: 1 number, 2 the number before it that is on its way too or 0, 3 an epoch in case
- * that there is none, 4 messages kept, 5 ms kept or 0, 6 data, 7 channel, 8 PUBLISH or SPUBLISH, 9 publisher, 10 ms that
- * numbers are kept.
+/* KEYS: stream, meta, done. ARGV: 1 number, 2 the number before it that is on its way too or 0, 3 an epoch
+ * in case that there is none, 4 messages kept, 5 ms kept or 0, 6 data, 7 channel, 8 PUBLISH or SPUBLISH, 9
+ * publisher, 10 ms that numbers are kept.
  * Returns 0: done; 1: it was done before; 2: the one before it was not done, so this is not either. */
 #define SCRIPT_PUBLISH                                                                                       \
     SCRIPT_HEAD "local last = tonumber(redis.call('GET', KEYS[3]) or '0')\n"                                 \
@@ -37,12 +37,13 @@
                 "redis.call(ARGV[8], ARGV[7], 'w1;' .. e .. ';' .. o .. ';' .. id .. ';' .. ARGV[6])\n"      \
                 "return 0\n"
 
-/* KEYS: stream, meta. ARGV: 1 and 2 the caller's epoch (or 0) and offset, 3 who published what stands there, "" unknown;
- * 4 give what is behind this offset, -1: nothing; 5 an epoch in case that a new one begins; 6 so many at most.
- * A new epoch begins when what the caller has seen is not there any more: a replica that was behind took over. Then
- * what follows is given from where the two may have parted at the latest, `base`, with who published what stands there.
- * Returns epoch (0: none), offset, 1 (the caller's epoch went on as this one, from base) or 0, now, the offset that 4
- * became, entries, who published what stands at base. */
+/* KEYS: stream, meta. ARGV: 1 and 2 the caller's epoch (or 0) and offset, 3 who published what stands
+ * there, "" unknown; 4 give what is behind this offset, -1: nothing; 5 an epoch in case that a new one
+ * begins; 6 so many at most. A new epoch begins when what the caller has seen is not there any more: a
+ * replica that was behind took over. Then what follows is given from where the two may have parted at the
+ * latest, `base`, with who published what stands there.
+ * Returns epoch (0: none), offset, 1 (the caller's epoch went on as this one, from base) or 0, now, the
+ * offset that 4 became, entries, who published what stands at base. */
 #define SCRIPT_FILL                                                                                          \
     SCRIPT_HEAD "local function who(offset)\n"                                                               \
                 "  local x = redis.call('XRANGE', KEYS[1], text(offset) .. '-0', text(offset) .. '-0')\n"    \

@@ -1,7 +1,8 @@
 /* Histories in a SQLite database; see bus_store.h.
  *
- * Table topic: epoch and offset of each; table message: what is remembered. They are written together, so they fit
- * unless a write failed: then the offset of the topic is ahead, and what is before the hole is forgotten on loading. */
+ * Table topic: epoch and offset of each; table message: what is remembered. They are written together, so
+ * they fit unless a write failed: then the offset of the topic is ahead, and what is before the hole is
+ * forgotten on loading. */
 #include "api/bus_store.h"
 
 #include <sqlite3.h>

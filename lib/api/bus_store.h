@@ -1,7 +1,7 @@
 /* Histories of the local bus in a SQLite database, so that they outlive the process.
  *
- * Writes of one turn of the bus are one transaction (store_commit). A message that could not be written makes a gap
- * that is told, never a hole that is not. Used by the bus's thread; open is setup. */
+ * Writes of one turn of the bus are one transaction (store_commit). A message that could not be written
+ * makes a gap that is told, never a hole that is not. Used by the bus's thread; open is setup. */
 #ifndef WEFT_API_BUS_STORE_H
 #define WEFT_API_BUS_STORE_H
 

@@ -1,5 +1,5 @@
-/* Topics and subscribers of a bus, and the delivery to them; see bus.h. All of it runs on the bus's thread, but for
- * the hooks of the seats. */
+/* Topics and subscribers of a bus, and the delivery to them; see bus.h. All of it runs on the bus's thread,
+ * but for the hooks of the seats. */
 #include <string.h>
 #include <unistd.h>
 

@@ -1,5 +1,5 @@
-/* URLs of a bus; see bus_url.h. Host, port and credentials are read by proto/url, which knows what may stand there:
- * the authority of redis:// is that of http://. */
+/* URLs of a bus; see bus_url.h. Host, port and credentials are read by proto/url, which knows what may
+ * stand there: the authority of redis:// is that of http://. */
 #include "api/bus_url.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* What the server and the bus need of groups: members leave when their connection closes, and who keeps something
- * beside a membership is told so. */
+/* What the server and the bus need of groups: members leave when their connection closes, and who keeps
+ * something beside a membership is told so. */
 #ifndef WEFT_API_GROUP_H
 #define WEFT_API_GROUP_H
 
@@ -25,7 +25,8 @@ struct group_seat {
 
 /* Enter a connection with a seat of the caller's. Afterwards the seat is the group's until it is freed.
  *
- * Returns  WEFT_OK, WEFT_E_STATE (is a member already), WEFT_E_CLOSED, WEFT_E_NOMEM: the seat stays the caller's */
+ * Returns  WEFT_OK, WEFT_E_STATE (is a member already), WEFT_E_CLOSED, WEFT_E_NOMEM: the seat stays the
+ * caller's */
 int group_take_seat(weft_group *g, weft_conn *c, struct group_seat *s, const struct group_seat_hooks *hooks);
 
 /* As weft_group_each, for a group that is entered with seats only. */

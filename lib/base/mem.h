@@ -9,8 +9,8 @@
  *   I3  when the owner has ended, a freed block goes to the system.
  * Pools are never freed but used again by the next thread, so a block may outlive the thread and the server
  * that made it. A thread without a pool (the program's own) gets plain blocks. What a pool keeps in its
- * lists is bounded (MEM_POOL_BYTES_MAX, MEM_POOL_LARGE_BYTES_MAX); what waits on the return stack is bounded by what was under way at
- * once. */
+ * lists is bounded (MEM_POOL_BYTES_MAX, MEM_POOL_LARGE_BYTES_MAX); what waits on the return stack is
+ * bounded by what was under way at once. */
 #ifndef WEFT_BASE_MEM_H
 #define WEFT_BASE_MEM_H
 
@@ -42,8 +42,8 @@ size_t mem_block_room(const void *block); /* usable bytes, at least what was ask
 int mem_pool_join(void);   /* the calling thread gets a pool; WEFT_E_NOMEM */
 void mem_pool_leave(void); /* and gives it up */
 
-/* Bytes of the pooled blocks in use, of all threads together; those that pools keep are not. Counted from the first
- * mem_count_used on, which is never taken back. Any thread. */
+/* Bytes of the pooled blocks in use, of all threads together; those that pools keep are not. Counted from
+ * the first mem_count_used on, which is never taken back. Any thread. */
 void mem_count_used(void);
 uint64_t mem_used_bytes(void);
 

@@ -2,8 +2,8 @@
  *
  * I1  link.node comes first in both, so a queue can be cast back to what is in it.
  * I2  A message in an inbox is linked by msg->link; one in an outbox too, if the sender held its only
- *     reference (then nobody else can need the link). Shared messages get a link of their own for each queue, a broadcast
- *     one gets them in fans.
+ *     reference (then nobody else can need the link). Shared messages get a link of their own for each
+ *     queue, a broadcast one gets them in fans.
  * I3  header[MSG_HEADER_ROOM - header_bytes ..] and the payload behind it are one unmasked frame: what a
  *     server sends is written once, when the message is made. Nothing changes behind that but refs and link.
  *

@@ -5,9 +5,9 @@
  *   -DWEFT_WEAKEN='"RING_PUT"'  turns that one edge into relaxed, and tests/weaken checks that a test notices
  *   -DWEFT_POINTS               calls a hook before each labelled step, so that tests/stress can hold a thread
  *                               up there
- * In both the order stays a constant: where it is none, compilers make the step seq_cst, which would hide what
- * is looked for. Hence the comma, whose right side is a constant to gcc and clang at every level; a statement
- * expression is none without optimization. */
+ * In both the order stays a constant: where it is none, compilers make the step seq_cst, which would hide
+ * what is looked for. Hence the comma, whose right side is a constant to gcc and clang at every level; a
+ * statement expression is none without optimization. */
 #ifndef WEFT_BASE_ORDER_H
 #define WEFT_BASE_ORDER_H
 

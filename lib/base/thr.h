@@ -51,8 +51,8 @@ void thr_name(const char *name);
  * on until it waits, instead of being stopped by its own first wake-up. A refusal is ignored. */
 void thr_schedule_as_batch(void);
 
-/* What the thread-local variables of the program and its libraries take of each thread's stack. Debian's wolfSSL has
- * 49 KB of them. */
+/* What the thread-local variables of the program and its libraries take of each thread's stack. Debian's
+ * wolfSSL has 49 KB of them. */
 size_t thr_local_bytes(void);
 
 #define THR_CACHE_LINE 64

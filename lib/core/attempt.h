@@ -1,5 +1,5 @@
-/* One attempt of a client to connect: from its URL, over redirects, to an open connection or to why not. It blocks
- * the calling thread; the connection's bytes are an I/O thread's. */
+/* One attempt of a client to connect: from its URL, over redirects, to an open connection or to why not. It
+ * blocks the calling thread; the connection's bytes are an I/O thread's. */
 #ifndef WEFT_CORE_ATTEMPT_H
 #define WEFT_CORE_ATTEMPT_H
 

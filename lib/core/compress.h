@@ -2,20 +2,20 @@
  * of a connection whose peer sends what cannot be inflated. Only connections that agreed have one
  * (conn.is_squeezed).
  *
- * K1  Who compresses holds the sending lock from before squeeze_out until the push, so messages leave in the order in
- *     which the compressor has seen them. What goes plain needs no lock: it changes no context.
- * K2  Messages that refer to others (OUT_MESSAGE) are never dropped but at the end of the connection, so the peer's
- *     window follows our compressor's. A broadcast refers to nothing and nothing refers across it, so the slow-reader
- *     policies may drop it, compressed or not.
- * K3  Whether there is room is asked before anything is compressed; behind squeeze_out only the outbox's end refuses
- *     a push, and then no context matters any more.
- * K4  Messages are inflated in the order of their arrival: by the worker that holds the mailbox, or where the program
- *     receives (straight.h) under the receiving lock, which is taken before the queue's and held from before a message
- *     is taken out until it is inflated.
- * K5  Behind a message that cannot be inflated none is handed to the program. The I/O thread fails the connection
- *     behind what was sent before; `fault` travels with a link to the dirty list.
- * K6  Contexts go back behind on_close, for a handle may live long; that of receiving only behind the last message,
- *     which a program may take later. Behind the end of the outbox no new one is made. */
+ * K1  Who compresses holds the sending lock from before squeeze_out until the push, so messages leave in
+ *     the order in which the compressor has seen them. What goes plain needs no lock: it changes no context.
+ * K2  Messages that refer to others (OUT_MESSAGE) are never dropped but at the end of the connection, so
+ *     the peer's window follows our compressor's. A broadcast refers to nothing and nothing refers across
+ *     it, so the slow-reader policies may drop it, compressed or not.
+ * K3  Whether there is room is asked before anything is compressed; behind squeeze_out only the outbox's
+ *     end refuses a push, and then no context matters any more.
+ * K4  Messages are inflated in the order of their arrival: by the worker that holds the mailbox, or where
+ *     the program receives (straight.h) under the receiving lock, which is taken before the queue's and
+ *     held from before a message is taken out until it is inflated.
+ * K5  Behind a message that cannot be inflated none is handed to the program. The I/O thread fails the
+ *     connection behind what was sent before; `fault` travels with a link to the dirty list.
+ * K6  Contexts go back behind on_close, for a handle may live long; that of receiving only behind the last
+ *     message, which a program may take later. Behind the end of the outbox no new one is made. */
 #ifndef WEFT_CORE_COMPRESS_H
 #define WEFT_CORE_COMPRESS_H
 
@@ -29,7 +29,8 @@
 struct compress;
 struct weft_conn;
 
-/* It was agreed: before the connection is opened. Once more: with these parameters instead. WEFT_OK, WEFT_E_NOMEM. */
+/* It was agreed: before the connection is opened. Once more: with these parameters instead. WEFT_OK,
+ * WEFT_E_NOMEM. */
 int compress_agree(struct weft_conn *c, const struct deflate_params *params);
 void compress_free(struct compress *z); /* NULL is allowed */
 /* K6. in: by who takes messages, under K4. */

@@ -96,8 +96,9 @@ enum conn_drain {
  * slow-reader policy wants it closed. FAIL: see compress.h, K5. */
 enum conn_demand { CONN_DEMAND_ABORT = 1, CONN_DEMAND_SLOW = 2, CONN_DEMAND_FAIL = 4 };
 
-/* What stands in an outbox. RAW: a control frame, whole in the payload. PART: a frame of a message that is sent in
- * parts. ACCEPT and what follows are no frames: the head and body of an HTTP answer, or a client's request. */
+/* What stands in an outbox. RAW: a control frame, whole in the payload. PART: a frame of a message that is
+ * sent in parts. ACCEPT and what follows are no frames: the head and body of an HTTP answer, or a client's
+ * request. */
 enum out_kind {
     OUT_MESSAGE,
     OUT_BROADCAST,
@@ -361,13 +362,13 @@ struct outbox_fan {
     struct node *packed[SQUEEZE_WINDOWS]; /* links of what is compressed, made as they are needed */
 };
 
-/* For count members. All that may fail for want of memory is done here, so that a failure reaches nobody. m is
- * borrowed until fini. */
+/* For count members. All that may fail for want of memory is done here, so that a failure reaches nobody. m
+ * is borrowed until fini. */
 bool outbox_fan_init(struct outbox_fan *f, weft_msg *m, size_t count);
 void outbox_fan_send(struct outbox_fan *f, struct weft_conn *c);
 void outbox_fan_fini(struct outbox_fan *f);
-/* Links for a broadcast to count members, chained; as many as *made says. Each is given to outbox_broadcast or
- * outbox_free_link. m is borrowed. NULL: no memory. */
+/* Links for a broadcast to count members, chained; as many as *made says. Each is given to outbox_broadcast
+ * or outbox_free_link. m is borrowed. NULL: no memory. */
 struct node *outbox_new_fan(weft_msg *m, size_t count, unsigned *made);
 /* A whole frame or response as raw bytes, in a message of its own. */
 weft_msg *outbox_new_raw(const void *bytes, size_t n);

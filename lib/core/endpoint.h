@@ -1,8 +1,9 @@
-/* What the connections of one kind share: those that a server accepts, or those that a client makes. Its settings,
- * its callbacks, and for each I/O thread a home, by which a connection knows all of that with one pointer.
+/* What the connections of one kind share: those that a server accepts, or those that a client makes. Its
+ * settings, its callbacks, and for each I/O thread a home, by which a connection knows all of that with one
+ * pointer.
  *
- * A server's endpoint is part of its engine. A client's has a count of its own: each connection holds a reference,
- * and it holds one of the engine. Everything in it is constant once the first connection was made.
+ * A server's endpoint is part of its engine. A client's has a count of its own: each connection holds a
+ * reference, and it holds one of the engine. Everything in it is constant once the first connection was made.
  *
  *   refs    decrement: acq_rel (ENDPOINT_LAST)
  *   alive   of a client's endpoint as of an engine (engine.h): decrement release, load acquire (ALIVE) */

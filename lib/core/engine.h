@@ -69,8 +69,8 @@ int engine_reload_tls(struct engine *e); /* weft_server_reload_tls */
 int engine_stop(struct engine *e, uint32_t deadline_ms);
 void engine_stats(struct engine *e, weft_stats *out);
 
-/* May another connection be made that no listener accepts? On true the caller makes it and calls engine_admitted:
- * engine_stop then waits for its end. Any thread. */
+/* May another connection be made that no listener accepts? On true the caller makes it and calls
+ * engine_admitted: engine_stop then waits for its end. Any thread. */
 bool engine_admit(struct engine *e);
 void engine_admitted(struct engine *e);
 

@@ -2,8 +2,9 @@
  *
  * Accepting pauses when descriptors run out, at the limit of connections and at the limit of handshakes in
  * flight; the kernel's backlog holds who comes meanwhile. It goes on when a connection ends, and by a
- * timer: never by spinning. Who is above a limit of its address, or comes when the memory is used up, is accepted and
- * refused at once (refusal.h); so is who comes at the limit of connections, if the program wants that. */
+ * timer: never by spinning. Who is above a limit of its address, or comes when the memory is used up, is
+ * accepted and refused at once (refusal.h); so is who comes at the limit of connections, if the program
+ * wants that. */
 #ifndef WEFT_CORE_LISTENER_H
 #define WEFT_CORE_LISTENER_H
 

@@ -1,10 +1,12 @@
 /* The opening handshake of a client's connection: its request goes out, the answer is read and judged on the
  * connection's I/O thread, and one thread waits for how it ends.
  *
- * O1  The thread that makes the connection prepares the opening and hands it over with the connection's first link
- *     to the dirty list. From then on it belongs to the I/O thread, until `outcome` is set.
- * O2  The I/O thread sets outcome once and touches the opening no more; everything else in it is constant then.
- * O3  Two references: the connection's, which the I/O thread drops behind the outcome, and the waiting thread's.
+ * O1  The thread that makes the connection prepares the opening and hands it over with the connection's
+ *     first link to the dirty list. From then on it belongs to the I/O thread, until `outcome` is set.
+ * O2  The I/O thread sets outcome once and touches the opening no more; everything else in it is constant
+ *     then.
+ * O3  Two references: the connection's, which the I/O thread drops behind the outcome, and the waiting
+ *     thread's.
  *
  *   outcome   store, release; load by the waiting thread, acquire      OPENING
  *   refs      decrement: acq_rel                                       OPENING_LAST */
@@ -50,7 +52,8 @@ struct opening {
 
 /* Compose the request. Its texts have to live until the outcome is known.
  *
- * Returns  WEFT_OK; WEFT_E_INVAL (something cannot stand in a request); WEFT_E_NOMEM; WEFT_E_SYSTEM (no random bytes) */
+ * Returns  WEFT_OK; WEFT_E_INVAL (something cannot stand in a request); WEFT_E_NOMEM; WEFT_E_SYSTEM (no
+ * random bytes) */
 int opening_new(struct opening **out, const struct http_request *request, const struct extension_policy *policy,
                 size_t head_bytes_max, size_t headers_max, uint64_t deadline_ms);
 void opening_unref(struct opening *o);

@@ -19,8 +19,8 @@
         }                                                                                                    \
     } while (0)
 
-/* Copy the program's options of given_size bytes, which may be older or newer than the library's of size bytes:
- * what both know is copied, and what is set beyond that refused.
+/* Copy the program's options of given_size bytes, which may be older or newer than the library's of size
+ * bytes: what both know is copied, and what is set beyond that refused.
  *
  * given    NULL: all defaults
  * Returns  WEFT_OK, WEFT_E_INVAL (logged) */

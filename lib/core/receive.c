@@ -4,9 +4,9 @@
  *     the next read.
  * R2  Messages of one read are put into the inbox together.
  * R3  Reading stops, with the socket's edge remembered in is_readable, while the inbox is above its mark,
- *     while the request is being decided, while too many Pongs or answers of TLS wait, in inline mode while the
- *     outbox is above its mark, while messages come faster than they may (its timer ends that) and while there is
- *     no memory (budget.h). Whoever ends that state brings the connection here again. */
+ *     while the request is being decided, while too many Pongs or answers of TLS wait, in inline mode while
+ *     the outbox is above its mark, while messages come faster than they may (its timer ends that) and
+ *     while there is no memory (budget.h). Whoever ends that state brings the connection here again. */
 #include <string.h>
 
 #include "base/log.h"
@@ -108,8 +108,8 @@ uint32_t receive_wait_ms(const struct weft_conn *c)
     return (uint32_t)((wait_ns + 999999u) / 1000000u);
 }
 
-/* One more message, Ping or Pong. False: the next one has to wait. Without memory for its bucket a connection is not
- * limited. */
+/* One more message, Ping or Pong. False: the next one has to wait. Without memory for its bucket a
+ * connection is not limited. */
 static bool count_event(struct weft_conn *c) ON_IO
 {
     struct conn_more *more = conn_make_more(c);
@@ -137,7 +137,8 @@ static bool must_wait(struct weft_conn *c) ON_IO
         return true;
     if (c->state != CONN_OPEN || c->session.failed)
         return false;
-    /* When the server stops, the peer's Close has to be found behind what it sent, and there is a deadline. */
+    /* When the server stops, the peer's Close has to be found behind what it sent, and there is a deadline.
+     * */
     if (settings->messages.interval_ns && !c->home->io->is_closing && receive_wait_ms(c))
         return true;
     if (settings->opts.memory_bytes_max && budget_is_short(c->home->io))
@@ -304,7 +305,8 @@ static void peer_ended(struct weft_conn *c) ON_IO
         conn_die(c, c->session.close_received ? WEFT_OK : WEFT_E_CLOSED, !c->close_queued);
 }
 
-/* One read into the places of iov. Returns how many bytes came; 0: none, and what that means was dealt with. */
+/* One read into the places of iov. Returns how many bytes came; 0: none, and what that means was dealt
+ * with. */
 static size_t read_into(struct weft_conn *c, struct iovec *iov, int count) ON_IO
 {
     size_t room = 0;

@@ -1,12 +1,12 @@
 /* TLS under a connection, on its I/O thread; see io/tls.h for TLS itself.
  *
- * S1  The handshake is the first thing of CONN_HANDSHAKE, under the same timer. It goes on in the turns of the dirty
- *     list, oldest first, and each turn has IO_SHAKE_NS_MAX for all of them: a flood of handshakes waits, open
- *     connections do not.
- * S2  What was negotiated is copied when the handshake is done: before any worker hears of the connection, and for as
- *     long as somebody has a handle. The state of TLS itself goes when the connection dies.
- * S3  How the stream ends is for WebSocket to judge: a TLS stream that was cut off ends here as one that was finished.
- *     A message or a closing handshake that is not whole then is a failure of its own.
+ * S1  The handshake is the first thing of CONN_HANDSHAKE, under the same timer. It goes on in the turns of
+ *     the dirty list, oldest first, and each turn has IO_SHAKE_NS_MAX for all of them: a flood of
+ *     handshakes waits, open connections do not.
+ * S2  What was negotiated is copied when the handshake is done: before any worker hears of the connection,
+ *     and for as long as somebody has a handle. The state of TLS itself goes when the connection dies.
+ * S3  How the stream ends is for WebSocket to judge: a TLS stream that was cut off ends here as one that
+ *     was finished. A message or a closing handshake that is not whole then is a failure of its own.
  * S4  What a peer sends while our side lingers is thrown away; when it is no TLS any more, as it comes. */
 #include <string.h>
 

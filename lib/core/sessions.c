@@ -131,7 +131,8 @@ static bool wait_for_all(struct weft_client *client, uint64_t until_ms)
     return engine_wait_for_zero(&client->making, until_ms) && endpoint_wait(client->ep, until_ms);
 }
 
-/* The thread of the client has nothing more to wait for. False: it is joined already, or was never started. */
+/* The thread of the client has nothing more to wait for. False: it is joined already, or was never started.
+ * */
 static bool may_join(struct weft_client *client)
 {
     bool may;

@@ -1,15 +1,16 @@
-/* A client: sessions that follow each other, made by the thread that asks for the next one, or by a thread of the
- * client's own (sessions_start).
+/* A client: sessions that follow each other, made by the thread that asks for the next one, or by a thread
+ * of the client's own (sessions_start).
  *
- * K1  One thread at a time makes sessions: `making` says that one does, and `maker` which. It is changed under the
- *     lock; who stops waits for its 0.
- * K2  `session` is the last connection that was made, with a reference; the thread that makes sessions sets it, the
- *     one that stops closes it; both under the lock.
- * K3  Stopping is final: `is_stopping` goes to true once, under the lock, and cancel_fd becomes readable with it. A
- *     thread that then comes back with a connection closes it, and leaves it as the session for the one that stops.
- *     So behind the end of `making` no session is made, and then the endpoint's count says when all callbacks are over.
- * K4  Handles and the client's own thread count apart: with the last handle the attempts end, and the memory goes when
- *     the thread has gone too.
+ * K1  One thread at a time makes sessions: `making` says that one does, and `maker` which. It is changed
+ *     under the lock; who stops waits for its 0.
+ * K2  `session` is the last connection that was made, with a reference; the thread that makes sessions sets
+ *     it, the one that stops closes it; both under the lock.
+ * K3  Stopping is final: `is_stopping` goes to true once, under the lock, and cancel_fd becomes readable
+ *     with it. A thread that then comes back with a connection closes it, and leaves it as the session for
+ *     the one that stops. So behind the end of `making` no session is made, and then the endpoint's count
+ *     says when all callbacks are over.
+ * K4  Handles and the client's own thread count apart: with the last handle the attempts end, and the
+ *     memory goes when the thread has gone too.
  * K5  A session begins when the last callback of the one before it has returned.
  *
  *   making          store 0: release (MAKING); sessions_stop: acquire (MAKING)

@@ -27,12 +27,13 @@ struct settings {
 
 /* WEFT_OK, WEFT_E_INVAL (the log says which option), WEFT_E_NOMEM. */
 int settings_init(struct settings *s, const weft_server_opts *opts);
-/* A client's, as the settings of its connections; opts is complete (client_how.h). What a client has no option for
- * has the default of a server's, and counts nowhere. */
+/* A client's, as the settings of its connections; opts is complete (client_how.h). What a client has no
+ * option for has the default of a server's, and counts nowhere. */
 int settings_init_client(struct settings *s, const weft_client_opts *opts);
 void settings_fini(struct settings *s);
 
-/* What applies to one connection: the server's, or what the program says for it. WEFT_OK, WEFT_E_INVAL (logged). */
+/* What applies to one connection: the server's, or what the program says for it. WEFT_OK, WEFT_E_INVAL
+ * (logged). */
 int settings_policy(const struct settings *s, const weft_compression *own, struct extension_policy *out);
 
 #endif

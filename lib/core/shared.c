@@ -51,8 +51,8 @@ static void forget(struct engine *e)
         engine_unref(e);
 }
 
-/* Not under the lock: a callback may be making a client, and has to come to its end. It gets the engine that is being
- * stopped, which lets no more in. */
+/* Not under the lock: a callback may be making a client, and has to come to its end. It gets the engine
+ * that is being stopped, which lets no more in. */
 int shared_stop(uint32_t deadline_ms)
 {
     struct engine *e;

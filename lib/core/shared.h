@@ -1,5 +1,5 @@
-/* The engine whose threads all clients of the process share that do not run on a server's: started by the first, and
- * kept until shared_stop. Any thread. */
+/* The engine whose threads all clients of the process share that do not run on a server's: started by the
+ * first, and kept until shared_stop. Any thread. */
 #ifndef WEFT_CORE_SHARED_H
 #define WEFT_CORE_SHARED_H
 

@@ -5,7 +5,8 @@
  *   I2  What is not taken over is borrowed for one message and goes back to the shelf of its thread. A
  *       thread finds there what it put there last, so without takeover each worker works with one compressor.
  *       An inflater that takes over a small window is borrowed too: the connection keeps that window only.
- *       What is to be compressed without takeover, at the usual level, is the packer's (packer.h) where there is one.
+ *       What is to be compressed without takeover, at the usual level, is the packer's (packer.h) where
+ *       there is one.
  *   I3  `bytes` counts all of them, in use and on shelves. Above bytes_max nothing goes to a shelf, a new
  *       connection is offered no takeover (squeeze_is_short), and one that has no compressor yet borrows it
  *       even if it might take over, for that is the sender's to choose. What inflates under a takeover that

@@ -536,8 +536,8 @@ static int take_next(struct weft_conn *c, struct straight *s, struct taken *t, w
     return WEFT_OK;
 }
 
-/* One look. WEFT_E_AGAIN: wait. WEFT_OK without a message: it could not be inflated, look again. The lock is given
- * up and taken again where something has to be done outside. */
+/* One look. WEFT_E_AGAIN: wait. WEFT_OK without a message: it could not be inflated, look again. The lock
+ * is given up and taken again where something has to be done outside. */
 static int look(struct weft_conn *c, struct straight *s, weft_msg **out, bool *is_last)
 {
     struct taken t = {0};

@@ -4,17 +4,19 @@
  * what arrived into this queue. With handler_concurrency above 1 in callback style the same queue feeds
  * several threads that call on_message.
  *
- * G1  A message counts as handled (conn.h, C7) when it is taken out, so what is in the queue bounds the reading.
- * G2  Behind the peer's fault (CONN_EVENT_FAILED) the Close is sent by who comes for a message and finds none:
- *     what came before was answered by then, or never will be.
- * G3  The end: the worker that finds CLOSED, with all messages in the queue, says so here once (straight_end).
- *     If nobody runs then, it finishes the connection itself. Otherwise who ends last (the handler, or the last
- *     of several consumers) links the connection once more, io notifies RETURNED, and the worker that takes that
- *     finishes it (conn.h, C10). So on_close is last, and engine.alive counts handlers.
- * G4  Once the handler has returned nobody takes messages: they are thrown away as they come, so that the peer's
- *     Close is read.
- * G5  Lock order: the receiving lock (compress.h, K4), then a connection's lock, which is the innermost; no function of another module is called under it but
- *     turn_next and those of messages. */
+ * G1  A message counts as handled (conn.h, C7) when it is taken out, so what is in the queue bounds the
+ *     reading.
+ * G2  Behind the peer's fault (CONN_EVENT_FAILED) the Close is sent by who comes for a message and finds
+ *     none: what came before was answered by then, or never will be.
+ * G3  The end: the worker that finds CLOSED, with all messages in the queue, says so here once
+ *     (straight_end). If nobody runs then, it finishes the connection itself. Otherwise who ends last (the
+ *     handler, or the last of several consumers) links the connection once more, io notifies RETURNED, and
+ *     the worker that takes that finishes it (conn.h, C10). So on_close is last, and engine.alive counts
+ *     handlers.
+ * G4  Once the handler has returned nobody takes messages: they are thrown away as they come, so that the
+ *     peer's Close is read.
+ * G5  Lock order: the receiving lock (compress.h, K4), then a connection's lock, which is the innermost; no
+ *     function of another module is called under it but turn_next and those of messages. */
 #ifndef WEFT_CORE_STRAIGHT_H
 #define WEFT_CORE_STRAIGHT_H
 

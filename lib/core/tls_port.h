@@ -20,8 +20,8 @@ struct tls_context *tls_port_context(struct tls_port *p);
 /* Make what TLS keeps for the calling thread. */
 void tls_port_warm(struct tls_port *p);
 
-/* Read the files again and hold the new context ready, as tls_port_new; then settle takes it, or throws it away. Any
- * thread, but one at a time. */
+/* Read the files again and hold the new context ready, as tls_port_new; then settle takes it, or throws it
+ * away. Any thread, but one at a time. */
 int tls_port_load(struct tls_port *p);
 void tls_port_settle(struct tls_port *p, bool takes_it);
 

@@ -9,12 +9,13 @@
  * T3  Small frames are gathered in the thread's write buffer and large ones are written from where they
  *     are, in one system call as far as they reach. A message is let go when its last byte was taken by the
  *     socket.
- * T4  While a message in parts is leaving (is_streaming), other messages are held back by its stream, in order; they
- *     follow its last part, or are dropped when a Close comes before that. Control frames pass.
+ * T4  While a message in parts is leaving (is_streaming), other messages are held back by its stream, in
+ *     order; they follow its last part, or are dropped when a Close comes before that. Control frames pass.
  * T5  A client's frames are masked on their way into the write buffer, so that a message may stand in many
- *     outboxes; each with a key of its own, which is kept while the frame is half written (RFC 6455 section 5.3).
- * T6  TLS takes bytes in the socket's place. What it took and the socket did not leaves first, and the connection is
- *     blocked for so long; a message may be let go before. */
+ *     outboxes; each with a key of its own, which is kept while the frame is half written (RFC 6455 section
+ *     5.3).
+ * T6  TLS takes bytes in the socket's place. What it took and the socket did not leaves first, and the
+ *     connection is blocked for so long; a message may be let go before. */
 #include <string.h>
 
 #include "base/log.h"
@@ -404,7 +405,7 @@ static size_t put_masked(struct weft_conn *c, struct msg_link *link, uint8_t *ke
     return frame_write_masked(out, room, frame, link->wire_bytes - FRAME_KEY_BYTES, key, skip);
 }
 
-static void gather_masked(struct weft_conn *c, struct gather *g) ON_IO
+__attribute__((noinline)) static void gather_masked(struct weft_conn *c, struct gather *g) ON_IO
 {
     uint8_t *out = c->home->io->write_buffer;
     size_t skip = c->writing_offset;

@@ -60,7 +60,8 @@ struct loop {
 
 int loop_init(struct loop *l, const struct loop_hooks *hooks); /* WEFT_OK, WEFT_E_SYSTEM */
 void loop_fini(struct loop *l);
-/* Until loop_stop (true), or until turn_end gave the loop away (false). The thread's roles are the caller's. */
+/* Until loop_stop (true), or until turn_end gave the loop away (false). The thread's roles are the
+ * caller's. */
 bool loop_run(struct loop *l);
 void loop_stop(struct loop *l);             /* io */
 void loop_cut(struct loop *l);              /* io: the turn ends behind the source that is being called */

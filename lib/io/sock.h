@@ -28,8 +28,8 @@ int sock_adopt(int fd);
  * WEFT_E_SYSTEM  the listening socket is unusable */
 int sock_accept(int listen_fd, struct sock_peer *peer);
 
-/* Say this as the last, and as the only thing: what has arrived is thrown away and our side is shut down. What the
- * system does not take at once is lost. */
+/* Say this as the last, and as the only thing: what has arrived is thrown away and our side is shut down.
+ * What the system does not take at once is lost. */
 void sock_say_last(int fd, const char *text, size_t n);
 /* Throw away what has arrived since, and close. */
 void sock_drop(int fd);

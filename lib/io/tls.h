@@ -131,8 +131,9 @@ ptrdiff_t tls_write(struct tls *t, int fd, struct tls_scratch *s, const struct i
 int tls_flush(struct tls *t, int fd);
 bool tls_has_output(const struct tls *t);
 uint32_t tls_pending_output_bytes(const struct tls *t);
-/* The peer makes us answer and does not read the answers: tls_read gives nothing until tls_flush has sent them. What
- * tls_write left waiting never stops it, or two peers that both write would wait for each other. */
+/* The peer makes us answer and does not read the answers: tls_read gives nothing until tls_flush has sent
+ * them. What tls_write left waiting never stops it, or two peers that both write would wait for each other.
+ * */
 bool tls_read_waits(const struct tls *t);
 
 /* False: the last read found the socket empty, and nothing of it is kept here. Without a new edge another
