@@ -216,6 +216,15 @@ def answer_to(peer, text):
     return json.loads(peer.hears())
 
 
+def enter(peer, room, name):
+    """Join, and hear what the room remembers: its texts."""
+    got = answer_to(peer, json.dumps({'type': 'join', 'room': room, 'name': name}))
+    check(got['type'] == 'joined', got)
+    history = json.loads(peer.hears())
+    check(history['type'] == 'history', history)
+    return [json.loads(peer.hears())['text'] for _ in range(history['count'])]
+
+
 @group.attack
 def json_bombs_at_the_chat(programs):
     deep = 20000
@@ -249,7 +258,7 @@ def floods_of_rooms_at_the_chat(programs):
     with Server(chat_of(programs)) as s:
         with Peer(s) as ann, s.costs(mib=24, cpu_s=4.0):
             ann.open(path='/chat')
-            check(answer_to(ann, '{"type":"join","room":"lobby","name":"ann"}')['type'] == 'joined')
+            enter(ann, 'lobby', 'ann')
             check(answer_to(ann, '{"type":"say","text":"still here"}')['type'] == 'said')
             flood = open_peers(s, 300, path='/chat')
             types = [answer_to(p, json.dumps({'type': 'join', 'room': f'r{i}', 'name': 'x'}))['type'] for i, p in enumerate(flood)]
@@ -269,8 +278,7 @@ def floods_of_rooms_at_the_chat(programs):
             wait_for(comes_in, 'a new room can be opened')
             with Peer(s) as bob:
                 bob.open(path='/chat')
-                got = answer_to(bob, '{"type":"join","room":"lobby","name":"bob"}')
-                check([m['text'] for m in got['history']][0] == 'still here', got)
+                check(enter(bob, 'lobby', 'bob')[0] == 'still here')
 
 
 @group.attack
@@ -279,10 +287,10 @@ def floods_of_messages_at_the_chat(programs):
     with Server(chat_of(programs)) as s:
         with Peer(s) as ann, s.costs(mib=8, cpu_s=4.0):
             ann.open(path='/chat')
-            check(answer_to(ann, '{"type":"join","room":"lobby","name":"ann"}')['type'] == 'joined')
+            enter(ann, 'lobby', 'ann')
             with Peer(s) as eve:
                 eve.open(path='/chat')
-                said(eve, type='join', room='lobby', name='eve')
+                enter(eve, 'lobby', 'eve')
                 eve.put(frame(FIN | TEXT, b'{"type":"say","text":"buy"}') * 3000)
                 check(eve.hears_close() == 1008)
             heard = 0
@@ -297,7 +305,7 @@ def who_does_not_read_at_the_chat(programs):
     with Server(chat_of(programs)) as s:
         with Peer(s) as ann, s.costs(mib=24, cpu_s=4.0):
             ann.open(path='/chat')
-            check(answer_to(ann, '{"type":"join","room":"lobby","name":"ann"}')['type'] == 'joined')
+            enter(ann, 'lobby', 'ann')
             for i in range(30):
                 said(ann, type='say', text='x' * 4000)
                 check(json.loads(ann.hears())['type'] == 'said')
@@ -308,7 +316,7 @@ def who_does_not_read_at_the_chat(programs):
             time.sleep(0.3)
             with Peer(s) as bob:
                 bob.open(path='/chat')
-                check(answer_to(bob, '{"type":"join","room":"lobby","name":"bob"}')['type'] == 'joined')
+                enter(bob, 'lobby', 'bob')
             leave(s, deaf + [ann])
 
 
