@@ -165,25 +165,25 @@ static void a_history_holds_the_last_ones_within_all_its_limits(void)
     struct history_limits limits = {.messages = 5, .age_ms = 100, .bytes = 100000};
     struct history h;
 
-    history_init(&h, &limits, (weft_bus_position){7, 0});
-    CU_ASSERT_EQUAL(history_first(&h), 1);
+    bus_history_init(&h, &limits, (weft_bus_position){7, 0});
+    CU_ASSERT_EQUAL(bus_history_first(&h), 1);
     for (unsigned i = 1; i <= 12; i++) {
         weft_msg *m = e2e_bytes(i, 'x');
-        history_put(&h, m, i * 10, i);
+        bus_history_put(&h, m, i * 10, i);
         weft_msg_unref(m);
     }
-    CU_ASSERT(h.at.offset == 12 && h.count == 5 && history_first(&h) == 8);
+    CU_ASSERT(h.at.offset == 12 && h.count == 5 && bus_history_first(&h) == 8);
     for (unsigned i = 8; i <= 12; i++)
-        CU_ASSERT(weft_msg_bytes(history_get(&h, i)) == i && history_tag(&h, i) == i);
+        CU_ASSERT(weft_msg_bytes(bus_history_get(&h, i)) == i && history_tag(&h, i) == i);
     CU_ASSERT(history_tag(&h, 7) == 0 && history_tag(&h, 13) == 0);
-    history_prune(&h, 200);
-    CU_ASSERT_EQUAL(history_first(&h), 11);
+    bus_history_prune(&h, 200);
+    CU_ASSERT_EQUAL(bus_history_first(&h), 11);
     h.limits.bytes = 1000;
     weft_msg *big = e2e_bytes(2000, 'y');
-    history_put(&h, big, 210, 1);
+    bus_history_put(&h, big, 210, 1);
     weft_msg_unref(big);
-    CU_ASSERT(h.count == 0 && h.at.offset == 13 && history_first(&h) == 14);
-    history_fini(&h);
+    CU_ASSERT(h.count == 0 && h.at.offset == 13 && bus_history_first(&h) == 14);
+    bus_history_fini(&h);
 }
 
 /* --- listeners --- */

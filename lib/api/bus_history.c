@@ -8,7 +8,7 @@
 #define ROOM_FIRST 8
 #define ENTRY_COST 64 /* beside the payload */
 
-void history_init(struct history *h, const struct history_limits *limits, weft_bus_position at)
+void bus_history_init(struct history *h, const struct history_limits *limits, weft_bus_position at)
 {
     memset(h, 0, sizeof *h);
     h->limits = *limits;
@@ -35,16 +35,16 @@ static void drop_oldest(struct history *h)
     h->count--;
 }
 
-void history_clear(struct history *h, weft_bus_position at)
+void bus_history_clear(struct history *h, weft_bus_position at)
 {
     while (h->count)
         drop_oldest(h);
     h->at = at;
 }
 
-void history_fini(struct history *h)
+void bus_history_fini(struct history *h)
 {
-    history_clear(h, h->at);
+    bus_history_clear(h, h->at);
     mem_free(h->ring);
     h->ring = NULL;
     h->room = 0;
@@ -67,17 +67,17 @@ static int grow(struct history *h)
     return 1;
 }
 
-void history_put(struct history *h, weft_msg *m, uint64_t time_ms, uint64_t tag)
+void bus_history_put(struct history *h, weft_msg *m, uint64_t time_ms, uint64_t tag)
 {
     h->at.offset++;
     if (cost_of(m) > h->limits.bytes) { /* behind a message that is not held nothing older may be (H1) */
-        history_clear(h, h->at);
+        bus_history_clear(h, h->at);
         return;
     }
     while (h->count && (h->count >= h->limits.messages || h->bytes + cost_of(m) > h->limits.bytes))
         drop_oldest(h);
     if (h->count == h->room && !grow(h)) {
-        history_clear(h, h->at);
+        bus_history_clear(h, h->at);
         if (!h->room)
             return;
     }
@@ -86,25 +86,25 @@ void history_put(struct history *h, weft_msg *m, uint64_t time_ms, uint64_t tag)
     h->bytes += cost_of(m);
 }
 
-void history_prune(struct history *h, uint64_t now_ms)
+void bus_history_prune(struct history *h, uint64_t now_ms)
 {
     while (h->limits.age_ms && h->count && entry_at(h, 0)->time_ms + h->limits.age_ms <= now_ms)
         drop_oldest(h);
 }
 
-uint64_t history_first(const struct history *h)
+uint64_t bus_history_first(const struct history *h)
 {
     return h->at.offset - h->count + 1;
 }
 
-weft_msg *history_get(const struct history *h, uint64_t offset)
+weft_msg *bus_history_get(const struct history *h, uint64_t offset)
 {
-    return entry_at(h, (uint32_t)(offset - history_first(h)))->msg;
+    return entry_at(h, (uint32_t)(offset - bus_history_first(h)))->msg;
 }
 
 uint64_t history_tag(const struct history *h, uint64_t offset)
 {
-    if (offset < history_first(h) || offset > h->at.offset)
+    if (offset < bus_history_first(h) || offset > h->at.offset)
         return 0;
-    return entry_at(h, (uint32_t)(offset - history_first(h)))->tag;
+    return entry_at(h, (uint32_t)(offset - bus_history_first(h)))->tag;
 }

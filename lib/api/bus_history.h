@@ -31,18 +31,18 @@ struct history {
     uint64_t bytes;
 };
 
-void history_init(struct history *h, const struct history_limits *limits, weft_bus_position at);
-void history_fini(struct history *h);
+void bus_history_init(struct history *h, const struct history_limits *limits, weft_bus_position at);
+void bus_history_fini(struct history *h);
 /* Forget the messages, and be at this position. */
-void history_clear(struct history *h, weft_bus_position at);
+void bus_history_clear(struct history *h, weft_bus_position at);
 /* The next message: at.offset counts up. Takes a reference of its own. */
-void history_put(struct history *h, weft_msg *m, uint64_t time_ms, uint64_t tag);
+void bus_history_put(struct history *h, weft_msg *m, uint64_t time_ms, uint64_t tag);
 /* Let go of what is older than allowed. */
-void history_prune(struct history *h, uint64_t now_ms);
+void bus_history_prune(struct history *h, uint64_t now_ms);
 /* The lowest offset that is held; at.offset + 1 when none is. */
-uint64_t history_first(const struct history *h);
+uint64_t bus_history_first(const struct history *h);
 /* An offset that is held, borrowed. */
-weft_msg *history_get(const struct history *h, uint64_t offset);
+weft_msg *bus_history_get(const struct history *h, uint64_t offset);
 /* 0: it is not held. */
 uint64_t history_tag(const struct history *h, uint64_t offset);
 

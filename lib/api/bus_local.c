@@ -110,8 +110,8 @@ static void remember(struct weft_bus *b, struct bus_topic *t, weft_msg *m)
 {
     uint64_t now_ms = history_ms(b);
 
-    history_prune(&t->history, now_ms);
-    history_put(&t->history, m, now_ms, 0);
+    bus_history_prune(&t->history, now_ms);
+    bus_history_put(&t->history, m, now_ms, 0);
     touch(b, t);
     if (store_of(b) && !store_put(store_of(b), t->name, &t->history, m, now_ms))
         BUS_COUNT(b, history_failures);
@@ -141,7 +141,7 @@ static void local_publish(struct weft_bus *b, struct bus_publish *p)
 static void local_sub_waits(struct weft_bus *b, struct bus_sub *s)
 {
     if (s->topic->rule) {
-        history_prune(&s->topic->history, history_ms(b));
+        bus_history_prune(&s->topic->history, history_ms(b));
         touch(b, s->topic);
     }
     bus_make_live(b, s);

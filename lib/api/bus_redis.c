@@ -511,7 +511,7 @@ static void start_fill(struct weft_bus *b, struct bus_topic *t)
 
 static void make_all_live(struct weft_bus *b, struct bus_topic *t)
 {
-    history_prune(&t->history, clock_now_ms());
+    bus_history_prune(&t->history, clock_now_ms());
     for (struct bus_sub *s = t->waiting ? t->subs : NULL; s; s = s->next)
         if (!s->is_live)
             bus_make_live(b, s);
@@ -524,7 +524,7 @@ static void redis_sub_waits(struct weft_bus *b, struct bus_sub *s)
     if (t->state != TOPIC_LIVE)
         return;
     if (!t->rule || can_serve(s)) {
-        history_prune(&t->history, clock_now_ms());
+        bus_history_prune(&t->history, clock_now_ms());
         bus_make_live(b, s);
     } else {
         start_fill(b, t);
@@ -540,7 +540,7 @@ static void jump(struct bus_topic *t, weft_bus_position to)
     if (t->history.at.epoch != to.epoch)
         t->cache_from = to.offset;
     if (t->history.at.epoch != to.epoch || t->history.at.offset != to.offset)
-        history_clear(&t->history, to);
+        bus_history_clear(&t->history, to);
 }
 
 static void remember_id(struct bus_topic *t, const char *id, size_t bytes)
@@ -575,7 +575,7 @@ static void advance(struct weft_bus *b, struct bus_topic *t, weft_msg *m, weft_b
 
     if (t->history.at.epoch != at.epoch || t->history.at.offset + 1 != at.offset)
         jump(t, (weft_bus_position){at.epoch, at.offset - 1});
-    history_put(&t->history, m, time_ms, tag_of(b, id, id_bytes));
+    bus_history_put(&t->history, m, time_ms, tag_of(b, id, id_bytes));
     t->at = at;
     remember_id(t, id, id_bytes);
     bus_deliver(b, t, &item);
@@ -612,8 +612,8 @@ static bool take_entry(struct weft_bus *b, struct bus_topic *t, const struct res
         BUS_COUNT(b, filled);
     } else {
         if (t->history.at.epoch != epoch || t->history.at.offset + 1 != offset)
-            history_clear(&t->history, (weft_bus_position){epoch, offset - 1});
-        history_put(&t->history, m, mine_ms, tag_of(b, id, id_bytes));
+            bus_history_clear(&t->history, (weft_bus_position){epoch, offset - 1});
+        bus_history_put(&t->history, m, mine_ms, tag_of(b, id, id_bytes));
     }
     weft_msg_unref(m);
     return true;
@@ -647,7 +647,7 @@ static void begin_page(struct weft_bus *b, struct bus_topic *t, const struct red
     if (fill->is_next_page || from < 0)
         return;
     if (!t->has_at || (uint64_t)from < t->cache_from) {
-        history_clear(&t->history, (weft_bus_position){epoch, (uint64_t)from});
+        bus_history_clear(&t->history, (weft_bus_position){epoch, (uint64_t)from});
         t->cache_from = (uint64_t)from;
     }
 }

@@ -146,12 +146,12 @@ static void load_row(sqlite3_stmt *st, struct history *h)
     weft_msg *m;
 
     if (offset != h->at.offset + 1)
-        history_clear(h, (weft_bus_position){h->at.epoch, offset - 1});
+        bus_history_clear(h, (weft_bus_position){h->at.epoch, offset - 1});
     if (weft_msg_new(&m, type, data, (size_t)sqlite3_column_bytes(st, 3)) != WEFT_OK) {
-        history_clear(h, (weft_bus_position){h->at.epoch, offset});
+        bus_history_clear(h, (weft_bus_position){h->at.epoch, offset});
         return;
     }
-    history_put(h, m, (uint64_t)sqlite3_column_int64(st, 1), 0);
+    bus_history_put(h, m, (uint64_t)sqlite3_column_int64(st, 1), 0);
     weft_msg_unref(m);
 }
 
@@ -165,14 +165,14 @@ void store_load(struct store *s, const char *topic, struct history *h)
             complain(s, topic);
         return;
     }
-    history_clear(h, (weft_bus_position){at.epoch, 0});
+    bus_history_clear(h, (weft_bus_position){at.epoch, 0});
     bind_topic(st, topic);
     while (sqlite3_step(st) == SQLITE_ROW)
         load_row(st, h);
     sqlite3_reset(st);
     sqlite3_clear_bindings(st);
     if (h->at.offset != at.offset)
-        history_clear(h, at);
+        bus_history_clear(h, at);
 }
 
 static bool put_message(struct store *s, const char *topic, uint64_t offset, weft_msg *m, uint64_t time_ms)
@@ -199,7 +199,7 @@ static bool drop_before(struct store *s, const char *topic, uint64_t offset)
 bool store_put(struct store *s, const char *topic, const struct history *h, weft_msg *m, uint64_t time_ms)
 {
     if (begin(s) && set_topic(s, topic, h->at) && put_message(s, topic, h->at.offset, m, time_ms) &&
-        drop_before(s, topic, history_first(h)))
+        drop_before(s, topic, bus_history_first(h)))
         return true;
     return complain(s, topic);
 }

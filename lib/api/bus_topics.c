@@ -63,7 +63,7 @@ void bus_free_topic(struct bus_topic *t)
 {
     if (!t)
         return;
-    history_fini(&t->history);
+    bus_history_fini(&t->history);
     weft_group_unref(t->group);
     mem_free(t);
 }
@@ -99,7 +99,7 @@ void bus_enter_topic(struct weft_bus *b, struct bus_topic *t)
     t->rule = t->is_pattern ? NULL : bus_rule_of(b, t->name);
     if (t->rule)
         limits = bus_limits_of(b, t->rule);
-    history_init(&t->history, &limits, (weft_bus_position){0});
+    bus_history_init(&t->history, &limits, (weft_bus_position){0});
     bucket = bucket_of(b, t->hash);
     t->chain = *bucket;
     *bucket = t;
@@ -445,7 +445,7 @@ static void hand_history(struct weft_bus *b, struct bus_sub *s, uint64_t first)
     struct bus_topic *t = s->topic;
 
     for (uint64_t offset = first; offset <= t->history.at.offset; offset++) {
-        weft_bus_item item = {t->name, history_get(&t->history, offset), {t->history.at.epoch, offset}};
+        weft_bus_item item = {t->name, bus_history_get(&t->history, offset), {t->history.at.epoch, offset}};
         struct delivery d = {.bus = b, .item = &item};
 
         if (s->conn)
@@ -459,7 +459,7 @@ static void hand_history(struct weft_bus *b, struct bus_sub *s, uint64_t first)
 /* The first offset that it gets of the history; is there a gap before? */
 static uint64_t resume_at(const struct history *h, const weft_bus_position *from, bool *is_gap)
 {
-    uint64_t first = history_first(h);
+    uint64_t first = bus_history_first(h);
     bool is_known = from->epoch == h->at.epoch && from->offset <= h->at.offset;
 
     if (from->epoch == 0)
