@@ -337,6 +337,8 @@ def it_can_be_suspended_and_continued():
             t.shows('< meanwhile', '> typed')
             t.keys('Enter')
             until('it was sent', lambda: server.conn(-1).data() == [(TEXT, b'typed')])
+            t.type('/quit')
+            t.until(lambda screen: screen[-1].rstrip() == 'ready:', 'the shell again')
 
 
 @test
