@@ -327,6 +327,7 @@ static void who_resumes_gets_what_it_missed_and_what_follows(void)
     struct heard *first = listen_to(b, "h.x", NULL), *again, *all;
     weft_bus_position at, nothing = {0};
 
+    WAIT_FOR(first->readies == 1);
     CU_ASSERT_EQUAL(first->ready.at.offset, 0);
     say(b, "h.x", "a");
     say(b, "h.x", "b");
