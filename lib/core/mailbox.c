@@ -238,7 +238,8 @@ static void finish(struct run *r)
         }
         RUN_ADD(r->stats->closed, 1);
     }
-    if (c->is_squeezed)
+    /* One that was not opened may be accepted too late just now, by a thread that sets is_squeezed. */
+    if (c->was_open && c->is_squeezed)
         forget_contexts(c);
     note_time(r);
     endpoint_ref(ep);
