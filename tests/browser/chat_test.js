@@ -471,15 +471,18 @@ const tests = {
     // As when the old connection is not known to be dead yet.
     async who_comes_back_waits_for_the_name_to_be_free() {
         const [ann, bob] = await pair('held');
-        await bob.evaluate('dispatchEvent(new Event("offline"))');
-        await ann.untilMembers('ann');
         const holder = await connect({port: server.port});
-        const answer = holder.join('held', 'bob');
+        for (let tries = 0; ; tries++) {
+            await bob.evaluate('dispatchEvent(new Event("offline"))');
+            await ann.untilMembers('ann');
+            if ((await holder.join('held', 'bob')).type === 'joined') break;
+            assert.ok(tries < 10, 'the page is back faster each time');
+            await ann.untilMembers('ann', 'bob');
+        }
         await bob.until(
             'document.getElementById("status").textContent === "Your name is still in use, trying again"',
             'the status'
         );
-        assert.strictEqual((await answer).type, 'joined');
         await holder.close();
         await bob.untilState('joined');
         await ann.untilMembers('ann', 'bob');
