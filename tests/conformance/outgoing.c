@@ -59,9 +59,10 @@ bool outgoing_write(struct outgoing *o, int fd, uint64_t now_ns)
 
     while (took_all && !o->broken && !outgoing_is_empty(o) && now_ns >= o->not_before_ns) {
         bool spaced = o->spans[o->span_now].spaced;
+        bool is_first = o->written == 0 && o->spans[0].piece_bytes == 1;
 
         took_all = write_piece(o, fd);
-        o->not_before_ns = spaced ? now_ns + SPACING_NS : 0;
+        o->not_before_ns = is_first ? now_ns + FIRST_SPACING_NS : spaced ? now_ns + SPACING_NS : 0;
     }
     if (o->broken || outgoing_is_empty(o))
         forget_all(o);

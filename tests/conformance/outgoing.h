@@ -12,6 +12,8 @@
 #include "octets.h"
 
 #define SPACING_NS 10000u
+/* Behind the first octet of what goes octet by octet: a peer that waits its turn for a processor sees it alone too. */
+#define FIRST_SPACING_NS 30000000u
 
 struct span {
     size_t end; /* offset in octets */
