@@ -17,6 +17,7 @@
 
 #include "unit.h"
 #include "crew.h"
+#include "holders.h"
 #include "api/bus.h"
 #include "api/group.h"
 #include "core/listener.h"
@@ -24,8 +25,6 @@
 #include "proto/http.h"
 #include "weft/server.h"
 #include "weft/weft.h"
-
-enum { HOLDERS = 3 };
 
 static const struct engine_hooks no_hooks;
 
@@ -48,47 +47,6 @@ static struct weft_conn *new_conn(struct engine *e, int fd)
     if (!c)
         abort();
     return c;
-}
-
-/* Several threads give back one reference each, of many objects, at nearly the same time. */
-struct holder {
-    void **objects;
-    unsigned count;
-    void (*let_go)(void *object);
-};
-
-static void *let_all_go(void *arg)
-{
-    struct holder *h = arg;
-
-    for (unsigned i = 0; i < h->count; i++)
-        h->let_go(h->objects[i]);
-    return NULL;
-}
-
-static void give_back_by_many(void **objects, unsigned count, void (*let_go)(void *))
-{
-    struct holder h = {.objects = objects, .count = count, .let_go = let_go};
-    struct crew crew = {0};
-
-    for (int i = 0; i < HOLDERS; i++)
-        crew_add(&crew, let_all_go, &h);
-    crew_join(&crew);
-}
-
-/* Whatever was made in a case is gone at its end. */
-static int64_t live_before;
-
-static void count_memory(void)
-{
-    mem_count_live(true);
-    live_before = mem_live_blocks();
-}
-
-static void all_memory_is_back(void)
-{
-    CU_ASSERT_EQUAL(mem_live_blocks(), live_before);
-    mem_count_live(false);
 }
 
 enum { MANY = 300 };

@@ -12,9 +12,10 @@
 #include "core/sessions.h"
 #include "core/settings.h"
 #include "crew.h"
+#include "holders.h"
 #include "unit.h"
 
-enum { HOLDERS = 3, MANY = 200, ROUNDS = 20, WAIT_MS = 10000 };
+enum { MANY = 200, ROUNDS = 20, WAIT_MS = 10000 };
 
 static const struct engine_hooks no_hooks;
 
@@ -52,45 +53,6 @@ static struct opening *new_opening(void)
     return o;
 }
 
-static int64_t live_before;
-
-static void count_memory(void)
-{
-    mem_count_live(true);
-    live_before = mem_live_blocks();
-}
-
-static void all_memory_is_back(void)
-{
-    CU_ASSERT_EQUAL(mem_live_blocks(), live_before);
-    mem_count_live(false);
-}
-
-/* Several threads give back one reference each, of many objects, at nearly the same time. */
-struct holder {
-    void **objects;
-    void (*let_go)(void *object);
-};
-
-static void *let_all_go(void *arg)
-{
-    struct holder *h = arg;
-
-    for (unsigned i = 0; i < MANY; i++)
-        h->let_go(h->objects[i]);
-    return NULL;
-}
-
-static void give_back_by_many(void **objects, void (*let_go)(void *))
-{
-    struct holder h = {objects, let_go};
-    struct crew crew = {0};
-
-    for (int i = 0; i < HOLDERS; i++)
-        crew_add(&crew, let_all_go, &h);
-    crew_join(&crew);
-}
-
 static void unref_opening(void *o)
 {
     opening_unref(o);
@@ -108,7 +70,7 @@ static void the_last_holder_of_an_opening_frees_it(void) /* OPENING_LAST */
             atomic_fetch_add_explicit(&o->refs, 1, memory_order_relaxed);
         openings[i] = o;
     }
-    give_back_by_many(openings, unref_opening);
+    give_back_by_many(openings, MANY, unref_opening);
     all_memory_is_back();
 }
 
@@ -129,7 +91,7 @@ static void the_last_holder_of_an_endpoint_frees_it(void) /* ENDPOINT_LAST */
         for (int k = 1; k < HOLDERS; k++)
             endpoint_ref(endpoints[i]);
     }
-    give_back_by_many(endpoints, unref_endpoint);
+    give_back_by_many(endpoints, MANY, unref_endpoint);
     engine_unref(e);
     all_memory_is_back();
 }
@@ -160,7 +122,7 @@ static void the_last_handle_of_a_client_frees_it(void) /* CLIENT_LAST */
         for (int k = 1; k < HOLDERS; k++)
             sessions_ref(clients[i]);
     }
-    give_back_by_many(clients, unref_client);
+    give_back_by_many(clients, MANY, unref_client);
     engine_unref(e);
     all_memory_is_back();
 }
