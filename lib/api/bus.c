@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -12,6 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/order.h"
+#include "base/random.h"
 #include "base/thr.h"
 #include "core/options.h"
 
@@ -81,7 +81,7 @@ uint64_t bus_random(void)
 {
     uint64_t r = 0;
 
-    while (getrandom(&r, sizeof r, 0) != (ssize_t)sizeof r || (r >>= 1) == 0) {
+    while (!random_fill(&r, sizeof r) || (r >>= 1) == 0) {
     }
     return r;
 }

@@ -5,9 +5,9 @@
 #include "weft/proto.h"
 
 #include <string.h>
-#include <sys/random.h>
 
 #include "base/mem.h"
+#include "base/random.h"
 #include "base/msg.h"
 #include "proto/compose.h"
 #include "proto/field.h"
@@ -78,7 +78,7 @@ static int draw(weft_proto *p, void *out, size_t n)
 {
     if (p->opts.random)
         return p->opts.random(out, n, p->opts.random_arg) == 0 ? WEFT_OK : WEFT_E_SYSTEM;
-    return getrandom(out, n, 0) == (ssize_t)n ? WEFT_OK : WEFT_E_SYSTEM;
+    return random_fill(out, n) ? WEFT_OK : WEFT_E_SYSTEM;
 }
 
 static int put_frame(weft_proto *p, unsigned opcode, const void *payload, size_t n)

@@ -16,13 +16,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "base/clock.h"
 #include "base/cpu.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/order.h"
+#include "base/random.h"
 #include "core/conn.h"
 #include "core/listener.h"
 #include "core/mailbox.h"
@@ -142,7 +142,7 @@ void io_thread_random_key(struct io_thread *io, uint8_t key[FRAME_KEY_BYTES])
 {
     if (io->random_left < FRAME_KEY_BYTES) {
         /* So few bytes are given whole, and always: the handshake's key came from there too. */
-        if (getrandom(io->random, sizeof io->random, 0) != (ssize_t)sizeof io->random)
+        if (!random_fill(io->random, sizeof io->random))
             abort();
         io->random_left = sizeof io->random;
     }

@@ -9,10 +9,10 @@
 #include <arpa/inet.h>
 #include <pthread.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 
 #include "base/mem.h"
+#include "base/random.h"
 #include "weft/error.h"
 
 #define SECOND_NS    UINT64_C(1000000000)
@@ -205,7 +205,7 @@ int limits_new(struct limits **out, const struct limits_config *config)
     l->place_mask = places - 1;
     pthread_mutex_init(&l->lock, NULL);
     l->places = mem_calloc(places, sizeof(struct entry *));
-    if (!l->places || getrandom(l->key, sizeof l->key, 0) != (ssize_t)sizeof l->key) {
+    if (!l->places || !random_fill(l->key, sizeof l->key)) {
         int rc = l->places ? WEFT_E_SYSTEM : WEFT_E_NOMEM;
         limits_free(l);
         return rc;

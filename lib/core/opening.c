@@ -4,12 +4,12 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/order.h"
+#include "base/random.h"
 #include "core/compress.h"
 #include "core/conn.h"
 #include "core/crew.h"
@@ -31,11 +31,6 @@ static void free_opening(struct opening *o)
     mem_free(o);
 }
 
-static int make_key(uint8_t key[HTTP_KEY_BYTES])
-{
-    return getrandom(key, HTTP_KEY_BYTES, 0) == HTTP_KEY_BYTES ? WEFT_OK : WEFT_E_SYSTEM;
-}
-
 int opening_new(struct opening **out, const struct http_request *request, const struct extension_policy *policy,
                 size_t head_bytes_max, size_t headers_max, uint64_t deadline_ms)
 {
@@ -54,7 +49,7 @@ int opening_new(struct opening **out, const struct http_request *request, const 
     o->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     o->head = http_head_new(HTTP_ROLE_CLIENT, &limits);
     if (o->head)
-        rc = o->done_fd >= 0 ? make_key(o->request.key) : WEFT_E_SYSTEM;
+        rc = o->done_fd >= 0 && random_fill(o->request.key, sizeof o->request.key) ? WEFT_OK : WEFT_E_SYSTEM;
     if (rc == WEFT_OK)
         rc = http_compose_request(&o->request, &o->bytes, &o->count);
     if (rc != WEFT_OK) {

@@ -3,13 +3,13 @@
 
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/order.h"
+#include "base/random.h"
 #include "core/attempt.h"
 #include "core/conn.h"
 #include "core/engine.h"
@@ -189,7 +189,7 @@ static uint32_t random_below(uint32_t bound)
 {
     uint32_t n = 0;
 
-    if (getrandom(&n, sizeof n, 0) != (ssize_t)sizeof n)
+    if (!random_fill(&n, sizeof n))
         n = (uint32_t)clock_now_ns();
     return n % bound;
 }

@@ -7,10 +7,10 @@
 #include "io/tls_private.h"
 
 #include <string.h>
-#include <sys/random.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/random.h"
 
 /* --- tickets --- */
 
@@ -57,11 +57,6 @@ void tls_tickets_unref(struct tls_tickets *k)
     mem_free(k);
 }
 
-static bool randomize(void *p, size_t n)
-{
-    return getrandom(p, n, 0) == (ssize_t)n;
-}
-
 /* Under lock. */
 static bool turn_keys(struct tls_tickets *k)
 {
@@ -73,7 +68,7 @@ static bool turn_keys(struct tls_tickets *k)
         explicit_bzero(&k->before, sizeof k->before);
     if (now_ns < k->now.until_ns)
         return true;
-    if (!randomize(fresh.name, sizeof fresh.name) || !randomize(fresh.key, sizeof fresh.key))
+    if (!random_fill(fresh.name, sizeof fresh.name) || !random_fill(fresh.key, sizeof fresh.key))
         return false;
     fresh.until_ns = now_ns + life_ns;
     k->before = k->now;
@@ -107,7 +102,7 @@ static bool seal(struct tls_tickets *k, uint8_t *name, uint8_t *iv, uint8_t *mac
     struct ticket_key key;
     bool done;
 
-    if (!find_key(k, NULL, &key) || !randomize(iv, WOLFSSL_TICKET_IV_SZ))
+    if (!find_key(k, NULL, &key) || !random_fill(iv, WOLFSSL_TICKET_IV_SZ))
         return false;
     memcpy(name, key.name, sizeof key.name);
     memcpy(aad, name, WOLFSSL_TICKET_NAME_SZ);
