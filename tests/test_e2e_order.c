@@ -2,6 +2,7 @@
  * close last and once, and callbacks one at a time, is checked behind every case by e2e_server.c. */
 #include "e2e_server.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -268,6 +269,7 @@ ALL_MODES(each_threads_sends_arrive_in_its_order)
 
 struct relay {
     weft_conn *conn;
+    unsigned count;
     _Atomic unsigned turn; /* whose send is next: even one thread, odd the other */
     _Atomic unsigned failed;
 };
@@ -276,10 +278,10 @@ static void *send_in_turns(void *arg, unsigned parity)
 {
     struct relay *r = arg;
 
-    for (unsigned i = parity; i < NUMBERS; i += 2) {
+    for (unsigned i = parity; i < r->count; i += 2) {
         char text[16];
-        while (atomic_load(&r->turn) != i) {
-        }
+        while (atomic_load(&r->turn) != i)
+            sched_yield();
         snprintf(text, sizeof text, "%u", i);
         if (weft_conn_send_text(r->conn, text) != WEFT_OK)
             atomic_fetch_add(&r->failed, 1);
@@ -299,7 +301,7 @@ static void *send_odd(void *arg)
 
 ALL_MODES(a_send_that_happened_before_another_leaves_before_it)
 {
-    struct relay r = {0};
+    struct relay r = {.count = NUMBERS};
     pthread_t even, odd;
     struct client k;
 
@@ -311,6 +313,35 @@ ALL_MODES(a_send_that_happened_before_another_leaves_before_it)
     pthread_create(&odd, NULL, send_odd, &r);
     CU_ASSERT(hears_numbers(&k, 0, NUMBERS));
     pthread_join(even, NULL);
+    pthread_join(odd, NULL);
+    CU_ASSERT_EQUAL(r.failed, 0);
+    weft_conn_unref(r.conn);
+    client_close(&k);
+}
+
+static void relay_in_handler(weft_conn *c, weft_msg *m, struct seen *s)
+{
+    (void)c;
+    weft_msg_unref(m);
+    send_even(s->t->arg);
+}
+
+/* The handler's sends may take a shorter way than the other thread's. */
+ALL_MODES(a_handlers_sends_and_another_threads_leave_in_the_order_they_happened)
+{
+    struct relay r = {.count = 100}; /* below the outbox's mark: nobody waits for room */
+    pthread_t odd;
+    struct client k;
+
+    t->on_message = relay_in_handler;
+    t->arg = &r;
+    CU_ASSERT_FATAL(e2e_start(t));
+    CU_ASSERT(client_open(&k, t->port));
+    r.conn = e2e_take(t, 0);
+    CU_ASSERT_FATAL(r.conn != NULL);
+    pthread_create(&odd, NULL, send_odd, &r);
+    CU_ASSERT(client_say(&k, "go"));
+    CU_ASSERT(hears_numbers(&k, 0, r.count));
     pthread_join(odd, NULL);
     CU_ASSERT_EQUAL(r.failed, 0);
     weft_conn_unref(r.conn);
@@ -735,6 +766,7 @@ static const struct unit_case cases[] = {
     CASE(what_was_sent_before_close_leaves_before_the_close_frame),
     CASE(each_threads_sends_arrive_in_its_order),
     CASE(a_send_that_happened_before_another_leaves_before_it),
+    CASE(a_handlers_sends_and_another_threads_leave_in_the_order_they_happened),
     CASE(a_broadcast_followed_by_a_send_arrives_in_that_order),
     CASE(messages_of_every_length_form_arrive_whole),
     CASE(abort_ends_without_a_closing_handshake),

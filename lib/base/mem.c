@@ -36,6 +36,7 @@
 
 /* Sizes of whole blocks: 128 .. 4096, and above that a little more than a power of two, for the payloads
  * that are one: 8 KiB .. 1 MiB. */
+#define SMALLEST_BYTES ((size_t)128)
 #define SMALL_CLASSES  6
 #define CLASS_COUNT    14
 #define CLASS_NONE     255
@@ -213,7 +214,7 @@ uint64_t mem_used_bytes(void)
 
 static size_t class_bytes(unsigned c)
 {
-    return ((size_t)128 << c) + (c < SMALL_CLASSES ? 0 : LARGE_EXTRA);
+    return (SMALLEST_BYTES << c) + (c < SMALL_CLASSES ? 0 : LARGE_EXTRA);
 }
 
 static unsigned class_of(size_t bytes)
@@ -224,7 +225,7 @@ static unsigned class_of(size_t bytes)
         whole -= whole - LARGE_EXTRA > class_bytes(SMALL_CLASSES - 1) ? LARGE_EXTRA : 0;
     if (whole <= class_bytes(0))
         return 0;
-    if (whole > (size_t)128 << (CLASS_COUNT - 1))
+    if (whole > SMALLEST_BYTES << (CLASS_COUNT - 1))
         return CLASS_NONE;
     return (unsigned)(64 - __builtin_clzll((unsigned long long)(whole - 1))) - 7;
 }
@@ -239,7 +240,8 @@ static bool has_place(const struct pool *p, unsigned c)
     if (!POOL_KEEPS)
         return false;
     if (c < SMALL_CLASSES)
-        return p->counts[c] < MEM_POOL_BYTES_MAX / class_bytes(c);
+        return p->counts[c] < MEM_POOL_BYTES_MAX / SMALLEST_BYTES >>
+               c; /* a division would cost more than all else */
     return p->large_bytes + class_bytes(c) <= MEM_POOL_LARGE_BYTES_MAX;
 }
 

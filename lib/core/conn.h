@@ -381,6 +381,8 @@ void outbox_free_link(struct msg_link *link);
 uint64_t outbox_queued(struct weft_conn *c);
 
 void transmit_collect(struct weft_conn *c) ON_IO; /* from the outbox to writing */
+/* What io itself sends, right into writing. False: it has to go through the outbox. */
+bool transmit_append(struct weft_conn *c, struct msg_link *link) ON_IO;
 void transmit_flush(struct weft_conn *c) ON_IO;   /* from writing to the socket */
 void transmit_block(struct weft_conn *c) ON_IO;   /* TLS: something waits that was not written by transmit_flush */
 void transmit_append_head(struct weft_conn *c, struct msg_link *link) ON_IO; /* a client's request; link is given */

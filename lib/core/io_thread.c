@@ -85,12 +85,14 @@ static void run_inline(struct io_thread *io, struct weft_conn *c) ON_IO
     uint64_t now_ns = io->loop.now_ns;
 
     thr_enter_worker();
+    io->is_running = true;
     while (c) {
         struct weft_conn *next = c->ready_next;
         if (mailbox_run(c, &io->run_stats, &now_ns))
             io_thread_schedule(io, c);
         c = next;
     }
+    io->is_running = false;
     thr_exit_worker();
 }
 

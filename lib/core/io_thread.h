@@ -81,6 +81,7 @@ struct io_thread {
     struct timer *dead;     /* (io) of those that died in this turn, idle, linked by next */
     atomic_bool accepts_paused;                  /* (a) thread 0 writes */
     bool is_closing;                             /* (io) IO_CLOSE_ALL was seen */
+    bool is_running;                             /* (io) inline mode: handlers are being run */
     struct timer accept_timer;                   /* (io) thread 0 */
     struct refusals refusals;                    /* (io) thread 0 */
     struct budget budget;                        /* (io) */

@@ -26,8 +26,11 @@
     atomic_store_explicit(&(field), atomic_load_explicit(&(field), memory_order_relaxed) + (uint64_t)(n),    \
                           memory_order_relaxed)
 
-/* The clock costs as much as the rest of a short handler's turn: it is read for so many messages together. */
-#define CLOCK_STRIDE 4
+/* The clock costs as much as the rest of a short handler's turn: it is read for so many messages together,
+ * and for up to so many while handlers are as short as this each. */
+#define CLOCK_STRIDE     4
+#define CLOCK_STRIDE_MAX 16
+#define SHORT_NS         500
 
 struct run {
     struct weft_conn *c;
@@ -35,6 +38,7 @@ struct run {
     struct run_stats *stats;
     uint64_t start_ns, now_ns;
     uint32_t messages, uncounted, uncounted_bytes;
+    uint32_t stride, look_at; /* of the clock: in messages */
 };
 
 static void note_time(struct run *r)
@@ -126,14 +130,32 @@ static void handle_message(struct run *r, weft_msg *m)
 
 enum run_result { RUN_EMPTY, RUN_BUDGET, RUN_NO_ROOM };
 
-static bool is_over_budget(struct run *r)
+static void look_again_in(struct run *r, uint32_t messages)
 {
+    uint32_t left = r->opts->turn_messages_max - r->messages;
+
+    r->look_at = r->messages + (messages < left ? messages : left);
+}
+
+/* It is time to look at the clock, or the turn's last message was handled. */
+__attribute__((noinline)) static bool look_at_budget(struct run *r)
+{
+    uint64_t before_ns = r->now_ns;
+
     if (r->messages >= r->opts->turn_messages_max)
         return true;
-    if (r->messages % CLOCK_STRIDE)
-        return false;
     note_time(r);
+    if (r->now_ns - before_ns > (uint64_t)r->stride * SHORT_NS)
+        r->stride = CLOCK_STRIDE;
+    else if (r->stride < CLOCK_STRIDE_MAX)
+        r->stride *= 2;
+    look_again_in(r, r->stride);
     return r->now_ns - r->start_ns > (uint64_t)r->opts->turn_us_max * 1000;
+}
+
+static bool is_over_budget(struct run *r)
+{
+    return r->messages >= r->look_at && look_at_budget(r);
 }
 
 /* Few messages are counted together, but not longer than reading waits for them. */
@@ -268,10 +290,12 @@ bool mailbox_run(struct weft_conn *c, struct run_stats *stats, uint64_t *now_ns)
                     .opts = &c->home->settings->opts,
                     .stats = stats,
                     .start_ns = *now_ns,
-                    .now_ns = *now_ns};
+                    .now_ns = *now_ns,
+                    .stride = CLOCK_STRIDE};
     enum run_result result;
     bool again;
 
+    look_again_in(&r, CLOCK_STRIDE);
     note_handover(&r);
     inbox_begin(&c->inbox);
     take_events(c);

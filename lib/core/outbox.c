@@ -120,6 +120,25 @@ weft_msg *outbox_new_raw(const void *bytes, size_t n)
     return m;
 }
 
+/* Is this a handler in inline mode, on the connection's own thread? */
+static bool is_own_handler(const struct weft_conn *c)
+{
+    const struct io_thread *io = io_thread_here();
+
+    return io && io == c->home->io && io->is_running;
+}
+
+/* T7 */
+static bool append_directly(struct weft_conn *c, struct msg_link *link) THR_ATTR(no_thread_safety_analysis)
+{
+    if (link->kind != OUT_MESSAGE || !is_own_handler(c) || !transmit_append(c, link))
+        return false;
+    /* Relaxed: this thread is the one that clears it. */
+    if (!atomic_load_explicit(&c->on_dirty, memory_order_relaxed))
+        io_thread_link_dirty(c->home->io, c);
+    return true;
+}
+
 int outbox_push(struct weft_conn *c, struct msg_link *link, bool is_last)
 {
     uint32_t wire_bytes = link->wire_bytes + conn_mask_bytes(c, link);
@@ -133,6 +152,8 @@ int outbox_push(struct weft_conn *c, struct msg_link *link, bool is_last)
     if (before <= high && before + cost > high && c->home->settings->opts.on_drain &&
         link->kind <= OUT_BROADCAST)
         atomic_fetch_or_explicit(&c->drain, CONN_DRAIN_CALLBACK, memory_order_seq_cst);
+    if (append_directly(c, link))
+        return WEFT_OK;
     result = is_last ? stack_push_last(&c->outbox, &link->node) : stack_push(&c->outbox, &link->node);
     if (result == STACK_CLOSED) {
         atomic_fetch_sub_explicit(&c->outbox_bytes, cost, memory_order_relaxed);

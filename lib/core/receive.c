@@ -26,36 +26,31 @@
 /* Behind a guessed message so much more is read along. */
 #define TAIL_BYTES 4096u
 
-/* Messages of one read, on their way into the inbox. */
+/* Messages of one read, on their way into the inbox, counted together. */
 struct batch {
     struct node *first, *last;
+    uint32_t messages, bytes, whole;    /* whole: of the messages, those that are no part, or a last one */
+    uint32_t messages_room, bytes_room; /* what keeps the inbox below its mark, by the last look */
+    bool marks_parts, counts_events;
 };
+
+static void count_batch(struct weft_conn *c, struct batch *b) ON_IO
+{
+    c->in_put += b->messages;
+    c->in_put_bytes += b->bytes;
+    io_thread_note_unrun(c->home->io, b->bytes);
+    STAT_ADD(c->home->io->stats.messages_in, b->whole);
+    b->messages = b->bytes = b->whole = 0;
+}
 
 static void put_batch(struct weft_conn *c, struct batch *b) ON_IO
 {
     if (!b->first)
         return;
+    count_batch(c, b); /* before they can be handled */
     inbox_put(&c->inbox, b->first, b->last);
     b->first = b->last = NULL;
     conn_notify(c, 0);
-}
-
-static void add_message(struct weft_conn *c, struct batch *b, const struct session_event *ev) ON_IO
-{
-    weft_msg *m = ev->msg;
-    struct node *n = &m->link.node;
-
-    if (b->last)
-        b->last->next = n;
-    else
-        b->first = n;
-    b->last = n;
-    if (c->home->settings->session.gives_parts)
-        m->link.kind = (uint8_t)((ev->is_first ? PART_FIRST : 0) | (ev->is_last ? PART_LAST : 0));
-    c->in_put++;
-    c->in_put_bytes += m->bytes;
-    io_thread_note_unrun(c->home->io, m->bytes);
-    STAT_ADD(c->home->io->stats.messages_in, ev->is_last);
 }
 
 static void look_at_handled(struct weft_conn *c)
@@ -79,6 +74,49 @@ static bool inbox_is_high(struct weft_conn *c)
         return false;
     look_at_handled(c);
     return inbox_holds(c, opts->inbox_high, opts->inbox_bytes_high);
+}
+
+static void measure_room(const struct weft_conn *c, struct batch *b)
+{
+    const weft_server_opts *opts = &c->home->settings->opts;
+    uint32_t messages = c->in_put - c->handled_seen, bytes = c->in_put_bytes - c->handled_bytes_seen;
+
+    b->messages_room = opts->inbox_high > messages ? opts->inbox_high - messages : 0;
+    b->bytes_room = opts->inbox_bytes_high > bytes ? opts->inbox_bytes_high - bytes : 0;
+}
+
+static void begin_batch(const struct weft_conn *c, struct batch *b)
+{
+    const struct settings *settings = c->home->settings;
+
+    *b = (struct batch){.marks_parts = settings->session.gives_parts,
+                        .counts_events = settings->messages.interval_ns != 0};
+    measure_room(c, b);
+}
+
+/* False: the inbox is at its mark. */
+static bool add_message(struct weft_conn *c, struct batch *b, const struct session_event *ev) ON_IO
+{
+    weft_msg *m = ev->msg;
+    struct node *n = &m->link.node;
+    bool is_high;
+
+    if (b->last)
+        b->last->next = n;
+    else
+        b->first = n;
+    b->last = n;
+    if (b->marks_parts)
+        m->link.kind = (uint8_t)((ev->is_first ? PART_FIRST : 0) | (ev->is_last ? PART_LAST : 0));
+    b->messages++;
+    b->bytes += m->bytes;
+    b->whole += ev->is_last;
+    if (b->messages < b->messages_room && b->bytes < b->bytes_room)
+        return true;
+    count_batch(c, b);
+    is_high = inbox_is_high(c);
+    measure_room(c, b);
+    return !is_high;
 }
 
 /* C7. True: reading stops, and the worker will say when it may go on. */
@@ -205,8 +243,7 @@ static bool act_on(struct weft_conn *c, enum session_event_kind kind, struct ses
 {
     switch (kind) {
     case SESSION_MESSAGE:
-        add_message(c, b, ev);
-        return !inbox_is_high(c);
+        return add_message(c, b, ev);
     case SESSION_PING:
         if (!c->close_queued && !transmit_control(c, OUT_PONG, FRAME_PONG, ev->payload, ev->bytes))
             conn_fail(c, WEFT_CLOSE_INTERNAL_ERROR, "no memory", WEFT_E_NOMEM);
@@ -229,12 +266,15 @@ static bool act_on(struct weft_conn *c, enum session_event_kind kind, struct ses
     return true;
 }
 
-static bool handle_event(struct weft_conn *c, enum session_event_kind kind, struct session_event *ev,
-                         struct batch *b) ON_IO
+static inline bool handle_event(struct weft_conn *c, enum session_event_kind kind, struct session_event *ev,
+                                struct batch *b) ON_IO
 {
-    bool goes_on = act_on(c, kind, ev, b);
+    bool goes_on;
 
-    if (c->home->settings->messages.interval_ns && kind != SESSION_NONE)
+    if (kind == SESSION_MESSAGE && !b->counts_events)
+        return add_message(c, b, ev);
+    goes_on = act_on(c, kind, ev, b);
+    if (b->counts_events && kind != SESSION_NONE)
         return count_event(c) && goes_on;
     return goes_on;
 }
@@ -242,11 +282,12 @@ static bool handle_event(struct weft_conn *c, enum session_event_kind kind, stru
 /* Parse what is at p; what may not be parsed yet is kept. */
 static void parse(struct weft_conn *c, const uint8_t *p, size_t n) ON_IO
 {
-    struct batch b = {0};
     struct session_event ev;
+    struct batch b;
     size_t used;
     bool goes_on = true;
 
+    begin_batch(c, &b);
     while (n && goes_on) {
         enum session_event_kind kind = session_feed(&c->session, p, n, &used, &ev);
         p += used;
@@ -261,10 +302,11 @@ static void parse(struct weft_conn *c, const uint8_t *p, size_t n) ON_IO
 static void parse_stash(struct weft_conn *c) ON_IO
 {
     struct stash *s = c->stash;
-    struct batch b = {0};
     struct session_event ev;
+    struct batch b;
     bool goes_on = true;
 
+    begin_batch(c, &b);
     /* goes_on first: an event that ended the connection has freed the stash. */
     while (goes_on && s->offset < s->bytes) {
         size_t used;
@@ -282,10 +324,11 @@ static void parse_stash(struct weft_conn *c) ON_IO
 
 static void parse_direct(struct weft_conn *c, size_t n) ON_IO
 {
-    struct batch b = {0};
     struct session_event ev;
+    struct batch b;
     enum session_event_kind kind = session_feed_direct(&c->session, n, &ev);
 
+    begin_batch(c, &b);
     handle_event(c, kind, &ev, &b);
     put_batch(c, &b);
 }
@@ -373,12 +416,13 @@ static void read_guessed(struct weft_conn *c, struct session_guess *g) ON_IO
     size_t n = read_into(c, iov, 3), guessed = (size_t)g->header_bytes + g->bytes;
     enum session_event_kind kind;
     struct session_event ev;
-    struct batch b = {0};
+    struct batch b;
 
     if (!n || !session_guess_came_true(&c->session, g, n < guessed ? n : guessed, &kind, &ev)) {
         parse_wrong_guess(c, g, n);
         return;
     }
+    begin_batch(c, &b);
     handle_event(c, kind, &ev, &b);
     put_batch(c, &b);
     if (n > guessed && c->state == CONN_OPEN)

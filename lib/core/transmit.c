@@ -15,7 +15,11 @@
  *     outboxes; each with a key of its own, which is kept while the frame is half written (RFC 6455 section
  *     5.3).
  * T6  TLS takes bytes in the socket's place. What it took and the socket did not leaves first, and the
- *     connection is blocked for so long; a message may be let go before. */
+ *     connection is blocked for so long; a message may be let go before.
+ * T7  In inline mode handlers run between the steps here, on the same thread. What they send to a
+ *     connection of that thread joins writing at once if the outbox is empty, so that nothing is overtaken
+ *     that was sent before; and the connection is on the dirty list then, so that it is written in the same
+ *     turn. */
 #include <string.h>
 
 #include "base/log.h"
@@ -327,6 +331,14 @@ void transmit_collect(struct weft_conn *c)
         drop_oldest(c);
 }
 
+bool transmit_append(struct weft_conn *c, struct msg_link *link)
+{
+    if (c->state != CONN_OPEN || c->is_streaming || c->close_queued || !stack_is_untouched(&c->outbox))
+        return false;
+    append(c, &link->node);
+    return true;
+}
+
 bool transmit_control(struct weft_conn *c, enum out_kind kind, enum frame_opcode opcode, const void *payload,
                       size_t bytes)
 {
@@ -370,21 +382,13 @@ struct gather {
     uint8_t keys[MASKED_MAX][FRAME_KEY_BYTES];
 };
 
-static void gather_bytes(struct io_thread *io, struct gather *g, const uint8_t *p, size_t n)
+/* What was copied since the last large frame is one piece. */
+static void end_copy(const struct io_thread *io, struct gather *g, size_t from)
 {
-    struct iovec *last = g->count ? &g->iov[g->count - 1] : NULL;
-
-    g->bytes += n;
-    if (n > COPY_BYTES_MAX) {
-        g->iov[g->count++] = (struct iovec){(void *)p, n};
+    if (g->copied == from)
         return;
-    }
-    memcpy(io->write_buffer + g->copied, p, n);
-    if (last && (uint8_t *)last->iov_base + last->iov_len == io->write_buffer + g->copied)
-        last->iov_len += n;
-    else
-        g->iov[g->count++] = (struct iovec){io->write_buffer + g->copied, n};
-    g->copied += n;
+    g->iov[g->count++] = (struct iovec){io->write_buffer + from, g->copied - from};
+    g->bytes += g->copied - from;
 }
 
 /* T5 */
@@ -422,7 +426,8 @@ __attribute__((noinline)) static void gather_masked(struct weft_conn *c, struct 
 
 static void gather(struct weft_conn *c, struct gather *g) ON_IO
 {
-    size_t skip = c->writing_offset;
+    const struct io_thread *io = c->home->io;
+    size_t skip = c->writing_offset, from = 0;
 
     if (conn_is_client(c)) {
         gather_masked(c, g);
@@ -432,11 +437,23 @@ static void gather(struct weft_conn *c, struct gather *g) ON_IO
     g->bytes = g->copied = 0;
     for (struct node *n = head_of(c); n; n = behind(c, n)) {
         struct msg_link *link = msg_link_of(n);
-        if (g->count == IOVEC_MAX || g->copied + COPY_BYTES_MAX > IO_WRITE_BYTES)
+        const uint8_t *p = msg_frame(link->msg) + skip;
+        size_t bytes = link->wire_bytes - skip;
+
+        if (bytes <= COPY_BYTES_MAX) {
+            memcpy(io->write_buffer + g->copied, p, bytes);
+            g->copied += bytes;
+        } else {
+            end_copy(io, g, from);
+            from = g->copied;
+            g->iov[g->count++] = (struct iovec){(void *)p, bytes};
+            g->bytes += bytes;
+        }
+        if (g->count >= IOVEC_MAX - 1 || g->copied + COPY_BYTES_MAX > IO_WRITE_BYTES)
             break;
-        gather_bytes(c->home->io, g, msg_frame(link->msg) + skip, link->wire_bytes - skip);
         skip = 0;
     }
+    end_copy(io, g, from);
 }
 
 /* The socket took n bytes: let go of what they complete. */

@@ -478,17 +478,18 @@ take_message(struct session *s, unsigned opcode, bool is_compressed, const uint8
 }
 
 /* The usual case: one unfragmented masked data frame of up to 125 bytes. False: take the long way. */
-static bool feed_small_frame(struct session *s, const uint8_t *p, size_t n, size_t *used, struct session_event *ev,
-                             enum session_event_kind *kind)
+static inline bool feed_small_frame(struct session *s, const uint8_t *p, size_t n, size_t *used,
+                                    struct session_event *ev, enum session_event_kind *kind)
 {
     unsigned opcode, bytes;
 
-    if (n < 6 || s->reading || s->config->is_client || (p[0] & 0xf0) != 0x80 || p[1] < 0x80 ||
-        p[1] > 0x80 + 125)
+    /* FIN and one of the two opcodes; the mask bit and a length of one byte. */
+    if (n < 6 || s->reading || s->config->is_client || (uint8_t)(p[0] - 0x81) > 1 ||
+        (uint8_t)(p[1] - 0x80) > 125)
         return false;
     opcode = p[0] & 15;
     bytes = p[1] & 0x7f;
-    if ((opcode != FRAME_TEXT && opcode != FRAME_BINARY) || n < 6 + bytes || bytes > whole_bytes_max(s, false))
+    if (n < 6 + bytes || bytes > whole_bytes_max(s, false))
         return false;
     *used = 6 + bytes;
     *kind = take_message(s, opcode, false, p + 6, bytes, p + 2, ev);
@@ -528,8 +529,7 @@ static enum session_event_kind feed_once(struct session *s, const uint8_t *p, si
     enum session_event_kind kind;
     struct session_reading *r;
 
-    if (is_between_frames(s) &&
-        (feed_small_frame(s, p, n, used, ev, &kind) || feed_whole_frame(s, p, n, used, ev, &kind)))
+    if (is_between_frames(s) && feed_whole_frame(s, p, n, used, ev, &kind))
         return kind;
     r = begin_reading(s);
     if (!r)
@@ -558,8 +558,8 @@ static enum session_event_kind feed_once(struct session *s, const uint8_t *p, si
     return feed_data(s, p, n, used, ev);
 }
 
-enum session_event_kind session_feed(struct session *s, const uint8_t *p, size_t n, size_t *used,
-                                     struct session_event *ev)
+__attribute__((noinline)) static enum session_event_kind
+feed_any(struct session *s, const uint8_t *p, size_t n, size_t *used, struct session_event *ev)
 {
     size_t total = 0, taken;
 
@@ -576,6 +576,16 @@ enum session_event_kind session_feed(struct session *s, const uint8_t *p, size_t
     }
     *used = n;
     return SESSION_NONE;
+}
+
+enum session_event_kind session_feed(struct session *s, const uint8_t *p, size_t n, size_t *used,
+                                     struct session_event *ev)
+{
+    enum session_event_kind kind;
+
+    if (!s->failed && !s->close_received && feed_small_frame(s, p, n, used, ev, &kind))
+        return kind;
+    return feed_any(s, p, n, used, ev);
 }
 
 size_t session_direct(struct session *s, uint8_t **where)

@@ -15,6 +15,7 @@
  *   push_last   | any   | compare-and-swap           | release                       STACK_PUSH
  *   take_all    | owner | compare-and-swap           | acquire                       STACK_PUSH
  *   close       | any   | fetch-or                   | seq_cst, before the closer looks who waits
+ *   is_untouched| owner | load                       | relaxed: a push from before is seen, or was taken
  *
  * Hand-over: a thread gives a node to the owner; after the push it must not touch it. */
 #ifndef WEFT_SYNC_STACK_H
@@ -103,6 +104,13 @@ static inline bool stack_is_closed(struct stack *s)
 static inline bool stack_is_empty(struct stack *s)
 {
     return stack_node_of(atomic_load_explicit(&s->word, memory_order_seq_cst)) == NULL;
+}
+
+/* Owner: empty and open. Relaxed: of what was pushed before, as this thread knows, it sees the word or what
+ * came of it. */
+static inline bool stack_is_untouched(struct stack *s)
+{
+    return atomic_load_explicit(&s->word, memory_order_relaxed) == 0;
 }
 
 #endif
