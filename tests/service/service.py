@@ -28,7 +28,6 @@ from attack import PATIENCE_S, Failed, Group, Peer, Skip, chat_of, check, wait_f
 
 USER = 'nobody'
 LIMIT_OF_EXPOSURE = 13  # tenths, as systemd-analyze counts
-IS_SANITIZED = '_OPTIONS' in ''.join(k for k in os.environ if k.startswith(('ASAN', 'TSAN')))
 
 group = Group('service')
 
@@ -565,7 +564,7 @@ def confine(names):
 
 @group.attack
 def the_calls_that_the_unit_allows_are_enough(programs):
-    if IS_SANITIZED:
+    if any(name in pathlib.Path(chat_of(programs)).read_bytes() for name in (b'__asan_init', b'__tsan_init')):
         raise Skip('sanitizers call more')
     try:
         import seccomp  # noqa: F401
