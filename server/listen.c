@@ -77,8 +77,8 @@ static int listen_tcp(struct places *places, weft_server *s, uint16_t port)
     return rc == WEFT_OK ? 0 : serve_complain(places->program, "cannot listen on ", where, rc);
 }
 
-/* The file is made in the name of who starts the program; who serves there is to own it, and lets people in by
- * its mode. */
+/* The file is made in the name of who starts the program; who serves there is to own it, and lets people in
+ * by its mode. */
 static int listen_unix(const struct places *places, weft_server *s)
 {
     const char *path = serve_options.unix_path;

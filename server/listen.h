@@ -1,4 +1,4 @@
-/* Where the programs listen: on the sockets that the service manager hands over, at --port and --host, at --unix. */
+/* Where the programs listen: on sockets of the service manager, at --port and --host, at --unix. */
 #ifndef WEFT_SERVER_LISTEN_H
 #define WEFT_SERVER_LISTEN_H
 

@@ -89,7 +89,8 @@ static bool has_capabilities(void)
     return syscall(SYS_capget, &head, words) != 0 || memcmp(words, none, sizeof words) != 0;
 }
 
-/* The bounding set is a second fence behind PR_SET_NO_NEW_PRIVS: a root that may not lower it goes on without. */
+/* The bounding set is a second fence behind PR_SET_NO_NEW_PRIVS: a root that may not lower it goes on
+ * without. */
 static void lower_bounds(void)
 {
     for (unsigned long i = 0; prctl(PR_CAPBSET_DROP, i, 0, 0, 0) == 0; i++) {
@@ -99,7 +100,8 @@ static void lower_bounds(void)
 /* NULL, or what failed; errno says how. */
 static const char *become(const struct privileges *p)
 {
-    /* Changing the user does not clear what may be inherited, and nothing at all with SECBIT_NO_SETUID_FIXUP. */
+    /* Changing the user does not clear what may be inherited, and nothing at all with SECBIT_NO_SETUID_FIXUP.
+     */
     static const capability_word none[CAPABILITY_WORDS] = {0};
 
     lower_bounds();

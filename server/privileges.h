@@ -5,7 +5,8 @@
  * history, every thread.
  *
  * The calling thread must be the only one. For ids that would not matter, for glibc's calls change those of
- * all threads; but capabilities and PR_SET_NO_NEW_PRIVS are a thread's own, and pass to those that it starts. */
+ * all threads; but capabilities and PR_SET_NO_NEW_PRIVS are a thread's own, and pass to those that it
+ * starts. */
 #ifndef WEFT_SERVER_PRIVILEGES_H
 #define WEFT_SERVER_PRIVILEGES_H
 
@@ -31,8 +32,8 @@ int privileges_find(struct privileges *p, const char *program, const char *text,
 /* Become them, with all the groups that they are in, with no capability and no way to get one, and see that
  * there is no way back.
  *
- * Returns  0, or the status to exit with after a complaint; then the process is neither the one nor the other,
- *          and must end */
+ * Returns  0, or the status to exit with after a complaint; then the process is neither the one nor the
+ *          other, and must end */
 int privileges_drop(const struct privileges *p, const char *program, FILE *err);
 
 #endif

@@ -141,7 +141,7 @@ static bool is_forbidden(const char *file)
     return access(file, R_OK) != 0 && errno == EACCES;
 }
 
-/* What the starting root could read, --user may not be able to; then the next renewal would come to nothing. */
+/* What the starting root could read, --user may not be able to; the next renewal would come to nothing. */
 static void advise_on_rights(const char *program)
 {
     const char *const files[] = {serve_options.cert_file, serve_options.key_file};

@@ -61,8 +61,8 @@ int serve_listen(const char *program, weft_server *s, uint16_t default_port);
  * Returns       the status to exit with; no callback comes any more */
 int serve_run(const char *program, weft_server *s);
 
-/* To standard error; "cannot listen on ", "port 80", WEFT_E_SYSTEM: errno says why. Returns the status to exit
- * with. */
+/* To standard error; "cannot listen on ", "port 80", WEFT_E_SYSTEM: errno says why. Returns the status to
+ * exit with. */
 int serve_complain(const char *program, const char *what, const char *where, int rc);
 
 #endif

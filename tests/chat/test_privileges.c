@@ -1,5 +1,5 @@
-/* Giving up root: who may be asked for, and that nothing of it is left. What needs root is tried in a child, and is
- * not there for who runs the tests as somebody else. */
+/* Giving up root: who may be asked for, and that nothing of it is left. What needs root is tried in a child,
+ * and is not there for who runs the tests as somebody else. */
 #include "privileges.h"
 
 #include "unit.h"

@@ -10,6 +10,7 @@ import grp
 import json
 import os
 import pathlib
+import pty
 import pwd
 import re
 import shutil
@@ -473,6 +474,22 @@ def who_cannot_be_become_is_refused_before_anything_is_opened(programs):
     with Program(programs.echo, '--port', 0, '--user', 'daemon', user=nobody.pw_uid, group=nobody.pw_gid) as p:
         check(p.ends() == 1, p.said())
         check(f"only root can become 'daemon', and this is user {nobody.pw_uid}" in p.said(), p.said())
+
+
+@group.attack
+def root_at_a_terminal_is_reminded(programs):
+    needs_root()
+    ours, terminal = pty.openpty()
+    p = subprocess.Popen([programs.echo, '--port', '0'], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                         stderr=terminal)
+    try:
+        os.close(terminal)
+        said = os.read(ours, 4096).decode()
+        check('weft-echo: runs as root; --user NAME gives that up' in said, said)
+    finally:
+        p.terminate()
+        p.wait(PATIENCE_S)
+        os.close(ours)
 
 
 @group.attack
