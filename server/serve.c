@@ -2,6 +2,9 @@
 #include "serve.h"
 
 #include "figures.h"
+#include "listen.h"
+#include "privileges.h"
+#include "service.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -9,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define DEFAULT_HOST "127.0.0.1"
 
 struct serve_options serve_options = {
     .port = SERVE_PORT_UNSET,
@@ -23,13 +24,14 @@ static const char *const log_levels[] = {"off", "error", "warning", "info", "deb
 
 const struct option_row serve_rows[] = {
     OPTION_ROW_U32("--port", &serve_options.port, 65535, "TCP port; 0 picks a free one"),
-    OPTION_ROW_TEXT("--host", &serve_options.host, "ADDRESS",
-                    "address or name to listen on (" DEFAULT_HOST ")"),
+    OPTION_ROW_TEXT("--host", &serve_options.host, "ADDRESS", "address or name to listen on (127.0.0.1)"),
     OPTION_ROW_TEXT("--unix", &serve_options.unix_path, "PATH",
                     "listen on a Unix socket; instead of TCP unless --port or --host is given"),
     OPTION_ROW_TEXT("--cert", &serve_options.cert_file, "FILE",
                     "certificate chain, PEM: the TCP port speaks TLS; SIGHUP reads it again"),
     OPTION_ROW_TEXT("--key", &serve_options.key_file, "FILE", "the certificate's key, PEM"),
+    OPTION_ROW_TEXT("--user", &serve_options.user, "NAME[:GROUP]",
+                    "become this user when ports, certificate and key are open; for root"),
     OPTION_ROW_U32("--io-threads", &serve_options.io_threads, 64,
                    "threads that read and write sockets (processors / 4, at least 1)"),
     OPTION_ROW_U32("--workers", &serve_options.workers, 256,
@@ -74,18 +76,25 @@ static sigset_t awaited_signals(void)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGUSR1);
-    if (serve_options.cert_file)
+    if (serve_options.cert_file || service_is_managed()) /* else it says that the terminal is gone */
         sigaddset(&set, SIGHUP);
     return set;
 }
 
-void serve_begin(weft_server_opts *opts)
-{
-    sigset_t set = awaited_signals();
+static struct places places;
+static struct privileges privileges;
 
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
-    signal(SIGPIPE, SIG_IGN); /* standard output may be a pipe that nobody reads any more */
-    weft_log_to((enum weft_log_level)serve_options.log_level, NULL, NULL);
+static int check_options(const char *program)
+{
+    if (!serve_options.cert_file != !serve_options.key_file) {
+        fprintf(stderr, "%s: --cert and --key belong together\n", program);
+        return 2;
+    }
+    return serve_options.user ? privileges_find(&privileges, program, serve_options.user, stderr) : 0;
+}
+
+static void take_options(weft_server_opts *opts)
+{
     opts->io_threads = serve_options.io_threads;
     opts->workers = serve_options.workers;
     opts->ping_interval_ms = serve_options.ping_interval_ms ? serve_options.ping_interval_ms : UINT32_MAX;
@@ -104,64 +113,80 @@ void serve_begin(weft_server_opts *opts)
     opts->refuse_when_full = serve_options.refuse_when_full;
 }
 
-static int fail(const char *program, const char *what, const char *where, int rc)
+int serve_begin(const char *program, weft_server_opts *opts)
+{
+    sigset_t set = awaited_signals();
+    int status = check_options(program);
+
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN); /* standard output may be a pipe that nobody reads any more */
+    weft_log_to((enum weft_log_level)serve_options.log_level, NULL, NULL);
+    take_options(opts);
+    /* Before anything is opened, which could come to stand where a socket is said to be and is not. */
+    return status == 0 ? service_sockets_take(&places.given, program, stderr) : status;
+}
+
+int serve_complain(const char *program, const char *what, const char *where, int rc)
 {
     fprintf(stderr, "%s: %s%s: %s\n", program, what, where,
             rc == WEFT_E_SYSTEM ? strerror(errno) : weft_strerror(rc));
     return 1;
 }
 
-static bool wants_tcp(void)
+/* --- certificates --- */
+
+/* errno tells it from a file that is not there. */
+static bool is_forbidden(const char *file)
 {
-    return serve_options.host || serve_options.port != SERVE_PORT_UNSET || !serve_options.unix_path;
+    return access(file, R_OK) != 0 && errno == EACCES;
 }
 
-static int listen_tcp(weft_server *s, const char *host, uint16_t port, uint16_t *bound)
+/* What the starting root could read, --user may not be able to; the next renewal would come to nothing. */
+static void advise_on_rights(const char *program)
 {
-    weft_tls_opts tls = {
-        .size = sizeof tls, .cert_file = serve_options.cert_file, .key_file = serve_options.key_file};
+    const char *const files[] = {serve_options.cert_file, serve_options.key_file};
 
-    return tls.cert_file ? weft_server_listen_tls(s, host, port, bound, &tls)
-                         : weft_server_listen_tcp(s, host, port, bound);
+    for (size_t i = 0; i < 2 && files[i]; i++)
+        if (is_forbidden(files[i]))
+            fprintf(stderr,
+                    "%s: user %lu may not read %s, so SIGHUP cannot read it again: give it to a group of "
+                    "that user "
+                    "(chgrp GROUP, chmod 640; the folders need to be passable), or restart after a renewal\n",
+                    program, (unsigned long)geteuid(), files[i]);
 }
 
-static int listen_everywhere(const char *program, weft_server *s, uint16_t default_port, uint16_t *bound)
+/* systemd copies what LoadCredential= names when it starts a service, and most versions never again. */
+static void advise_on_copies(const char *program)
 {
-    const char *host = serve_options.host ? serve_options.host : DEFAULT_HOST;
-    uint16_t port = serve_options.port == SERVE_PORT_UNSET ? default_port : (uint16_t)serve_options.port;
-    char where[300];
+    const char *copies = getenv("CREDENTIALS_DIRECTORY");
+
+    if (copies && *copies && strncmp(serve_options.cert_file, copies, strlen(copies)) == 0)
+        fprintf(
+            stderr,
+            "%s: %s is a copy that systemd made at the start: what was renewed since comes with a restart\n",
+            program, serve_options.cert_file);
+}
+
+/* With files that are not good it goes on with what it has. */
+static void reload(const char *program, weft_server *s)
+{
     int rc;
 
-    if (!serve_options.cert_file != !serve_options.key_file) {
-        fprintf(stderr, "%s: --cert and --key belong together\n", program);
-        return 2;
+    if (!serve_options.cert_file) {
+        printf("nothing to read again\n");
+        return;
     }
-    if (wants_tcp()) {
-        rc = listen_tcp(s, host, port, bound);
-        snprintf(where, sizeof where, "%.280s port %u", host, (unsigned)port);
-        if (rc != WEFT_OK)
-            return fail(program, "cannot listen on ", where, rc);
+    rc = weft_server_reload_tls(s);
+    if (rc == WEFT_OK) {
+        printf("certificate read again\n");
+        advise_on_copies(program);
+    } else {
+        serve_complain(program, "cannot read the certificate again", "", rc);
+        advise_on_rights(program);
     }
-    if (serve_options.unix_path) {
-        rc = weft_server_listen_unix(s, serve_options.unix_path);
-        if (rc != WEFT_OK)
-            return fail(program, "cannot listen on ", serve_options.unix_path, rc);
-    }
-    return 0;
 }
 
-/* Other programs wait for these lines, so they must be seen even if standard output is a file or a pipe. */
-static void announce(uint16_t bound)
-{
-    const char *host = serve_options.host ? serve_options.host : DEFAULT_HOST;
-    bool is_ipv6 = strchr(host, ':') != NULL;
-
-    if (wants_tcp())
-        printf("listening on %s%s%s:%u\n", is_ipv6 ? "[" : "", host, is_ipv6 ? "]" : "", (unsigned)bound);
-    if (serve_options.unix_path)
-        printf("listening on unix:%s\n", serve_options.unix_path);
-    fflush(stdout);
-}
+/* --- signals --- */
 
 static void print_stats(weft_server *s)
 {
@@ -173,28 +198,37 @@ static void print_stats(weft_server *s)
     fflush(stdout);
 }
 
-/* With files that are not good it goes on with what it has. */
-static void reload(const char *program, weft_server *s)
+static void reload_on_request(const char *program, weft_server *s)
 {
-    int rc = weft_server_reload_tls(s);
-
-    if (rc == WEFT_OK)
-        printf("certificate read again\n");
-    else
-        fail(program, "cannot read the certificate again", "", rc);
+    service_reloading();
+    reload(program, s);
     fflush(stdout);
+    service_ready();
+}
+
+static int next_signal(const sigset_t *set)
+{
+    uint64_t us = service_alive_interval_us();
+    struct timespec interval = {.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000) * 1000};
+    int number;
+
+    do {
+        number = us ? sigtimedwait(set, NULL, &interval) : sigwaitinfo(set, NULL);
+        service_alive();
+    } while (number < 0);
+    return number;
 }
 
 static void wait_for_signal(const char *program, weft_server *s)
 {
     sigset_t set = awaited_signals();
-    int number = 0;
+    int number;
 
-    while (sigwait(&set, &number) != 0 || number == SIGUSR1 || number == SIGHUP) {
+    while ((number = next_signal(&set)) == SIGUSR1 || number == SIGHUP) {
         if (number == SIGUSR1)
             print_stats(s);
-        else if (number == SIGHUP)
-            reload(program, s);
+        else
+            reload_on_request(program, s);
     }
 }
 
@@ -224,29 +258,53 @@ static int stop(const char *program, weft_server *s)
     int rc;
 
     let_second_signal_end();
+    service_stopping();
     rc = weft_server_stop(s, serve_options.stop_deadline_ms);
     print_stats(s);
     if (rc == WEFT_OK)
         return 0;
-    fail(program, "cannot stop", "", rc);
+    serve_complain(program, "cannot stop", "", rc);
     if (rc == WEFT_E_TIMEOUT)
         _exit(1); /* a handler still runs: what it uses must not be freed */
     return 1;
 }
 
-int serve(const char *program, weft_server *s, uint16_t default_port)
-{
-    uint16_t bound = 0;
-    int status = listen_everywhere(program, s, default_port, &bound);
-    int rc;
+/* --- from start to end --- */
 
-    if (status == 0 && (rc = weft_server_start(s)) != WEFT_OK)
-        status = fail(program, "cannot start", "", rc);
-    if (status == 0) {
-        announce(bound);
-        wait_for_signal(program, s);
-        status = stop(program, s);
+static int become_user(const char *program)
+{
+    int status;
+
+    if (!serve_options.user) {
+        if (geteuid() == 0 && isatty(STDERR_FILENO))
+            fprintf(stderr, "%s: runs as root; --user NAME gives that up\n", program);
+        return 0;
     }
-    weft_server_unref(s);
+    status = privileges_drop(&privileges, program, stderr);
+    if (status == 0)
+        advise_on_rights(program);
     return status;
+}
+
+int serve_listen(const char *program, weft_server *s, uint16_t default_port)
+{
+    int status;
+
+    places.program = program;
+    places.owner = serve_options.user ? &privileges : NULL;
+    status = listen_everywhere(&places, s, default_port);
+    service_sockets_fini(&places.given);
+    return status == 0 ? become_user(program) : status;
+}
+
+int serve_run(const char *program, weft_server *s)
+{
+    int rc = weft_server_start(s);
+
+    if (rc != WEFT_OK)
+        return serve_complain(program, "cannot start", "", rc);
+    listen_announce(&places);
+    service_ready();
+    wait_for_signal(program, s);
+    return stop(program, s);
 }

@@ -33,19 +33,40 @@ static const struct option_row chat_rows[] = {
     OPTION_ROW_END,
 };
 
-static weft_server *server; /* set before the start */
+/* Set before the start. The chat is opened last, for its history is a file of --user. */
+static weft_server *server;
+static struct chat *chat;
 
 static void on_request(weft_request *r, void *app)
 {
-    web_answer(r, server, app);
+    (void)app;
+    web_answer(r, server, chat);
+}
+
+static void on_open(weft_conn *c, void *app)
+{
+    (void)app;
+    chat_on_open(c, chat);
+}
+
+static void on_message(weft_conn *c, weft_msg *m, void *app)
+{
+    (void)app;
+    chat_on_message(c, m, chat);
+}
+
+static void on_close(weft_conn *c, const weft_close_info *info, void *app)
+{
+    (void)app;
+    chat_on_close(c, info, chat);
 }
 
 static weft_server_opts server_opts = {
     .size = sizeof server_opts,
     .on_request = on_request,
-    .on_open = chat_on_open,
-    .on_message = chat_on_message,
-    .on_close = chat_on_close,
+    .on_open = on_open,
+    .on_message = on_message,
+    .on_close = on_close,
     /* A full history is nearly 1 MiB, and who joins must be able to get it and go on. */
     .outbox_high_bytes = 1024 * 1024,
     .outbox_bytes_max = 4 * 1024 * 1024,
@@ -76,8 +97,9 @@ static struct timespec next_tick(void)
     return t;
 }
 
-static void *tick(void *chat)
+static void *tick(void *arg)
 {
+    (void)arg;
     pthread_mutex_lock(&ticker.lock);
     while (!ticker.has_ended) {
         struct timespec until = next_tick();
@@ -88,7 +110,7 @@ static void *tick(void *chat)
     return NULL;
 }
 
-static int begin_ticks(struct chat *chat)
+static int begin_ticks(void)
 {
     pthread_condattr_t how;
 
@@ -96,7 +118,7 @@ static int begin_ticks(struct chat *chat)
     pthread_condattr_setclock(&how, CLOCK_MONOTONIC);
     pthread_cond_init(&ticker.ends, &how);
     pthread_condattr_destroy(&how);
-    return pthread_create(&ticker.thread, NULL, tick, chat) == 0 ? WEFT_OK : WEFT_E_SYSTEM;
+    return pthread_create(&ticker.thread, NULL, tick, NULL) == 0 ? WEFT_OK : WEFT_E_SYSTEM;
 }
 
 static void end_ticks(void)
@@ -116,22 +138,38 @@ static int complain(const char *what, const char *which, int rc)
     return rc == WEFT_E_INVAL ? 2 : 1;
 }
 
-static int run(struct chat *chat)
+static int run(void)
 {
     int status;
-    int rc;
+    int rc = begin_ticks();
 
-    server_opts.app = chat;
-    rc = weft_server_new(&server, &server_opts);
     if (rc != WEFT_OK)
-        return complain("cannot make the server", "", rc);
-    rc = begin_ticks(chat);
-    if (rc != WEFT_OK) {
-        weft_server_unref(server);
         return complain("cannot start a thread", "", rc);
-    }
-    status = serve("weft-chat", server, DEFAULT_PORT);
+    status = serve_run("weft-chat", server);
     end_ticks();
+    return status;
+}
+
+static int complain_about_history(const char *file, int rc)
+{
+    char which[512];
+
+    snprintf(which, sizeof which, "%.400s%s%.64s", file, serve_options.user ? " as " : "",
+             serve_options.user ? serve_options.user : "");
+    return complain("cannot open the history ", which, rc);
+}
+
+static int open_and_run(const struct chat_opts *opts)
+{
+    int rc = chat_open(&chat, opts);
+    int status;
+
+    if (rc != WEFT_OK)
+        return opts->history_file
+                   ? complain_about_history(opts->history_file, rc)
+                   : complain("cannot open the bus ", opts->bus_url ? opts->bus_url : "local:", rc);
+    status = run();
+    chat_close(chat, CLOSE_MS);
     return status;
 }
 
@@ -145,7 +183,6 @@ int main(int argc, char **argv)
     };
     int status = options_read(&set, argc, argv, stdout, stderr);
     struct chat_opts opts = {0};
-    struct chat *chat;
     int rc;
 
     if (status != OPTIONS_RUN)
@@ -159,12 +196,15 @@ int main(int argc, char **argv)
         return 2;
     }
     json_object_seed(0);
-    serve_begin(&server_opts); /* the bus has a thread, which must not get the signals */
-    rc = chat_open(&chat, &opts);
+    status = serve_begin("weft-chat", &server_opts);
+    if (status != 0)
+        return status;
+    rc = weft_server_new(&server, &server_opts);
     if (rc != WEFT_OK)
-        return options.history ? complain("cannot open the history ", options.history, rc)
-                               : complain("cannot open the bus ", options.bus ? options.bus : "local:", rc);
-    status = run(chat);
-    chat_close(chat, CLOSE_MS);
+        return complain("cannot make the server", "", rc);
+    status = serve_listen("weft-chat", server, DEFAULT_PORT);
+    if (status == 0)
+        status = open_and_run(&opts);
+    weft_server_unref(server);
     return status;
 }

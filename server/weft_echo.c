@@ -157,11 +157,17 @@ int main(int argc, char **argv)
     opts.compression.window_bits = opts.compression.peer_window_bits = (uint8_t)window_bits;
     opts.compression.level = (uint8_t)level;
     opts.compression.mem_level = (uint8_t)mem_level;
-    serve_begin(&opts);
+    status = serve_begin("weft-echo", &opts);
+    if (status != 0)
+        return status;
     rc = weft_server_new(&echo.server, &opts);
     if (rc != WEFT_OK) {
         fprintf(stderr, "weft-echo: cannot make the server: %s\n", weft_strerror(rc));
         return rc == WEFT_E_INVAL ? 2 : 1;
     }
-    return serve("weft-echo", echo.server, DEFAULT_PORT);
+    status = serve_listen("weft-echo", echo.server, DEFAULT_PORT);
+    if (status == 0)
+        status = serve_run("weft-echo", echo.server);
+    weft_server_unref(echo.server);
+    return status;
 }

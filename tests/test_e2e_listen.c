@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,6 +103,41 @@ ALL_MODES(an_adopted_descriptor_is_served)
     CU_ASSERT(client_connect(&k, ntohs(a.sin_port)));
     CU_ASSERT(echoes(&k));
     client_close(&k);
+}
+
+ALL_MODES(an_adopted_unix_socket_is_served_and_its_file_stays)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    struct client k;
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    path_of_case(a.sun_path, sizeof a.sun_path);
+    CU_ASSERT_EQUAL(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
+    CU_ASSERT_EQUAL(listen(fd, 16), 0);
+    CU_ASSERT_FATAL(e2e_new(t));
+    CU_ASSERT_EQUAL(weft_server_listen_fd(t->server, fd), WEFT_OK);
+    CU_ASSERT(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+    CU_ASSERT_EQUAL(weft_server_listen_fd(t->server, fd), WEFT_E_INVAL); /* it would be closed twice */
+    CU_ASSERT_EQUAL(weft_server_start(t->server), WEFT_OK);
+    CU_ASSERT(client_connect_path(&k, a.sun_path));
+    CU_ASSERT(echoes(&k));
+    client_close(&k);
+    e2e_stop(t, 1000);
+    CU_ASSERT_EQUAL(fcntl(fd, F_GETFD), -1);
+    CU_ASSERT_EQUAL(unlink(a.sun_path), 0);
+}
+
+/* It started too late for the server; whoever holds it can still use it. */
+ALL_MODES(a_descriptor_that_is_not_taken_stays_the_callers)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    CU_ASSERT_EQUAL(listen(fd, 16), 0);
+    CU_ASSERT_FATAL(e2e_start(t));
+    CU_ASSERT_EQUAL(weft_server_listen_fd(t->server, fd), WEFT_E_STATE);
+    CU_ASSERT_EQUAL(weft_server_listen_fd(NULL, fd), WEFT_E_INVAL);
+    e2e_stop(t, 1000);
+    CU_ASSERT_EQUAL(close(fd), 0);
 }
 
 ALL_MODES(several_listeners_are_served_at_once)
@@ -324,6 +360,8 @@ static const struct unit_case cases[] = {
     CASE(a_unix_socket_is_served_and_removed_again),
     CASE(a_socket_file_that_nobody_listens_on_is_replaced),
     CASE(an_adopted_descriptor_is_served),
+    CASE(an_adopted_unix_socket_is_served_and_its_file_stays),
+    CASE(a_descriptor_that_is_not_taken_stays_the_callers),
     CASE(several_listeners_are_served_at_once),
     CASE(addresses_that_cannot_be_used_are_refused),
     CASE(without_descriptors_accepting_pauses_quietly_and_goes_on),

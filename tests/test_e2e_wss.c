@@ -665,6 +665,31 @@ ALL_MODES(a_unix_socket_speaks_tls_too)
     e2e_stop(t, 1000);
 }
 
+ALL_MODES(an_adopted_descriptor_speaks_tls_too)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    weft_tls_opts opts = tls_opts("server"), nothing = {.size = sizeof nothing};
+    socklen_t n = sizeof a;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    weft_conn *c;
+
+    CU_ASSERT_EQUAL(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
+    CU_ASSERT_FATAL(e2e_new(t));
+    CU_ASSERT_EQUAL(weft_server_listen_tls_fd(t->server, fd, &opts), WEFT_E_INVAL); /* it does not listen yet */
+    CU_ASSERT_EQUAL(listen(fd, 16), 0);
+    CU_ASSERT_EQUAL(weft_server_listen_tls_fd(t->server, fd, &nothing), WEFT_E_INVAL);
+    CU_ASSERT_EQUAL(weft_server_listen_tls_fd(t->server, fd, &opts), WEFT_OK);
+    CU_ASSERT_EQUAL(weft_server_listen_tls_fd(t->server, fd, &opts), WEFT_E_INVAL); /* given already */
+    CU_ASSERT_EQUAL_FATAL(weft_server_start(t->server), WEFT_OK);
+    CU_ASSERT_EQUAL(getsockname(fd, (struct sockaddr *)&a, &n), 0);
+    t->port = ntohs(a.sin_port);
+    c = open_one(t);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(c);
+    CU_ASSERT_EQUAL(weft_conn_close(c, 1000, NULL), WEFT_OK);
+    weft_conn_unref(c);
+    e2e_stop(t, 1000);
+}
+
 ALL_MODES(plain_http_to_a_secure_port_is_refused)
 {
     struct client k = {0};
@@ -903,6 +928,7 @@ static const struct unit_case cases[] = {
     CASE(a_stream_that_is_cut_off_is_an_unclean_end),
     CASE(the_certificate_is_chosen_by_the_name_that_is_asked_for),
     CASE(a_unix_socket_speaks_tls_too),
+    CASE(an_adopted_descriptor_speaks_tls_too),
     CASE(plain_http_to_a_secure_port_is_refused),
     CASE(tls_to_a_plain_port_is_refused),
     CASE(garbage_gets_an_end_and_no_memory),

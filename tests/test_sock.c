@@ -15,9 +15,11 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <linux/vm_sockets.h>
 #include <unistd.h>
 
 #include "weft/error.h"
+#include "weft/log.h"
 
 static bool is_set_up(int fd)
 {
@@ -364,37 +366,86 @@ static void a_path_that_cannot_be_is_a_system_error(void)
 
 /* --- taken over --- */
 
-static void a_listening_stream_socket_is_adopted_and_no_other(void)
+static bool is_untouched(int fd)
 {
-    int stream = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
-        datagram = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    int packets, pair[2], file = open("/dev/null", O_RDWR | O_CLOEXEC);
-    struct sock_peer peer;
+    return !(fcntl(fd, F_GETFL) & O_NONBLOCK) && !(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+}
 
-    CU_ASSERT_EQUAL(sock_adopt(stream), WEFT_E_INVAL); /* not listening yet */
-    CU_ASSERT_EQUAL(listen(stream, 8), 0);
-    CU_ASSERT_FALSE(fcntl(stream, F_GETFL) & O_NONBLOCK);
-    CU_ASSERT_EQUAL(sock_adopt(stream), WEFT_OK);
-    CU_ASSERT(fcntl(stream, F_GETFL) & O_NONBLOCK);
-    CU_ASSERT_EQUAL(sock_accept(stream, &peer), WEFT_E_AGAIN);
-    CU_ASSERT_EQUAL(sock_adopt(datagram), WEFT_E_INVAL);
-    CU_ASSERT_EQUAL(sock_adopt(file), WEFT_E_INVAL);
-    CU_ASSERT_EQUAL(sock_adopt(-1), WEFT_E_INVAL);
-    CU_ASSERT_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-    CU_ASSERT_EQUAL(sock_adopt(pair[0]), WEFT_E_INVAL);
-    CU_ASSERT_FALSE(fcntl(pair[0], F_GETFL) & O_NONBLOCK); /* untouched */
-    packets = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    CU_ASSERT_EQUAL(
-        bind(packets, (struct sockaddr *)&(struct sockaddr_un){.sun_family = AF_UNIX}, sizeof(sa_family_t)),
-        0);
+static char last_said[128];
+
+static void note_what_is_said(enum weft_log_level level, uint64_t conn_id, const char *text, void *app)
+{
+    (void)app;
+    (void)level;
+    (void)conn_id;
+    snprintf(last_said, sizeof last_said, "%s", text);
+}
+
+/* Refused with these words, left as it was, and closed. */
+static bool is_refused(int fd, const char *why)
+{
+    bool is_right;
+
+    last_said[0] = '\0';
+    is_right = sock_adopt(fd) == WEFT_E_INVAL && strstr(last_said, why) && is_untouched(fd);
+    close(fd);
+    return is_right;
+}
+
+static void a_listening_stream_socket_is_adopted(void)
+{
+    static const int families[] = {AF_INET, AF_INET6, AF_UNIX};
+
+    for (size_t i = 0; i < 3; i++) {
+        struct sockaddr_storage a = {.ss_family = (sa_family_t)families[i]};
+        int fd = socket(families[i], SOCK_STREAM, 0);
+        struct sock_peer peer;
+        socklen_t n = families[i] == AF_UNIX ? sizeof(sa_family_t) : sizeof(struct sockaddr_in6);
+
+        CU_ASSERT_EQUAL(bind(fd, (struct sockaddr *)&a, n), 0);
+        CU_ASSERT_EQUAL(listen(fd, 8), 0);
+        CU_ASSERT(is_untouched(fd));
+        CU_ASSERT_EQUAL(sock_adopt(fd), WEFT_OK);
+        CU_ASSERT(is_set_up(fd));
+        CU_ASSERT_EQUAL(sock_accept(fd, &peer), WEFT_E_AGAIN);
+        close(fd);
+    }
+}
+
+static void a_descriptor_that_is_none_is_refused_with_the_reason_and_left_alone(void)
+{
+    const struct sockaddr_un unnamed = {.sun_family = AF_UNIX};
+    int packets = socket(AF_UNIX, SOCK_SEQPACKET, 0), other = socket(AF_NETLINK, SOCK_RAW, 0), pair[2];
+
+    weft_log_to(WEFT_LOG_ERROR, note_what_is_said, NULL);
+    CU_ASSERT_EQUAL(bind(packets, (const struct sockaddr *)&unnamed, sizeof(sa_family_t)), 0);
     CU_ASSERT_EQUAL(listen(packets, 8), 0);
-    CU_ASSERT_EQUAL(sock_adopt(packets), WEFT_E_INVAL);
-    close(stream);
-    close(datagram);
-    close(file);
-    close(pair[0]);
+    CU_ASSERT_EQUAL(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    CU_ASSERT(is_refused(socket(AF_INET, SOCK_STREAM, 0), "does not listen"));
+    CU_ASSERT(is_refused(pair[0], "does not listen"));
+    CU_ASSERT(is_refused(packets, "is not a stream socket"));
+    CU_ASSERT(is_refused(socket(AF_INET, SOCK_DGRAM, 0), "is not a stream socket"));
+    CU_ASSERT(is_refused(other, "is not a stream socket"));
+    CU_ASSERT(is_refused(open("/dev/null", O_RDWR), "is not a socket"));
+    CU_ASSERT_EQUAL(sock_adopt(-1), WEFT_E_INVAL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(last_said, "descriptor -1 is not open"));
+    weft_log_to(WEFT_LOG_WARNING, NULL, NULL);
     close(pair[1]);
-    close(packets);
+}
+
+/* The stream sockets of virtual machines; not every kernel has them. */
+static void a_stream_socket_of_another_family_is_refused(void)
+{
+    struct sockaddr_vm a = {.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = VMADDR_PORT_ANY};
+    int fd = socket(AF_VSOCK, SOCK_STREAM, 0);
+
+    if (fd < 0)
+        return;
+    CU_ASSERT_EQUAL(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
+    CU_ASSERT_EQUAL(listen(fd, 8), 0);
+    weft_log_to(WEFT_LOG_ERROR, note_what_is_said, NULL);
+    CU_ASSERT(is_refused(fd, "is neither a TCP nor a Unix socket"));
+    weft_log_to(WEFT_LOG_WARNING, NULL, NULL);
 }
 
 /* --- accept --- */
@@ -496,7 +547,9 @@ static const struct unit_case cases[] = {
     CASE(another_kind_of_file_is_refused_and_left_alone),
     CASE(a_path_may_be_as_long_as_the_address_and_not_longer),
     CASE(a_path_that_cannot_be_is_a_system_error),
-    CASE(a_listening_stream_socket_is_adopted_and_no_other),
+    CASE(a_listening_stream_socket_is_adopted),
+    CASE(a_descriptor_that_is_none_is_refused_with_the_reason_and_left_alone),
+    CASE(a_stream_socket_of_another_family_is_refused),
     CASE(accept_on_what_does_not_listen_is_a_system_error),
     CASE(without_a_descriptor_accept_asks_to_back_off_and_the_connection_is_not_lost),
     CASE(a_connection_that_was_reset_while_it_waited_does_no_harm),

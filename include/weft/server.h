@@ -137,10 +137,12 @@ WEFT_API int weft_server_new(weft_server **out, const weft_server_opts *opts);
  *
  * host     numeric IPv4 or IPv6 address or a name, NULL for 127.0.0.1; port 0 picks a free one
  * path     of a Unix socket; a socket file that nobody listens on any more is replaced
- * fd       a listening stream socket, given on WEFT_OK
+ * fd       a stream socket, TCP or Unix, that listens already, such as one that systemd hands over; given on
+ *          WEFT_OK: made non-blocking and close-on-exec, and closed by the stop. On failure it stays the
+ *          caller's. The file of a Unix socket stays in both cases
  * bound    set to the port that was taken; may be NULL
  * Returns  WEFT_OK, WEFT_E_ADDRESS (no such name), WEFT_E_SYSTEM (errno says), WEFT_E_STATE (started),
- * WEFT_E_INVAL, WEFT_E_NOMEM
+ *          WEFT_E_INVAL (of fd the log says why), WEFT_E_NOMEM
  * Thread   setup
  * Since    0.1 */
 WEFT_API int weft_server_listen_tcp(weft_server *s, const char *host, uint16_t port, uint16_t *bound);

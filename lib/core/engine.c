@@ -173,6 +173,15 @@ void engine_unref(struct engine *e)
         free_engine(e);
 }
 
+static bool has_listener(const struct engine *e, int fd)
+{
+    const struct listener *l = e->listeners;
+
+    while (l && l->fd != fd)
+        l = l->next;
+    return l != NULL;
+}
+
 int engine_add_listener(struct engine *e, int fd, const char *unlink_path, struct tls_port *tls)
 {
     struct listener *l;
@@ -180,6 +189,8 @@ int engine_add_listener(struct engine *e, int fd, const char *unlink_path, struc
 
     if (e->is_started)
         return WEFT_E_STATE;
+    if (has_listener(e, fd)) /* given twice */
+        return WEFT_E_INVAL;
     rc = listener_new(&l, e, fd, unlink_path, tls);
     if (rc == WEFT_OK) {
         l->next = e->listeners;

@@ -47,8 +47,9 @@ static void shut(struct listener *l)
         loop_remove(&l->engine->io_threads[0]->loop, l->fd); /* a child process may hold the socket too */
     close(l->fd);
     l->fd = -1;
-    if (l->unlink_path)
-        unlink(l->unlink_path);
+    /* A program that has given up its rights may not be allowed to; who comes next replaces the file. */
+    if (l->unlink_path && unlink(l->unlink_path) != 0 && errno != ENOENT)
+        LOG(WEFT_LOG_INFO, 0, "%s stays: %s", l->unlink_path, strerror(errno));
 }
 
 void listener_free(struct listener *l)

@@ -14,6 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "weft/error.h"
 
 static int fail_closing(int fd)
@@ -114,19 +115,46 @@ int sock_listen_unix(const char *path, int backlog)
     return fd;
 }
 
+static int option_of(int fd, int name)
+{
+    int value = 0;
+    socklen_t n = sizeof value;
+
+    return getsockopt(fd, SOL_SOCKET, name, &value, &n) == 0 ? value : -1;
+}
+
+static bool is_served(int domain, int protocol)
+{
+    bool is_internet = domain == AF_INET || domain == AF_INET6;
+
+    return domain == AF_UNIX || (is_internet && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP));
+}
+
+/* What is wrong with it; NULL: nothing. */
+static const char *fault_of(int fd)
+{
+    int type = option_of(fd, SO_TYPE);
+
+    if (type < 0)
+        return errno == EBADF ? "is not open" : "is not a socket";
+    if (type != SOCK_STREAM)
+        return "is not a stream socket";
+    if (!is_served(option_of(fd, SO_DOMAIN), option_of(fd, SO_PROTOCOL)))
+        return "is neither a TCP nor a Unix socket";
+    return option_of(fd, SO_ACCEPTCONN) == 1 ? NULL : "does not listen";
+}
+
 int sock_adopt(int fd)
 {
-    int listening = 0, type = 0, flags;
-    socklen_t n = sizeof listening;
+    const char *fault = fault_of(fd);
 
-    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &n) != 0 || !listening)
+    if (fault) {
+        LOG(WEFT_LOG_ERROR, 0, "descriptor %d %s", fd, fault);
         return WEFT_E_INVAL;
-    n = sizeof type;
-    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) != 0 || type != SOCK_STREAM)
-        return WEFT_E_INVAL;
-    flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
-        return WEFT_E_INVAL;
+    }
+    /* Neither fails on a descriptor that is open. */
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    fcntl(fd, F_SETFD, fcntl(fd, F_GETFD) | FD_CLOEXEC);
     return WEFT_OK;
 }
 

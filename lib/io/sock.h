@@ -19,7 +19,8 @@ int sock_listen_tcp(const char *host, uint16_t port, int backlog, uint16_t *boun
 /* A socket file that nobody listens on is replaced; one that is in use gives EADDRINUSE, another kind of
  * file EEXIST. */
 int sock_listen_unix(const char *path, int backlog);
-/* Is this a listening stream socket? Makes it non-blocking. WEFT_OK or WEFT_E_INVAL. */
+/* Is this a listening stream socket, TCP or Unix? Makes it non-blocking and closed on exec. WEFT_OK, or
+ * WEFT_E_INVAL: logged, and the descriptor is as it was. */
 int sock_adopt(int fd);
 
 /* The next connection: a non-blocking descriptor with TCP_NODELAY, or
