@@ -658,6 +658,8 @@ static int shake_hands(struct tls *server, struct tls *client, const int fds[2],
             b = tls_handshake(client, fds[1], s);
         if (a == WEFT_E_AGAIN)
             a = tls_handshake(server, fds[0], s);
+        tls_flush(client, fds[1]); /* what the system did not take at first */
+        tls_flush(server, fds[0]);
         if (a != WEFT_OK && a != WEFT_E_AGAIN)
             return a;
         if (b != WEFT_OK && b != WEFT_E_AGAIN)
