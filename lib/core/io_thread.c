@@ -138,8 +138,8 @@ static void bury_the_dead(struct io_thread *io) ON_IO
     }
 }
 
-/* A keyed function of a count: nobody without the key can tell the next value from those before, and there is no
- * system call that could fail in the middle of a connection. Source: RFC 6455 section 5.3 */
+/* A keyed function of a count: nobody without the key can tell the next value from those before, and there
+ * is no system call that could fail in the middle of a connection. Source: RFC 6455 section 5.3 */
 void io_thread_random_key(struct io_thread *io, uint8_t key[FRAME_KEY_BYTES])
 {
     uint64_t value = siphash(&io->mask_key, &io->mask_count, sizeof io->mask_count);
