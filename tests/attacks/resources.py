@@ -238,14 +238,14 @@ def json_bombs_at_the_chat(programs):
              '{"type":"say","text":"' + 'a' * 32700 + '"}', 'a' * 100000]
     with Server(chat_of(programs)) as s:
         with s.costs(mib=8, cpu_s=2.0):
-            for _ in range(10):
+            for turn in range(10):
                 for i in range(0, len(bombs), 7):  # few for each, for they are counted
                     with Peer(s) as peer:
                         peer.open(path='/chat')
                         for bomb in bombs[i:i + 7]:
                             got = answer_to(peer, bomb)
                             check(got.get('type') == 'error', bomb[:40], 'was answered with', got)
-                        got = answer_to(peer, '{"type":"join","room":"lobby","name":"ann"}')
+                        got = answer_to(peer, '{"type":"join","room":"lobby","name":"ann %d %d"}' % (turn, i))
                         check(got['type'] == 'joined', got)
         with Peer(s) as peer:
             peer.open(path='/chat')
