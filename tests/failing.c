@@ -330,10 +330,16 @@ WRAPPED(int, unlink, const char *path)
 
 int __real_open(const char *path, int flags, ...);
 int __wrap_open(const char *path, int flags, ...);
-int __wrap_open(const char *path, int flags, ...) /* no file is made */
+int __wrap_open(const char *path, int flags, ...)
 {
+    va_list args;
+    unsigned mode;
+
+    va_start(args, flags);
+    mode = flags & O_CREAT ? va_arg(args, unsigned) : 0;
+    va_end(args);
     FAIL_OR("open", WAYS(EMFILE, ENFILE, EACCES));
-    return __real_open(path, flags);
+    return __real_open(path, flags, mode);
 }
 
 int __real_fcntl(int fd, int what, ...);

@@ -92,7 +92,7 @@ static void each_allocation_of_the_tls_library_may_fail(void)
     struct failing_session f = session(false);
 
     weft_log_to(WEFT_LOG_OFF, NULL, NULL);
-    CU_ASSERT(failing_allocations(failing_session_run, &f, &wolf_memory, unit_is_slow() ? 53 : 7) > 100);
+    CU_ASSERT(failing_allocations(failing_session_run, &f, &wolf_memory, unit_is_slow() ? 53 : 13) > 100);
     weft_log_to(WEFT_LOG_WARNING, NULL, NULL);
 }
 
@@ -102,7 +102,7 @@ static void each_call_may_fail(void)
     unsigned failures;
 
     weft_log_to(WEFT_LOG_OFF, NULL, NULL);
-    failures = failing_calls(failing_session_run, &f, unit_is_slow() ? 11 : 4);
+    failures = failing_calls(failing_session_run, &f, unit_is_slow() ? 17 : 6);
     weft_log_to(WEFT_LOG_WARNING, NULL, NULL);
     CU_ASSERT(failures > 50);
     printf("  %u failures\n", failures);
