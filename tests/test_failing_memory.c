@@ -1,8 +1,8 @@
 /* Every allocation fails in turn, over scripted sessions of a server, where each run is the same one: what must
  * hold then is in fuzz/script.h.
  *
- * Over real sockets and in all modes: test_e2e_memory.c. Straight-line programs and clients: test_failing_calls.c.
- * Compression, TLS and names: test_deflate.c, test_squeeze.c, test_tls.c, test_resolve.c. */
+ * Over real sockets and in all modes: test_e2e_memory.c. Straight-line programs, clients, groups and compression with both
+ * ends in one process: test_failing_calls.c; over TLS: test_failing_tls.c; the bus: test_failing_bus.c. */
 #include "unit.h"
 #include "fuzz/script.h"
 

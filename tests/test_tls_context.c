@@ -6,8 +6,10 @@
 #include "tls_pair.h"
 #include "unit.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -585,6 +587,35 @@ static void warming_shakes_hands_with_itself(void)
     tls_context_unref(c);
 }
 
+/* Files that cannot be opened for want of descriptors are not wrong: it passes. */
+static void without_descriptors_the_system_is_to_blame(void)
+{
+    struct tls_options ways[] = {server_options("server"), client_options(), client_options()};
+    struct rlimit before, none;
+    char why[256];
+
+    ways[2].ca_file = NULL; /* the system's, if there are any */
+    CU_ASSERT_EQUAL_FATAL(getrlimit(RLIMIT_NOFILE, &before), 0);
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        struct tls_context *c = NULL;
+        int rc, plain = tls_context_new(&c, &ways[i], why, sizeof why), saved;
+
+        if (plain == WEFT_OK)
+            tls_context_unref(c);
+        none = (struct rlimit){.rlim_cur = 0, .rlim_max = before.rlim_max};
+        setrlimit(RLIMIT_NOFILE, &none);
+        rc = tls_context_new(&c, &ways[i], why, sizeof why);
+        saved = errno;
+        setrlimit(RLIMIT_NOFILE, &before);
+        CU_ASSERT(i == 2 || plain == WEFT_OK);
+        if (plain == WEFT_OK) {
+            CU_ASSERT_EQUAL(rc, WEFT_E_SYSTEM);
+            CU_ASSERT_EQUAL(saved, EMFILE);
+            CU_ASSERT_PTR_NOT_NULL(strstr(why, strerror(EMFILE)));
+        }
+    }
+}
+
 static const struct unit_case cases[] = {
     CASE(a_trusted_certificate_for_the_host_is_taken),
     CASE(an_address_is_checked_against_the_addresses),
@@ -603,6 +634,7 @@ static const struct unit_case cases[] = {
     CASE(the_fastest_suite_of_the_build_is_negotiated),
     CASE(names_of_suites_are_checked),
     CASE(what_is_wrong_is_said_with_its_file),
+    CASE(without_descriptors_the_system_is_to_blame),
     CASE(an_error_text_may_be_unwanted),
     CASE(the_certificate_is_chosen_by_name),
     CASE(a_protocol_is_agreed_on_when_both_name_one),

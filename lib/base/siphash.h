@@ -1,7 +1,7 @@
 /* SipHash-2-4: a hash with a key, for tables whose names strangers choose.
  *
- * Without the key nobody can make names that fall together. Source: Aumasson, Bernstein, "SipHash: a fast
- * short-input PRF" (2012) */
+ * Without the key nobody can make names that fall together, nor tell a value from others: so masks come from
+ * it, too (core/io_thread). Source: Aumasson, Bernstein, "SipHash: a fast short-input PRF" (2012) */
 #ifndef WEFT_BASE_SIPHASH_H
 #define WEFT_BASE_SIPHASH_H
 

@@ -234,11 +234,14 @@ static int open_on(struct attempt *a, struct opening *o, int fd, const struct se
 static int secure_way(struct attempt *a, char name[TLS_NAME_ROOM], struct secure_how *how)
 {
     char why[TLS_WHY_ROOM];
-    int rc = client_how_tls(a->how, &how->context, why, sizeof why);
+    int rc = client_how_tls(a->how, &how->context, why, sizeof why), system_error = errno;
     size_t n = strlen(a->url->host);
 
-    if (rc != WEFT_OK)
-        return failure_note(a->failure, rc, "%s", why);
+    if (rc != WEFT_OK) {
+        failure_note(a->failure, rc, "%s", why);
+        a->failure->system_error = rc == WEFT_E_SYSTEM ? system_error : 0;
+        return rc;
+    }
     if (n && a->url->host[n - 1] == '.')
         n--;
     if (n == 0 || n >= TLS_NAME_ROOM)

@@ -44,11 +44,11 @@ static struct tls *tls_of(const struct weft_conn *c)
 int secure_make(struct weft_conn *c, const struct secure_how *how)
 {
     struct conn_more *more = conn_make_more(c);
-    struct secure *s = mem_calloc(1, sizeof *s);
+    struct secure *s = more ? mem_calloc(1, sizeof *s) : NULL;
 
     if (s)
         s->tls = tls_new(how->context, how->host, how->port);
-    if (!more || !s || !s->tls) {
+    if (!s || !s->tls) {
         mem_free(s);
         return WEFT_E_NOMEM;
     }

@@ -25,16 +25,19 @@ static int fail_closing(int fd)
     return WEFT_E_SYSTEM;
 }
 
-static uint16_t port_of(int fd)
+static int read_port(int fd, uint16_t *port)
 {
     struct sockaddr_storage a;
     socklen_t n = sizeof a;
 
     if (getsockname(fd, (struct sockaddr *)&a, &n) != 0)
-        return 0;
+        return WEFT_E_SYSTEM;
+    *port = 0;
     if (a.ss_family == AF_INET)
-        return ntohs(((struct sockaddr_in *)&a)->sin_port);
-    return a.ss_family == AF_INET6 ? ntohs(((struct sockaddr_in6 *)&a)->sin6_port) : 0;
+        *port = ntohs(((struct sockaddr_in *)&a)->sin_port);
+    else if (a.ss_family == AF_INET6)
+        *port = ntohs(((struct sockaddr_in6 *)&a)->sin6_port);
+    return WEFT_OK;
 }
 
 static int listen_on(const struct addrinfo *a, int backlog)
@@ -55,16 +58,17 @@ int sock_listen_tcp(const char *host, uint16_t port, int backlog, uint16_t *boun
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *found;
     char service[8];
-    int fd = WEFT_E_ADDRESS;
+    int fd = WEFT_E_ADDRESS, code;
 
     snprintf(service, sizeof service, "%u", port);
-    if (getaddrinfo(host ? host : "127.0.0.1", service, &hints, &found) != 0)
-        return WEFT_E_ADDRESS;
+    code = getaddrinfo(host ? host : "127.0.0.1", service, &hints, &found);
+    if (code != 0)
+        return code == EAI_MEMORY ? WEFT_E_NOMEM : code == EAI_SYSTEM ? WEFT_E_SYSTEM : WEFT_E_ADDRESS;
     for (struct addrinfo *a = found; a && fd < 0; a = a->ai_next)
         fd = listen_on(a, backlog);
     freeaddrinfo(found);
-    if (fd >= 0 && bound)
-        *bound = port_of(fd);
+    if (fd >= 0 && bound && read_port(fd, bound) != WEFT_OK)
+        return fail_closing(fd);
     return fd;
 }
 

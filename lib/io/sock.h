@@ -13,8 +13,8 @@ struct sock_peer {
     uint16_t family; /* AF_INET, AF_INET6, AF_UNIX */
 };
 
-/* All return a descriptor, or WEFT_E_ADDRESS (no such name) or WEFT_E_SYSTEM (errno). Non-blocking, close
- * on exec. */
+/* All return a descriptor, or WEFT_E_ADDRESS (no such name), WEFT_E_NOMEM or WEFT_E_SYSTEM (errno).
+ * Non-blocking, close on exec. */
 int sock_listen_tcp(const char *host, uint16_t port, int backlog, uint16_t *bound);
 /* A socket file that nobody listens on is replaced; one that is in use gives EADDRINUSE, another kind of
  * file EEXIST. */

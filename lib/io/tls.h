@@ -88,7 +88,7 @@ void tls_context_unref(struct tls_context *c); /* NULL is allowed */
 
 /* Shake hands with itself, in memory: the calling thread's tables are made now and not for the first clients
  * to wait for, and what gets negotiated is checked. Servers only.
- * Returns WEFT_OK, WEFT_E_TLS with a text in why, WEFT_E_NOMEM. */
+ * Returns WEFT_OK, or with a text in why WEFT_E_TLS, WEFT_E_NOMEM or WEFT_E_SYSTEM. */
 int tls_context_warm(struct tls_context *c, char *why, size_t room);
 /* What the TLS library keeps for the calling thread is given back. */
 void tls_thread_leave(void);

@@ -76,6 +76,12 @@ __attribute__((format(printf, 3, 4))) static int complain(struct complaint *why,
     return rc;
 }
 
+/* No descriptor or no memory is left, which passes; anything else is the file's fault. */
+static int result_of_file(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOMEM ? WEFT_E_SYSTEM : WEFT_E_INVAL;
+}
+
 static int complain_of(struct complaint *why, const char *what, const char *file, int wolf_error)
 {
     char text[WOLFSSL_MAX_ERROR_SZ] = "";
@@ -123,7 +129,7 @@ static int read_file(const char *file, struct tls_bytes *out, struct complaint *
 
     *out = (struct tls_bytes){0};
     if (fd < 0)
-        return complain(why, WEFT_E_INVAL, "%s: %s", file, strerror(errno));
+        return complain(why, result_of_file(errno), "%s: %s", file, strerror(errno));
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
         rc = complain(why, WEFT_E_INVAL, "%s: not a file", file);
     else if (st.st_size == 0 || st.st_size > FILE_BYTES_MAX)
@@ -300,6 +306,7 @@ static int load_system_cas(WOLFSSL_CTX *w, struct complaint *why)
     /* One that wolfSSL cannot read is one that nobody is trusted by. */
     const word32 flags = WOLFSSL_LOAD_FLAG_IGNORE_ERR;
 
+    errno = 0;
     for (size_t i = 0; i < sizeof system_ca_files / sizeof system_ca_files[0]; i++)
         if (access(system_ca_files[i], R_OK) == 0 &&
             wolfSSL_CTX_load_verify_locations_ex(w, system_ca_files[i], NULL, flags) == WOLFSSL_SUCCESS)
@@ -308,6 +315,8 @@ static int load_system_cas(WOLFSSL_CTX *w, struct complaint *why)
     if (wolfSSL_CTX_load_system_CA_certs(w) == WOLFSSL_SUCCESS)
         return WEFT_OK;
 #endif
+    if (result_of_file(errno) == WEFT_E_SYSTEM)
+        return complain(why, WEFT_E_SYSTEM, "the system's certificate authorities: %s", strerror(errno));
     return complain(why, WEFT_E_INVAL, "no certificate authorities of the system: name a CA file");
 }
 
@@ -318,7 +327,11 @@ static int load_cas(const struct tls_options *o, WOLFSSL_CTX *w, struct complain
     if (o->ca_file && access(o->ca_file, R_OK) != 0)
         return complain(why, WEFT_E_INVAL, "CA file %s: %s", o->ca_file, strerror(errno));
     if (o->ca_file || o->ca_dir) {
+        errno = 0;
         rc = wolfSSL_CTX_load_verify_locations(w, o->ca_file, o->ca_dir);
+        if (rc != WOLFSSL_SUCCESS && result_of_file(errno) == WEFT_E_SYSTEM)
+            return complain(why, WEFT_E_SYSTEM, "CA file %s: %s", o->ca_file ? o->ca_file : o->ca_dir,
+                            strerror(errno));
         if (rc != WOLFSSL_SUCCESS)
             return complain_of(why, "CA file", o->ca_file ? o->ca_file : o->ca_dir, rc);
         return WEFT_OK;
@@ -645,6 +658,8 @@ static int shake_hands(struct tls *server, struct tls *client, const int fds[2],
             b = tls_handshake(client, fds[1], s);
         if (a == WEFT_E_AGAIN)
             a = tls_handshake(server, fds[0], s);
+        tls_flush(client, fds[1]); /* what the system did not take at first */
+        tls_flush(server, fds[0]);
         if (a != WEFT_OK && a != WEFT_E_AGAIN)
             return a;
         if (b != WEFT_OK && b != WEFT_E_AGAIN)
@@ -657,9 +672,11 @@ static int warm_once(struct tls_context *c, struct tls_context *peer, struct tls
                      struct complaint *why)
 {
     struct tls *server = tls_new(c, NULL, 0), *client = tls_new(peer, NULL, 0);
-    int fds[2], rc = WEFT_E_NOMEM;
+    int fds[2], rc = server && client ? WEFT_OK : complain(why, WEFT_E_NOMEM, "no memory");
 
-    if (server && client && socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0) {
+    if (rc == WEFT_OK && socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) != 0)
+        rc = complain(why, WEFT_E_SYSTEM, "no sockets for a handshake: %s", strerror(errno));
+    if (rc == WEFT_OK) {
         rc = shake_hands(server, client, fds, s);
         if (rc == WEFT_E_TLS)
             tls_error_text(server, why->out, why->room);
