@@ -72,7 +72,8 @@ typedef struct weft_bus_rule {
 enum weft_bus_state {
     WEFT_BUS_CONNECTING, /* not reached since the start */
     WEFT_BUS_UP,         /* always, for local: */
-    WEFT_BUS_DOWN        /* lost; publishes are queued, and it is being reached for */
+    WEFT_BUS_DOWN,       /* lost; publishes are queued, and it is being reached for */
+    WEFT_BUS_UNKEPT      /* local: as UP, but history_file takes nothing: histories are in memory only. It is being tried */
 };
 
 /* What happens to a publish when queue_bytes_max is reached. */

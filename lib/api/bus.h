@@ -98,6 +98,12 @@ struct bus_topic {
     struct bus_name *names;
     struct history history; /* with a rule: what this process holds of it */
 
+    /* The local backend's, with a file (bus_keep.h). */
+    uint64_t given;  /* the offset that was given last, to a message that may be on its way to the file */
+    uint32_t writes; /* on their way */
+    bool is_unkept;
+    struct bus_topic *unkept_next, **unkept_place;
+
     /* The Redis backend's. */
     enum bus_topic_state state;
     uint64_t confirm_number; /* of the SUBSCRIBE under way */
