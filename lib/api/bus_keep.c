@@ -353,21 +353,25 @@ static int load_topic(const char *name, void *arg)
     return WEFT_OK;
 }
 
-int keep_open(struct keep **out, struct weft_bus *b, const char *path)
+struct keep *keep_new(struct weft_bus *b)
 {
     struct keep *k = mem_calloc(1, sizeof *k);
-    int rc;
 
     if (!k)
-        return WEFT_E_NOMEM;
-    *out = k;
+        return NULL;
     k->bus = b;
     k->wait_ms = RETRY_MIN_MS;
-    rc = store_open(&k->store, path);
+    return k;
+}
+
+int keep_open(struct keep *k, const char *path)
+{
+    int rc = store_open(&k->store, path);
+
     if (rc == WEFT_OK)
         rc = store_each_topic(k->store, load_topic, k);
     if (rc == WEFT_OK)
-        local_make_room(b);
+        local_make_room(k->bus);
     return rc == WEFT_OK ? bus_writer_open(&k->writer, k->store) : rc;
 }
 

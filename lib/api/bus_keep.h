@@ -21,8 +21,9 @@
 
 struct keep;
 
+struct keep *keep_new(struct weft_bus *b); /* NULL: no memory */
 /* Enters the topics of the file. WEFT_OK, WEFT_E_INVAL (logged), WEFT_E_NOMEM, WEFT_E_SYSTEM. */
-int keep_open(struct keep **out, struct weft_bus *b, const char *path);
+int keep_open(struct keep *k, const char *path);
 /* A topic that remembers is new here. */
 void keep_topic(struct keep *k, struct bus_topic *t);
 /* p is given, with t's next offset: true. False: it is not to be kept, and may be passed on now. */

@@ -21,15 +21,12 @@ static uint64_t history_ms(struct weft_bus *b)
 
 static int local_open(struct weft_bus *b, const struct bus_url *url)
 {
-    struct keep *k = NULL;
-    int rc = WEFT_OK;
-
     (void)url;
     atomic_store_explicit(&b->state, WEFT_BUS_UP, memory_order_relaxed); /* no thread yet */
-    if (b->opts.history_file)
-        rc = keep_open(&k, b, b->opts.history_file);
-    b->data = k;
-    return rc;
+    if (!b->opts.history_file)
+        return WEFT_OK;
+    b->data = keep_new(b);
+    return b->data ? keep_open(b->data, b->opts.history_file) : WEFT_E_NOMEM;
 }
 
 /* --- topics that remember, by use --- */
