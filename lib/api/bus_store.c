@@ -36,8 +36,8 @@ enum statement {
 static const char *const texts[STATEMENTS] = {
     [GET_TOPIC] = "SELECT epoch, offset FROM topic WHERE name = ?1",
     [SET_TOPIC] = "INSERT OR REPLACE INTO topic VALUES (?1, ?2, ?3)",
-    [GET_TOPICS] = "SELECT name FROM topic ORDER BY"
-                   " (SELECT time_ms FROM message WHERE topic = name ORDER BY message.offset DESC LIMIT 1)",
+    [GET_TOPICS] = ("SELECT name FROM topic ORDER BY"
+                    " (SELECT time_ms FROM message WHERE topic = name ORDER BY message.offset DESC LIMIT 1)"),
     [DROP_TOPIC] = "DELETE FROM topic WHERE name = ?1",
     [GET_MESSAGES] = "SELECT offset, time_ms, type, data FROM message WHERE topic = ?1 ORDER BY offset",
     [PUT_MESSAGE] = "INSERT OR REPLACE INTO message VALUES (?1, ?2, ?3, ?4, ?5)",
