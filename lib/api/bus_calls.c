@@ -1,5 +1,5 @@
-/* weft_bus: what any thread asks of it. A call checks, takes room, and pushes a command; the bus's thread does
- * the rest. See bus.h. */
+/* weft_bus: what any thread asks of it. A call checks, takes room, and pushes a command; the bus's thread
+ * does the rest. See bus.h. */
 #include <errno.h>
 #include <string.h>
 

@@ -139,7 +139,8 @@ static void try_later(struct keep *k)
     k->wait_ms = k->wait_ms > RETRY_MAX_MS / 2 ? RETRY_MAX_MS : 2 * k->wait_ms;
 }
 
-/* The wait is not reset before all is well: a file that takes the test and nothing else is not tried at once. */
+/* The wait is not reset before all is well: a file that takes the test and nothing else is not tried at
+ * once. */
 static void begin_failing(struct keep *k)
 {
     char why[WRITER_PROBLEM_BYTES];

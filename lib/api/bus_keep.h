@@ -5,9 +5,9 @@
  *     offset that was seen is never given again, and what one subscriber got the others can get.
  * K2  One topic's messages are passed on in the order of their offsets: while one of them is at the writer
  *     (topic.writes), the next goes there too.
- * K3  A topic that has messages which are not in the file is *unkept*. With the first of them it got a new epoch,
- *     which the file does not know, so no place in it is given again by the next process either. Its messages
- *     are passed on at once.
+ * K3  A topic that has messages which are not in the file is *unkept*. With the first of them it got a new
+ *     epoch, which the file does not know, so no place in it is given again by the next process either. Its
+ *     messages are passed on at once.
  * K4  When the file takes nothing, all goes on in memory (`is_failing`), the state is WEFT_BUS_UNKEPT, and
  *     the file is tried again, more and more rarely. When it takes a STORE_TEST, unkept topics are written
  *     whole, one at a time, and are kept again.

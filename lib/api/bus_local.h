@@ -1,4 +1,5 @@
-/* What the local bus and the keeper of its file (bus_keep.h) owe each other; all on the bus's thread, or setup. */
+/* What the local bus and the keeper of its file (bus_keep.h) owe each other; all on the bus's thread, or
+ * setup. */
 #ifndef WEFT_API_BUS_LOCAL_H
 #define WEFT_API_BUS_LOCAL_H
 

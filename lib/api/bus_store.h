@@ -7,8 +7,8 @@
  *     gives every topic a new epoch, and everybody who resumes is told a gap.
  * S3  A topic's messages follow each other up to its offset. What does not is forgotten on loading.
  *
- * Used by one thread at a time: open and load are setup, then it is the writer's (bus_writer.h), and whoever has
- * joined that one closes it. */
+ * Used by one thread at a time: open and load are setup, then it is the writer's (bus_writer.h), and whoever
+ * has joined that one closes it. */
 #ifndef WEFT_API_BUS_STORE_H
 #define WEFT_API_BUS_STORE_H
 

@@ -1,8 +1,8 @@
 /* The thread that writes histories into their file, so that the bus's own never waits for a disk.
  *
- * The bus gives it writes, in order; it takes all there are, writes them in one transaction (WRITER_BATCH_MAX
- * at most), and gives them back behind the COMMIT, in the same order. While it waits for the disk the next ones
- * gather: the slower the disk, the larger the transactions.
+ * The bus gives it writes, in order; it takes all there are, writes them in one transaction (4096 at most),
+ * and gives them back behind the COMMIT, in the same order. While it waits for the disk the next ones gather:
+ * the slower the disk, the larger the transactions.
  *
  * W1  One mutex, one condition: whoever gives or takes a list does it under the lock. Between bus_writer_put
  *     and bus_writer_take a write, and what it points to, is the writer's; before and behind, the bus's. The
