@@ -49,7 +49,8 @@ static void print_bus_figures(struct chat *chat, FILE *out)
     weft_bus_stats f;
 
     chat_bus_stats(chat, &f);
-    figures_print_one(out, "weft_bus_state", "gauge", "0 connecting, 1 up, 2 down", f.state);
+    figures_print_one(out, "weft_bus_state", "gauge",
+                      "0 connecting, 1 up, 2 down, 3 up and its history file takes nothing", f.state);
     figures_print_one(out, "weft_bus_subscriptions", "gauge", "Of connections and listeners",
                       f.subscriptions);
     figures_print_one(out, "weft_bus_queued_bytes", "gauge", "Published and not passed on", f.queued_bytes);

@@ -18,6 +18,9 @@
  *             when it does not, they are told (weft_bus_ready.is_gap). A new epoch means that the old
  *             offsets are void: Redis lost its data, or the history was forgotten. Patterns get offsets but
  *             are at most once.
+ *   a file    local: with history_file: a message of a topic with history is in the file before anybody gets it. So
+ *             positions stay good whatever ends the process: nothing that was seen is missing, and no offset is
+ *             given twice. If the machine goes down, or the file took nothing for a while, there is a new epoch.
  *   presence  Who subscribes with a name is found under it, whatever the process; names of a process that
  *   died go
  *             after presence_timeout_ms.
@@ -71,8 +74,9 @@ typedef struct weft_bus_rule {
 
 enum weft_bus_state {
     WEFT_BUS_CONNECTING, /* not reached since the start */
-    WEFT_BUS_UP,         /* always, for local: */
-    WEFT_BUS_DOWN        /* lost; publishes are queued, and it is being reached for */
+    WEFT_BUS_UP,         /* always, for local: without history_file */
+    WEFT_BUS_DOWN,       /* lost; publishes are queued, and it is being reached for */
+    WEFT_BUS_UNKEPT /* local: as UP, but history_file does not take what is published; it is tried again */
 };
 
 /* What happens to a publish when queue_bytes_max is reached. */
@@ -95,9 +99,10 @@ typedef struct weft_bus_opts {
 
     const weft_bus_rule *rules; /* default: no topic has history */
     size_t rule_count;
-    const char
-        *history_file; /* local: keeps histories here, in a SQLite database; default: in memory. WEFT_E_INVAL
-                                 when weft was built without SQLite */
+    /* local: keeps histories here, in a SQLite database of one process at a time; default: in memory. Written by
+     * a thread of its own; what waits for it counts in queue_bytes_max. WEFT_E_INVAL when it cannot be used, or
+     * weft was built without SQLite. */
+    const char *history_file;
 
     uint64_t
         queue_bytes_max; /* published and not passed on yet; default 16 MiB; 64 are counted beside each */
@@ -105,7 +110,7 @@ typedef struct weft_bus_opts {
     uint64_t message_bytes_max;     /* default 1 MiB: publishing more answers WEFT_E_TOO_BIG */
     uint32_t subscriptions_max;     /* of this process; default 1,048,576 */
     uint32_t topics_max; /* with a history in this process' memory; default 65,536: the one that was not
-                                       used for longest is forgotten */
+                                       used for longest is forgotten, also by history_file */
     uint64_t history_bytes_max;   /* of one topic in this process' memory; default 16 MiB */
     uint32_t presence_timeout_ms; /* default 30,000 */
 
@@ -135,14 +140,15 @@ typedef struct weft_bus_opts {
  * Returns  WEFT_OK        for Redis too before it is reached: see on_state
  *          WEFT_E_INVAL   the URL or an option is wrong, or weft was built without what it needs; the log says which
  *          WEFT_E_NOMEM, WEFT_E_SYSTEM, WEFT_E_TLS (certificates)
- * Thread   any; never waits for Redis
+ * Thread   any; never waits for Redis. Reads history_file, and waits 2 s for another process that has it
  * Since    0.1 */
 WEFT_API int weft_bus_open(weft_bus **out, const char *url, const weft_bus_opts *opts);
 
 /* End a bus: what was published is passed on for up to deadline_ms, then its thread ends. Subscriptions and
  * listeners end with it. NULL is allowed.
  *
- * Returns  WEFT_OK         everything published before was passed on
+ * Returns  WEFT_OK         everything published before was passed on, and before that written to history_file
+ *                          unless it took nothing (WEFT_BUS_UNKEPT)
  *          WEFT_E_TIMEOUT  some of it was not; the bus is closed all the same
  *          WEFT_E_STATE    called on the bus's own thread: nothing was done
  * Thread   any that may block, when no other thread uses the handle any more
@@ -272,7 +278,7 @@ typedef struct weft_bus_stats {
     uint64_t duplicates;       /* came again and were not delivered again */
     uint64_t filled;           /* fetched from the history, because they had not come live */
     uint64_t gaps;             /* times that a topic lost something for good: too old, or another epoch */
-    uint64_t history_failures; /* messages that history_file did not take */
+    uint64_t history_failures; /* messages that history_file did not take when they came */
     uint64_t connects;         /* to Redis, complete */
     uint64_t disconnects;
     uint64_t retries; /* publishes that Redis refused for the moment (out of memory, read only, loading) */

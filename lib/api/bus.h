@@ -25,6 +25,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "api/bus_history.h"
 #include "api/bus_url.h"
@@ -97,6 +98,12 @@ struct bus_topic {
     const weft_bus_rule *rule; /* NULL: no history; always for patterns */
     struct bus_name *names;
     struct history history; /* with a rule: what this process holds of it */
+
+    /* The local backend's, with a file (bus_keep.h). */
+    uint64_t given;  /* the offset that was given last, to a message that may be on its way to the file */
+    uint32_t writes; /* on their way */
+    bool is_unkept;
+    struct bus_topic *unkept_next, **unkept_place;
 
     /* The Redis backend's. */
     enum bus_topic_state state;
@@ -214,7 +221,18 @@ void bus_set_state(struct weft_bus *b, enum weft_bus_state state, const char *wh
 /* The rule of a topic that remembers; NULL: it does not. Any thread. */
 const weft_bus_rule *bus_rule_of(const struct weft_bus *b, const char *topic);
 struct history_limits bus_limits_of(const struct weft_bus *b, const weft_bus_rule *rule);
-uint64_t bus_random(void); /* never 0, below 2^63 */
+uint64_t bus_random(void);                  /* never 0, below 2^63 */
+bool bus_is_here(const struct weft_bus *b); /* on its own thread? */
+struct timespec bus_timespec(uint64_t ms);  /* of clock_now_ms */
+
+/* --- bus_options.c, any thread --- */
+
+/* Checked, and with defaults: WEFT_OK, WEFT_E_INVAL (logged). */
+int bus_options_choose(weft_bus_opts *o);
+bool bus_options_copy(weft_bus_opts *o);
+void bus_options_free(weft_bus_opts *o);
+/* WEFT_OK, WEFT_E_INVAL. */
+int bus_check_topic(const char *topic, bool may_be_pattern);
 
 /* --- bus_topics.c, all (bus) --- */
 

@@ -40,6 +40,13 @@ void bus_history_clear(struct history *h, weft_bus_position at)
     while (h->count)
         drop_oldest(h);
     h->at = at;
+    h->before = (weft_bus_position){0};
+}
+
+void bus_history_renew(struct history *h, uint64_t epoch)
+{
+    h->before = h->at;
+    h->at.epoch = epoch;
 }
 
 void bus_history_fini(struct history *h)
@@ -100,6 +107,20 @@ uint64_t bus_history_first(const struct history *h)
 weft_msg *bus_history_get(const struct history *h, uint64_t offset)
 {
     return entry_at(h, (uint32_t)(offset - bus_history_first(h)))->msg;
+}
+
+void bus_history_copy(const struct history *h, struct history_entry *out)
+{
+    for (uint32_t i = 0; i < h->count; i++) {
+        out[i] = *entry_at(h, i);
+        weft_msg_ref(out[i].msg);
+    }
+}
+
+bool bus_history_knows(const struct history *h, const weft_bus_position *from)
+{
+    return (from->epoch == h->at.epoch && from->offset <= h->at.offset) ||
+           (from->epoch == h->before.epoch && from->offset <= h->before.offset);
 }
 
 uint64_t history_tag(const struct history *h, uint64_t offset)

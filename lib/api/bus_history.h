@@ -6,6 +6,7 @@
 #ifndef WEFT_API_BUS_HISTORY_H
 #define WEFT_API_BUS_HISTORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,6 +26,7 @@ struct history_entry {
 
 struct history {
     weft_bus_position at;
+    weft_bus_position before; /* up to here positions of that epoch hold as well; all zero: none */
     struct history_limits limits;
     struct history_entry *ring; /* room of them; the oldest at head */
     uint32_t head, count, room;
@@ -37,12 +39,18 @@ void bus_history_fini(struct history *h);
 void bus_history_clear(struct history *h, weft_bus_position at);
 /* The next message: at.offset counts up. Takes a reference of its own. */
 void bus_history_put(struct history *h, weft_msg *m, uint64_t time_ms, uint64_t tag);
+/* From now on in another epoch; the offsets go on, and positions of the one before stay good. */
+void bus_history_renew(struct history *h, uint64_t epoch);
 /* Let go of what is older than allowed. */
 void bus_history_prune(struct history *h, uint64_t now_ms);
 /* The lowest offset that is held; at.offset + 1 when none is. */
 uint64_t bus_history_first(const struct history *h);
 /* An offset that is held, borrowed. */
 weft_msg *bus_history_get(const struct history *h, uint64_t offset);
+/* All that is held, the oldest first; each with a reference of its own. */
+void bus_history_copy(const struct history *h, struct history_entry *out);
+/* Is everything up to this position what was seen there, so that what follows it can be told? */
+bool bus_history_knows(const struct history *h, const weft_bus_position *from);
 /* 0: it is not held. */
 uint64_t history_tag(const struct history *h, uint64_t offset);
 

@@ -1,37 +1,32 @@
 /* The bus within one process: what is published is remembered where a rule says so, and delivered at once. */
 #include <string.h>
 
-#include "api/bus.h"
-#include "api/bus_store.h"
+#include "api/bus_keep.h"
+#include "api/bus_local.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 
-struct local {
-    struct store *store; /* NULL: histories are in memory only */
-};
-
-static struct store *store_of(struct weft_bus *b)
+/* data: NULL: histories are in memory only. */
+static struct keep *keep_of(struct weft_bus *b)
 {
-    return ((struct local *)b->data)->store;
+    return b->data;
 }
 
 /* Of this process alone when it is in memory; of the calendar when it must outlive it. */
 static uint64_t history_ms(struct weft_bus *b)
 {
-    return store_of(b) ? clock_wall_ms() : clock_now_ms();
+    return keep_of(b) ? clock_wall_ms() : clock_now_ms();
 }
 
 static int local_open(struct weft_bus *b, const struct bus_url *url)
 {
-    struct local *l = mem_calloc(1, sizeof *l);
-
     (void)url;
-    if (!l)
-        return WEFT_E_NOMEM;
-    b->data = l;
     atomic_store_explicit(&b->state, WEFT_BUS_UP, memory_order_relaxed); /* no thread yet */
-    return b->opts.history_file ? store_open(&l->store, b->opts.history_file) : WEFT_OK;
+    if (!b->opts.history_file)
+        return WEFT_OK;
+    b->data = keep_new(b);
+    return b->data ? keep_open(b->data, b->opts.history_file) : WEFT_E_NOMEM;
 }
 
 /* --- topics that remember, by use --- */
@@ -43,7 +38,7 @@ static void take_from_order(struct weft_bus *b, struct bus_topic *t)
     t->older = t->newer = NULL;
 }
 
-static void put_newest(struct weft_bus *b, struct bus_topic *t)
+void local_put_newest(struct weft_bus *b, struct bus_topic *t)
 {
     t->older = b->newest;
     t->newer = NULL;
@@ -56,18 +51,20 @@ static void touch(struct weft_bus *b, struct bus_topic *t)
     if (b->newest == t)
         return;
     take_from_order(b, t);
-    put_newest(b, t);
+    local_put_newest(b, t);
 }
 
 /* The bound counts all topics; those with subscribers are bounded by subscriptions_max and stay. */
-static void make_room(struct weft_bus *b)
+void local_make_room(struct weft_bus *b)
 {
     struct bus_topic *t = b->oldest, *newer;
 
     for (; t && b->topic_count > b->opts.topics_max; t = newer) {
         newer = t->newer;
-        if (t->conns + t->listeners || t == b->newest)
+        if (t->conns + t->listeners || t == b->newest || keep_needs(t))
             continue;
+        if (keep_of(b))
+            keep_forget(keep_of(b), t);
         take_from_order(b, t);
         bus_remove_topic(b, t);
     }
@@ -77,10 +74,10 @@ static void make_room(struct weft_bus *b)
 static void begin_history(struct weft_bus *b, struct bus_topic *t)
 {
     t->history.at.epoch = bus_random();
-    if (store_of(b))
-        store_load(store_of(b), t->name, &t->history);
-    put_newest(b, t);
-    make_room(b);
+    if (keep_of(b))
+        keep_topic(keep_of(b), t);
+    local_put_newest(b, t);
+    local_make_room(b);
 }
 
 static void local_topic_begin(struct weft_bus *b, struct bus_topic *t)
@@ -106,36 +103,50 @@ static struct bus_topic *topic_with_history(struct weft_bus *b, const char *name
     return t;
 }
 
-static void remember(struct weft_bus *b, struct bus_topic *t, weft_msg *m)
+struct bus_topic *local_enter_kept(struct weft_bus *b, const char *name)
 {
-    uint64_t now_ms = history_ms(b);
+    struct bus_topic *t = bus_new_topic(name);
 
-    bus_history_prune(&t->history, now_ms);
-    bus_history_put(&t->history, m, now_ms, 0);
-    touch(b, t);
-    if (store_of(b) && !store_put(store_of(b), t->name, &t->history, m, now_ms))
-        BUS_COUNT(b, history_failures);
+    if (t)
+        bus_enter_topic(b, t);
+    return t;
 }
 
-static void local_publish(struct weft_bus *b, struct bus_publish *p)
+static void remember(struct weft_bus *b, struct bus_topic *t, weft_msg *m, uint64_t time_ms)
 {
-    struct bus_topic *t = bus_find_topic(b, p->topic, p->topic_bytes, false);
+    bus_history_prune(&t->history, time_ms);
+    bus_history_put(&t->history, m, time_ms, 0);
+    touch(b, t);
+}
+
+void local_pass_on(struct weft_bus *b, struct bus_topic *t, struct bus_publish *p, uint64_t time_ms)
+{
     weft_bus_item item = {.topic = p->topic, .msg = p->msg};
 
-    if (!t && p->rule) {
-        t = topic_with_history(b, p->topic);
-        if (!t)
-            LOG(WEFT_LOG_ERROR, 0, "bus: no memory for a history, which begins later");
-    }
     if (t && p->rule) {
-        remember(b, t, p->msg);
+        remember(b, t, p->msg, time_ms);
         item.at = t->history.at;
     }
     if (t && t->conns + t->listeners)
         bus_deliver(b, t, &item);
     bus_deliver_to_patterns(b, &item);
     bus_settle(b, p, true);
-    bus_settled_up_to(b, b->last_number);
+}
+
+static void local_publish(struct weft_bus *b, struct bus_publish *p)
+{
+    struct bus_topic *t = bus_find_topic(b, p->topic, p->topic_bytes, false);
+    uint64_t now_ms = p->rule ? history_ms(b) : 0;
+    struct keep *k = keep_of(b);
+
+    if (!t && p->rule) {
+        t = topic_with_history(b, p->topic);
+        if (!t)
+            LOG(WEFT_LOG_ERROR, 0, "bus: no memory for a history, which begins later");
+    }
+    if (!(k && t && p->rule && keep_publish(k, t, p, now_ms)))
+        local_pass_on(b, t, p, now_ms);
+    bus_settled_up_to(b, k ? keep_settled(k) : b->last_number);
 }
 
 static void local_sub_waits(struct weft_bus *b, struct bus_sub *s)
@@ -178,16 +189,14 @@ static void local_ask(struct weft_bus *b, struct bus_ask *a)
 
 static uint64_t local_turn(struct weft_bus *b, struct pollfd *fds, nfds_t *count)
 {
-    (void)fds;
     *count = 0;
-    if (store_of(b) && !store_commit(store_of(b)))
-        BUS_COUNT(b, history_failures);
-    return UINT64_MAX;
+    return keep_of(b) ? keep_turn(keep_of(b), fds, count) : UINT64_MAX;
 }
 
 static void local_polled(struct weft_bus *b, const struct pollfd *fds, nfds_t count)
 {
-    (void)b, (void)fds, (void)count;
+    if (keep_of(b))
+        keep_polled(keep_of(b), fds, count);
 }
 
 static bool local_has_patterns(const struct weft_bus *b)
@@ -198,23 +207,25 @@ static bool local_has_patterns(const struct weft_bus *b)
 
 static bool local_is_drained(struct weft_bus *b)
 {
-    (void)b;
-    return true;
+    return !keep_of(b) || keep_is_drained(keep_of(b));
 }
 
 static void local_stop(struct weft_bus *b)
 {
-    if (store_of(b))
-        store_commit(store_of(b));
+    keep_stop(keep_of(b));
 }
 
+static void drop_topic(struct weft_bus *b, struct bus_topic *t, void *arg)
+{
+    (void)arg;
+    bus_remove_topic(b, t);
+}
+
+/* There are topics when it was not opened to the end. */
 static void local_free(struct weft_bus *b)
 {
-    struct local *l = b->data;
-
-    if (l)
-        store_close(l->store);
-    mem_free(l);
+    bus_each_topic(b, drop_topic, NULL);
+    keep_free(keep_of(b));
 }
 
 const struct bus_backend bus_local = {

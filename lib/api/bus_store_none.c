@@ -11,19 +11,32 @@ int store_open(struct store **out, const char *path)
     return WEFT_E_INVAL;
 }
 
-void store_close(struct store *s)
+void store_close(struct store *s, bool is_whole)
 {
-    (void)s;
+    (void)s, (void)is_whole;
 }
 
-void store_load(struct store *s, const char *topic, struct history *h)
+int store_each_topic(struct store *s, int (*visit)(const char *topic, void *arg), void *arg)
+{
+    (void)s, (void)visit, (void)arg;
+    return WEFT_E_INVAL;
+}
+
+bool store_load(struct store *s, const char *topic, struct history *h)
 {
     (void)s, (void)topic, (void)h;
+    return false;
 }
 
-bool store_put(struct store *s, const char *topic, const struct history *h, weft_msg *m, uint64_t time_ms)
+bool store_begin(struct store *s)
 {
-    (void)s, (void)topic, (void)h, (void)m, (void)time_ms;
+    (void)s;
+    return false;
+}
+
+bool store_write(struct store *s, const struct store_write *w)
+{
+    (void)s, (void)w;
     return false;
 }
 
@@ -31,4 +44,15 @@ bool store_commit(struct store *s)
 {
     (void)s;
     return false;
+}
+
+void store_undo(struct store *s)
+{
+    (void)s;
+}
+
+const char *store_problem(struct store *s)
+{
+    (void)s;
+    return "there is no SQLite";
 }

@@ -460,11 +460,10 @@ static void hand_history(struct weft_bus *b, struct bus_sub *s, uint64_t first)
 static uint64_t resume_at(const struct history *h, const weft_bus_position *from, bool *is_gap)
 {
     uint64_t first = bus_history_first(h);
-    bool is_known = from->epoch == h->at.epoch && from->offset <= h->at.offset;
 
     if (from->epoch == 0)
         return first;
-    *is_gap = !is_known || from->offset + 1 < first;
+    *is_gap = !bus_history_knows(h, from) || from->offset + 1 < first;
     return *is_gap ? first : from->offset + 1;
 }
 

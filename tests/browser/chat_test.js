@@ -9,7 +9,7 @@ const assert = require('node:assert');
 const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
-const {spawn} = require('node:child_process');
+const {spawn, spawnSync} = require('node:child_process');
 const {Redis} = require('../chat/redis.js');
 const {TIMEOUT_MS, connect, run, sleep, startServer, within} = require('../chat/harness.js');
 
@@ -580,6 +580,31 @@ const tests = {
         assert.ok(!(await ann.text('log')).includes('may be missing'));
         await ann.screenshot('resumed-desktop');
         await bob.close();
+        await closeAll([ann], {disconnected: true});
+        await other.stop();
+        fs.rmSync(directory, {recursive: true});
+    },
+
+    // The file tells a new epoch then: the room's messages come again under other numbers.
+    async a_page_shows_nothing_twice_behind_a_power_cut() {
+        const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'weft-chat-history-'));
+        const file = path.join(directory, 'history.db');
+        let other = await startServer(program, ['--port', '0', '--history', file]);
+        const ann = await Page.open(browser, `http://127.0.0.1:${other.port}/`);
+        await ann.join('kept', 'ann');
+        for (const text of ['one', 'two', 'two']) await ann.say(text);
+        await ann.until(`${TEXTS}.length === 3`, 'all are there');
+        await other.stop('SIGKILL');
+        await ann.untilState('waiting');
+        const another = `import sqlite3; db = sqlite3.connect(${JSON.stringify(file)})
+db.execute("UPDATE run SET boot = 'of another start of the machine'"); db.commit()`;
+        assert.strictEqual(spawnSync('python3', ['-c', another], {stdio: 'inherit'}).status, 0);
+        other = await startServer(program, ['--port', String(other.port), '--history', file]);
+        await ann.untilState('joined');
+        await ann.say('three');
+        await ann.untilText('three');
+        assert.deepStrictEqual(await ann.texts(), ['one', 'two', 'two', 'three']);
+        assert.ok((await ann.text('log')).includes('may be missing'));
         await closeAll([ann], {disconnected: true});
         await other.stop();
         fs.rmSync(directory, {recursive: true});
