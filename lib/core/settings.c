@@ -183,13 +183,11 @@ struct extension_policy settings_policy_of(const weft_compression *o)
                                      .in_takeover = !o->peer_no_takeover};
 }
 
-/* Parts are given as they come, so they come plain. */
 static void apply_compression(struct settings *s)
 {
     const weft_compression *o = &s->opts.compression;
 
     s->policy = settings_policy_of(o);
-    s->policy.is_enabled = s->policy.is_enabled && !s->session.gives_parts;
     s->squeeze = (struct squeeze_opts){.bytes_max = (size_t)o->memory_bytes_max,
                                        .bytes_min = o->bytes_min,
                                        .level = o->level,
@@ -211,7 +209,6 @@ int settings_policy(const struct settings *s, const weft_compression *own, struc
         return option_refused("an option of compression that one connection cannot have for itself");
     rc = choose_windows(&o, s->policy.out_window_bits, s->policy.in_window_bits);
     *out = settings_policy_of(&o);
-    out->is_enabled = out->is_enabled && !s->session.gives_parts;
     return rc;
 }
 
