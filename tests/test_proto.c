@@ -615,6 +615,7 @@ static void options_of_compression_are_checked(void)
 /* False: an allocation failed on the way, and the end that noticed says so. */
 static bool try_to_talk_compressed(unsigned messages)
 {
+    static const char alike[] = "so so so so so so so so so so so so so so so so so so so so so so ";
     weft_proto_opts c = client_opts(), s = server_opts();
     weft_proto *ends[2] = {NULL, NULL};
     bool is_good = weft_proto_new(&ends[CLIENT], &c, 0) == WEFT_OK && weft_proto_new(&ends[SERVER], &s, 0) == WEFT_OK;
@@ -635,7 +636,7 @@ static bool try_to_talk_compressed(unsigned messages)
     for (unsigned i = 0; is_good && i < messages; i++) {
         weft_msg *m = NULL;
 
-        if (weft_msg_new(&m, WEFT_TEXT, "so so so so so so so so so so so so so so so so so so so so so so ", 66) != WEFT_OK)
+        if (weft_msg_new(&m, WEFT_TEXT, alike, 66) != WEFT_OK)
             break;
         is_good = weft_proto_send(ends[CLIENT], m) == WEFT_OK;
         n = weft_proto_output(ends[CLIENT], &data);

@@ -9,8 +9,8 @@
  * across it.
  *
  * message_bytes_max counts what a message has behind inflating, and ends the inflating. With receive_parts a
- * message is inflated as the program takes its parts, and never further. Secrets and text that a stranger chooses must not share
- * a compressor, for the length then tells of the secret: send one of them plain.
+ * message is inflated as the program takes its parts, and never further. Secrets and text that a stranger
+ * chooses must not share a compressor, for the length then tells of the secret: send one of them plain.
  *
  * Source: RFC 7692 */
 #ifndef WEFT_COMPRESSION_H

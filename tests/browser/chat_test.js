@@ -556,7 +556,8 @@ const tests = {
         assert.deepStrictEqual(await server.stop(), {code: 0, signal: null});
         for (const page of [ann, bob]) {
             await page.untilState('waiting');
-            assert.strictEqual(await page.text('status'), 'Reconnecting');
+            // An attempt may be under way just then.
+            await page.until('document.getElementById("status").textContent === "Reconnecting"', 'the status');
             await page.until(
                 '/^in \\d+ s$/.test(document.getElementById("countdown").textContent)',
                 'the countdown'
