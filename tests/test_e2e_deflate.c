@@ -9,6 +9,8 @@
 #include <string.h>
 #include <zlib.h>
 
+#include "base/mem.h"
+
 #define TEXT_BYTES_MAX 70000
 
 /* A client with both streams of permessage-deflate. */
@@ -691,24 +693,148 @@ POOL_MODES(several_consumers_get_every_message_whole)
     part(&z);
 }
 
-static int parts_handler(weft_conn *c, struct seen *s)
+/* --- received in parts --- */
+
+/* In frames of so many octets, and empty ones between them. */
+static bool say_in_fragments(struct squeezer *z, const char *text, size_t step)
 {
-    return echo_handler(c, s);
+    uint8_t packed[4096];
+    size_t n = squeeze(z, text, strlen(text), packed, sizeof packed);
+
+    for (size_t at = 0; at < n; at += step) {
+        size_t some = n - at < step ? n - at : step;
+        if (!put_frame(z, at ? 0x00 : 0x41, packed + at, some) || !put_frame(z, 0x00, "", 0))
+            return false;
+    }
+    return put_frame(z, 0x80, "", 0);
 }
 
-POOL_MODES(who_receives_in_parts_does_not_compress)
+static int echo_of_parts(weft_conn *c, struct seen *s)
 {
-    struct squeezer z;
-    char text[2048];
+    char *text = malloc(TEXT_BYTES_MAX);
+    size_t n = 0;
+    bool is_last;
+    weft_msg *m;
+    int rc;
 
-    t->handler = parts_handler;
+    while ((rc = weft_conn_recv_part(c, &m, &is_last, WEFT_FOREVER)) == WEFT_OK) {
+        if (weft_msg_bytes(m) > 65536 || n + weft_msg_bytes(m) > TEXT_BYTES_MAX || weft_msg_type(m) != WEFT_TEXT)
+            e2e_fault(s->t, "a part of %zu bytes", weft_msg_bytes(m));
+        else
+            memcpy(text + n, weft_msg_data(m), weft_msg_bytes(m));
+        n += weft_msg_bytes(m);
+        weft_msg_unref(m);
+        if (is_last) {
+            weft_msg *whole;
+            if (weft_msg_new(&whole, WEFT_TEXT, text, n) == WEFT_OK)
+                e2e_send(c, whole);
+            n = 0;
+        }
+    }
+    free(text);
+    return rc;
+}
+
+static void talk_in_parts(struct e2e *t, const char *offer)
+{
+    static const size_t steps[] = {1, 7, 300, 4096};
+    char text[2048], large[TEXT_BYTES_MAX];
+    struct squeezer z;
+
+    CU_ASSERT_FATAL(join(t, &z, offer));
+    CU_ASSERT_FATAL(z.has_streams);
+    for (unsigned i = 0; i < 12; i++) {
+        CU_ASSERT(say_in_fragments(&z, line(text, 0, i), steps[i % 4]));
+        CU_ASSERT(hears(&z, text));
+        CU_ASSERT(say(&z, line(text, 1, i)));
+        CU_ASSERT(hears(&z, text));
+        CU_ASSERT(client_say(&z.k, line(text, 2, i))); /* plain, which nothing refers to */
+        CU_ASSERT(hears(&z, text));
+    }
+    memset(large, 'l', sizeof large - 1); /* less on the wire than it takes pieces */
+    large[sizeof large - 1] = '\0';
+    CU_ASSERT(say(&z, large));
+    CU_ASSERT(hears(&z, large));
+    CU_ASSERT(put_frame(&z, 0xc1, "", 0)); /* nothing at all is an empty message */
+    CU_ASSERT(hears(&z, ""));
+    part(&z);
+}
+
+static void talk_in_parts_on_all_terms(struct e2e *t)
+{
+    t->opts.receive_parts = true;
+    CU_ASSERT_FATAL(e2e_start(t));
+    talk_in_parts(t, offer_all);
+    talk_in_parts(t, "permessage-deflate; client_no_context_takeover; server_no_context_takeover");
+    talk_in_parts(t, "permessage-deflate"); /* a window of 15, which is kept otherwise */
+    talk_in_parts(t, "permessage-deflate; client_max_window_bits=9");
+}
+
+POOL_MODES(parts_are_inflated_as_they_come)
+{
+    t->handler = echo_of_parts;
+    talk_in_parts_on_all_terms(t);
+}
+
+POOL_MODES(inflated_parts_are_put_together)
+{
+    t->handler = echo_handler;
+    talk_in_parts_on_all_terms(t);
+}
+
+POOL_MODES(garbage_and_wrong_text_in_parts_end_the_connection)
+{
+    t->handler = echo_of_parts;
+    t->opts.receive_parts = true;
+    break_it_all_ways(t);
+}
+
+POOL_MODES(parts_put_together_have_the_limit_of_the_inflated_message)
+{
+    t->handler = echo_handler;
+    t->opts.receive_parts = true;
+    within_the_limit(t);
+}
+
+#define BOMB_BYTES (64u << 20)
+
+/* So many bytes in one frame, of which the program takes a few parts. */
+static int take_some_parts(weft_conn *c, struct seen *s)
+{
+    uint64_t before = mem_used_bytes();
+    weft_msg *m[4];
+    bool is_last;
+
+    for (unsigned i = 0; i < 4; i++) {
+        if (weft_conn_recv_part(c, &m[i], &is_last, WEFT_FOREVER) != WEFT_OK || is_last)
+            e2e_fault(s->t, "part %u", i);
+        s->number += weft_msg_bytes(m[i]);
+    }
+    if (mem_used_bytes() > before + (1u << 20))
+        e2e_fault(s->t, "holds %llu bytes", (unsigned long long)mem_used_bytes());
+    for (unsigned i = 0; i < 4; i++)
+        weft_msg_unref(m[i]);
+    return WEFT_OK;
+}
+
+POOL_MODES(of_a_bomb_in_parts_no_more_is_inflated_than_is_taken)
+{
+    uint8_t *zeros = calloc(1, BOMB_BYTES), *packed = malloc(1u << 20);
+    struct squeezer z;
+    size_t n;
+
+    mem_count_used();
+    t->handler = take_some_parts;
     t->opts.receive_parts = true;
     CU_ASSERT_FATAL(e2e_start(t));
     CU_ASSERT_FATAL(join(t, &z, offer_all));
-    CU_ASSERT(!z.has_streams);
-    CU_ASSERT(client_say(&z.k, line(text, 0, 0)));
-    CU_ASSERT(hears(&z, text));
+    n = squeeze(&z, zeros, BOMB_BYTES, packed, 1u << 20);
+    CU_ASSERT(put_frame(&z, 0xc2, packed, n));
+    CU_ASSERT(client_hears_close(&z.k, WEFT_CLOSE_NORMAL));
+    CU_ASSERT(t->seen[0]->number >= 4 * 4096 && t->seen[0]->number <= 4 * 65536);
     part(&z);
+    free(zeros);
+    free(packed);
 }
 
 /* --- the library's client --- */
@@ -815,7 +941,11 @@ static const struct unit_case cases[] = {
     CASE(the_same_limit_in_a_straight_line),
     CASE(a_bomb_is_refused_without_its_memory),
     CASE(several_consumers_get_every_message_whole),
-    CASE(who_receives_in_parts_does_not_compress),
+    CASE(parts_are_inflated_as_they_come),
+    CASE(inflated_parts_are_put_together),
+    CASE(garbage_and_wrong_text_in_parts_end_the_connection),
+    CASE(parts_put_together_have_the_limit_of_the_inflated_message),
+    CASE(of_a_bomb_in_parts_no_more_is_inflated_than_is_taken),
     CASE(client_and_server_compress_for_each_other),
     CASE(a_wrong_answer_fails_the_clients_connection),
 };

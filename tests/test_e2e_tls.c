@@ -225,6 +225,37 @@ static void s_client_resumes(void)
     tls_context_unref(reloaded);
 }
 
+/* Of TLS 1.3, where tickets come behind the handshake: a second client has the session of the first. */
+static void s_client_resumes_in_1_3(void)
+{
+    struct tls_options o = server_options("server");
+    struct tls_context *c = context_of(&o);
+    char address[32], file[] = "/tmp/weft-session-XXXXXX";
+    int listening = listen_on(address, sizeof address), fd = mkstemp(file);
+
+    CU_ASSERT_FATAL(fd >= 0);
+    close(fd);
+    for (int i = 0; i < 2; i++) {
+        struct tls_side side;
+        struct program p;
+        char octet;
+
+        start(&p, "s_client", "-connect", address, "-tls1_3", i ? "-sess_in" : "-sess_out", file, (char *)NULL);
+        side_accept(&side, c, listening);
+        CU_ASSERT_EQUAL(side.rc, WEFT_OK);
+        CU_ASSERT_EQUAL(tls_was_resumed(side.t), i == 1);
+        CU_ASSERT(side_write(&side, "answer\n", 7) && says(&p, "answer\n"));
+        close(p.in);
+        p.in = dup(p.out); /* its input is at its end, so it closes */
+        CU_ASSERT_EQUAL(side_read_once(&side, &octet, 1), LINK_END);
+        side_close(&side);
+        stop(&p);
+    }
+    unlink(file);
+    close(listening);
+    tls_context_unref(c);
+}
+
 /* What a rejected ticket leads to: a whole handshake. */
 static void s_client_gets_in_with_a_ticket_of_lost_keys(void)
 {
@@ -418,6 +449,41 @@ static void s_server_talks_1_3(void)
     talk_with_s_server("-tls1_3", "TLSv1.3", "chain");
 }
 
+static void show_certificate_to_s_server(const char *version)
+{
+    struct tls_key_pair pair = key_pair("server"), own = key_pair("client");
+    struct tls_options o = client_options();
+    struct tls_context *without = context_of(&o), *with;
+    struct tls_side side;
+    struct program p;
+    char octet;
+
+    o.own = own;
+    with = context_of(&o);
+    start(&p, "s_server", "-accept", "127.0.0.1:0", version, "-cert", pair.cert_file, "-key", pair.key_file, "-CAfile",
+          cert("ca.pem"), "-Verify", "1", "-verify_return_error", (char *)NULL);
+    CU_ASSERT_FATAL(says(&p, "ACCEPT 127.0.0.1:") && says(&p, "\n"));
+    /* In TLS 1.3 a client is done before it hears that it is not welcome. */
+    side_open(&side, without, "localhost", connect_to(&p));
+    CU_ASSERT(side.rc == WEFT_E_TLS || side_read_once(&side, &octet, 1) == WEFT_E_TLS);
+    CU_ASSERT(says(&p, "peer did not return a certificate"));
+    side_close(&side);
+    side_open(&side, with, "localhost", connect_to(&p));
+    CU_ASSERT_EQUAL(side.rc, WEFT_OK);
+    CU_ASSERT(side_write(&side, "question\n", 9) && says(&p, "question\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(p.text, "CN = ann"));
+    side_close(&side);
+    stop(&p);
+    tls_context_unref(without);
+    tls_context_unref(with);
+}
+
+static void an_s_server_demands_our_certificate(void)
+{
+    show_certificate_to_s_server("-tls1_2");
+    show_certificate_to_s_server("-tls1_3");
+}
+
 static void an_s_server_of_another_name_is_refused(void)
 {
     struct tls_options o = client_options();
@@ -442,6 +508,7 @@ static const struct unit_case cases[] = {
     CASE(s_client_talks_1_3),
     CASE(an_s_client_of_1_1_is_refused),
     CASE(s_client_resumes),
+    CASE(s_client_resumes_in_1_3),
     CASE(s_client_gets_in_with_a_ticket_of_lost_keys),
     CASE(s_client_may_not_renegotiate),
     CASE(s_client_may_ask_for_new_keys),
@@ -449,6 +516,7 @@ static const struct unit_case cases[] = {
     CASE(a_staple_is_sent_to_who_asks),
     CASE(s_server_talks_1_2),
     CASE(s_server_talks_1_3),
+    CASE(an_s_server_demands_our_certificate),
     CASE(an_s_server_of_another_name_is_refused),
 };
 

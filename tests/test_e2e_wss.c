@@ -493,6 +493,97 @@ static void copy_file(const char *from, const char *to)
     close(out);
 }
 
+/* --- what a client demands --- */
+
+#define SUITE_OF_1_2 "ECDHE-ECDSA-AES128-GCM-SHA256"
+
+ALL_MODES(a_client_that_demands_1_3_refuses_a_server_of_1_2)
+{
+    weft_tls_opts old = tls_opts("server");
+    weft_tls_info info = {.size = sizeof info};
+    weft_client_opts o;
+    weft_conn *c;
+
+    old.ciphers = SUITE_OF_1_2;
+    CU_ASSERT_FATAL(begin_with(t, &old));
+    o = client_opts(t);
+    o.version_min = WEFT_TLS_1_3;
+    CU_ASSERT(fails(t, "localhost", o, "version"));
+    o.version_min = WEFT_TLS_1_2;
+    c = open_with(t, &o);
+    CU_ASSERT_EQUAL(weft_conn_tls_info(c, &info), WEFT_OK);
+    CU_ASSERT_STRING_EQUAL(info.version, "TLSv1.2");
+    end(c);
+    e2e_stop(t, 1000);
+}
+
+ALL_MODES(a_client_offers_its_own_ciphers_only)
+{
+    static const char *const suites[] = {SUITE_OF_1_2, "ECDHE-ECDSA-CHACHA20-POLY1305"};
+    weft_tls_opts new_only = tls_opts("server");
+    weft_tls_info info = {.size = sizeof info};
+    weft_client_opts o;
+
+    CU_ASSERT_FATAL(begin(t));
+    o = client_opts(t);
+    for (unsigned i = 0; i < 2; i++) {
+        weft_conn *c;
+        o.ciphers = suites[i];
+        c = open_with(t, &o);
+        CU_ASSERT_EQUAL(weft_conn_tls_info(c, &info), WEFT_OK);
+        CU_ASSERT_STRING_EQUAL(info.version, "TLSv1.2");
+        CU_ASSERT_PTR_NOT_NULL(strstr(info.cipher, i ? "CHACHA20" : "GCM"));
+        end(c);
+    }
+    e2e_stop(t, 1000);
+    new_only.version_min = WEFT_TLS_1_3;
+    CU_ASSERT_FATAL(begin_with(t, &new_only));
+    o = client_opts(t);
+    o.ciphers = SUITE_OF_1_2;
+    CU_ASSERT(fails(t, "localhost", o, "alert"));
+    e2e_stop(t, 1000);
+}
+
+ALL_MODES(what_a_client_cannot_demand_is_refused_before_anything_is_sent)
+{
+    weft_client_opts o;
+    weft_conn *c = NULL;
+
+    CU_ASSERT_FATAL(begin(t));
+    o = client_opts(t);
+    o.version_min = (enum weft_tls_version)0x0302;
+    CU_ASSERT_EQUAL(weft_client_connect(&c, url_of(t->port, "localhost"), &o), WEFT_E_INVAL);
+    o.version_min = WEFT_TLS_1_3;
+    o.ciphers = SUITE_OF_1_2; /* nothing is left */
+    CU_ASSERT_EQUAL(weft_client_connect(&c, url_of(t->port, "localhost"), &o), WEFT_E_INVAL);
+    o = client_opts(t);
+    o.ciphers = "NO-SUCH-SUITE";
+    CU_ASSERT_EQUAL(weft_client_connect(&c, url_of(t->port, "localhost"), &o), WEFT_E_INVAL);
+    CU_ASSERT_EQUAL(atomic_load(&t->opened), 0);
+    e2e_stop(t, 1000);
+}
+
+ALL_MODES(a_client_trusts_the_authorities_of_a_directory)
+{
+    weft_client_opts o;
+    char directory[] = "/tmp/weft-authorities-XXXXXX", path[64];
+
+    CU_ASSERT_FATAL(begin(t));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(directory));
+    snprintf(path, sizeof path, "%s/stranger.pem", directory);
+    copy_file(cert("stranger_ca.pem"), path);
+    o = client_opts(t);
+    o.ca_file = NULL;
+    o.ca_dir = directory;
+    CU_ASSERT(fails(t, "localhost", o, "not of a trusted authority"));
+    unlink(path);
+    copy_file(cert("ca.pem"), path);
+    end(open_with(t, &o));
+    unlink(path);
+    rmdir(directory);
+    e2e_stop(t, 1000);
+}
+
 ALL_MODES(certificates_are_read_again_without_a_pause)
 {
     weft_tls_opts o = {.size = sizeof o, .cert_file = cert("live.pem"), .key_file = cert("live.key")};
@@ -923,6 +1014,10 @@ static const struct unit_case cases[] = {
     CASE(a_host_with_a_dot_at_its_end_is_the_same_host),
     CASE(a_client_shows_its_certificate),
     CASE(a_client_without_a_certificate_may_be_welcome),
+    CASE(a_client_that_demands_1_3_refuses_a_server_of_1_2),
+    CASE(a_client_offers_its_own_ciphers_only),
+    CASE(what_a_client_cannot_demand_is_refused_before_anything_is_sent),
+    CASE(a_client_trusts_the_authorities_of_a_directory),
     CASE(certificates_are_read_again_without_a_pause),
     CASE(a_client_resumes_its_session),
     CASE(a_stream_that_is_cut_off_is_an_unclean_end),

@@ -261,6 +261,33 @@ static void the_options_are_kept(void)
     weft_msg_unref(again);
 }
 
+static void each_message_is_counted_once(void)
+{
+    for (uint8_t level = 0; level <= 6; level += 6)
+        for (int takes_over = 0; takes_over < 2; takes_over++) {
+            struct squeeze_opts opts = {.level = level};
+            struct deflate_params p = {12, 12, takes_over, takes_over};
+            weft_stats stats = {0};
+            uint32_t random = 21;
+            weft_msg *m = json(1000, &random);
+            struct ends e;
+
+            squeeze_init(&shared, &opts);
+            e = ends_with(&shared, p);
+            for (unsigned i = 0; i < 3; i++)
+                CU_ASSERT_EQUAL(says(&e.a, &e.b, m), 1);
+            squeeze_add_stats(&shared, &stats);
+            CU_ASSERT_EQUAL(stats.compressed, 3);
+            CU_ASSERT_EQUAL(stats.inflated, 3);
+            CU_ASSERT_EQUAL(stats.compressed_from_bytes, 3 * m->bytes);
+            CU_ASSERT_EQUAL(stats.inflated_to_bytes, 3 * m->bytes);
+            CU_ASSERT_EQUAL(stats.inflated_from_bytes, stats.compressed_to_bytes);
+            ends_fini(&e);
+            squeeze_fini(&shared);
+            weft_msg_unref(m);
+        }
+}
+
 static void above_the_budget_no_compressor_is_kept_and_all_is_understood(void)
 {
     enum { COUNT = 20 };
@@ -565,6 +592,7 @@ static const struct unit_case cases[] = {
     CASE(a_connection_that_takes_over_keeps_little),
     CASE(what_goes_plain),
     CASE(the_options_are_kept),
+    CASE(each_message_is_counted_once),
     CASE(above_the_budget_no_compressor_is_kept_and_all_is_understood),
     CASE(above_the_budget_nothing_waits_on_a_shelf),
     CASE(a_shelf_keeps_a_few),

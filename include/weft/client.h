@@ -31,6 +31,7 @@
 #include "weft/msg.h"
 #include "weft/request.h"
 #include "weft/server.h"
+#include "weft/tls.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -89,9 +90,12 @@ typedef struct weft_client_opts {
     uint32_t redirects_max;      /* followed; default 10; UINT32_MAX: none */
 
     /* wss. */
-    const char *ca_file;     /* PEM; default: the system's */
+    const char *ca_file;     /* PEM; default of both: the system's */
+    const char *ca_dir;      /* of such files */
     const char *cert_file;   /* PEM, the client's own certificate, and its key */
     const char *key_file;
+    enum weft_tls_version version_min; /* default TLS 1.2; a server that has less is refused with WEFT_E_TLS */
+    const char *ciphers;     /* as in weft_tls_opts; nothing else is offered */
     bool insecure;           /* do not check the server's certificate */
 
     uint32_t open_timeout_ms; /* over all of it: names, addresses, proxy, TLS, handshake, redirects; default 10,000 */

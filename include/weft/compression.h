@@ -8,9 +8,9 @@
  * for all members with the same window, and neither refers to earlier messages nor do later ones refer
  * across it.
  *
- * message_bytes_max counts what a message has behind inflating, and ends the inflating. Connections that
- * receive in parts (receive_parts) do not compress. Secrets and text that a stranger chooses must not share
- * a compressor, for the length then tells of the secret: send one of them plain.
+ * message_bytes_max counts what a message has behind inflating, and ends the inflating. With receive_parts a
+ * message is inflated as the program takes its parts, and never further. Secrets and text that a stranger
+ * chooses must not share a compressor, for the length then tells of the secret: send one of them plain.
  *
  * Source: RFC 7692 */
 #ifndef WEFT_COMPRESSION_H

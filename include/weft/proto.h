@@ -15,7 +15,8 @@
  *     if (weft_proto_is_over(c)) close(fd);
  *
  * Pings are answered, Close frames are answered, and the peer's faults are answered with a Close: all of
- * that only appears in the output. Source: RFC 6455 */
+ * that only appears in the output. Messages are compressed where both ends want it, as weft/compression.h
+ * says, and given inflated. Source: RFC 6455, RFC 7692 */
 #ifndef WEFT_PROTO_PUBLIC_H
 #define WEFT_PROTO_PUBLIC_H
 
@@ -23,6 +24,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "weft/compression.h"
 #include "weft/error.h"
 #include "weft/msg.h"
 
@@ -39,7 +41,7 @@ typedef struct weft_proto_opts {
     size_t size; /* sizeof(weft_proto_opts) of the program */
     enum weft_proto_role role;
     bool is_open;               /* the opening handshake was made elsewhere */
-    uint64_t message_bytes_max; /* default 1 MiB, at most 1 GiB */
+    uint64_t message_bytes_max; /* default 1 MiB, at most 1 GiB; of what is inflated, too */
     uint32_t fragments_max;     /* default 1024 + message_bytes_max / 16 */
     uint32_t open_timeout_ms;   /* default 10,000 */
     uint32_t ping_interval_ms;  /* default 20,000; UINT32_MAX: no pings */
@@ -58,6 +60,8 @@ typedef struct weft_proto_opts {
     const char *origin;              /* NULL: none is sent */
     const char *const *subprotocols; /* in order of preference */
     size_t subprotocol_count;
+    weft_compression compression; /* negotiated in the handshake, so there is none with is_open. Each connection has
+                                     its own memory: memory_bytes_max is refused */
 } weft_proto_opts;
 
 enum weft_proto_event_kind {
@@ -102,7 +106,8 @@ WEFT_API int weft_proto_reject(weft_proto *p, unsigned status);
 WEFT_API const char *weft_proto_header(const weft_proto *p, const char *name, size_t index);
 WEFT_API const char *weft_proto_path(const weft_proto *p);
 
-/* Put frames into the output. m is borrowed: its bytes are copied. WEFT_OK, WEFT_E_CLOSED, WEFT_E_AGAIN,
+/* Put frames into the output. m is borrowed: its bytes are copied, or compressed unless weft_msg_set_plain says no.
+ * WEFT_OK, WEFT_E_CLOSED, WEFT_E_AGAIN,
  * WEFT_E_INVAL, WEFT_E_NOMEM, WEFT_E_SYSTEM (no random bytes for a mask). */
 WEFT_API int weft_proto_send(weft_proto *p, const weft_msg *m);
 WEFT_API int weft_proto_ping(weft_proto *p, const void *data, size_t bytes);

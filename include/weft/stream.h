@@ -19,9 +19,10 @@ extern "C" {
 
 /* Receive the next part of a message.
  *
- * With the option receive_parts a part is what has arrived of a frame, at most 64 KiB, and a message may be
- * of any length; weft_conn_recv still gives whole messages, or what is left of one, within message_bytes_max.
- * Without it, and behind a weft_conn_recv that timed out in the middle, each message is one part.
+ * With the option receive_parts a part is what has arrived of a frame, inflated if it came compressed, at most
+ * 64 KiB, and a message may be of any length; weft_conn_recv still gives whole messages, or what is left of one,
+ * within message_bytes_max. Without it, and behind a weft_conn_recv that timed out in the middle, each message is
+ * one part.
  *
  * out      set on WEFT_OK: the part, one reference; its type is that of the message. Text is checked, but a
  *          character may be cut in two

@@ -1,5 +1,5 @@
-/* TLS for servers, and what was negotiated on a connection. A client needs nothing of this but a wss:// URL
- * (weft/client.h).
+/* TLS for servers, and what was negotiated on a connection. A client needs nothing of this but a wss:// URL;
+ * what it may choose stands in weft_client_opts (weft/client.h).
  *
  * A listening address speaks TLS or it does not; a server may have both kinds side by side. All calls are
  * there in a weft that was built without TLS, too: the listening ones answer WEFT_E_INVAL, and the log says

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "api/proto_deflate.h"
 #include "base/mem.h"
 #include "base/random.h"
 #include "base/msg.h"
@@ -25,6 +26,8 @@ struct weft_proto {
     struct http_head *head;
     struct http_request request; /* client: what was asked, to check the answer; texts are copies */
     char **subprotocols;
+    char offer[EXTENSION_BYTES_MAX]; /* client: of permessage-deflate */
+    struct proto_deflate deflate;
     enum proto_state state;
     uint64_t open_due_ms;
     uint8_t *output;
@@ -81,9 +84,12 @@ static int draw(weft_proto *p, void *out, size_t n)
     return random_fill(out, n) ? WEFT_OK : WEFT_E_SYSTEM;
 }
 
-static int put_frame(weft_proto *p, unsigned opcode, const void *payload, size_t n)
+#define RSV1 4
+
+static int put_any_frame(weft_proto *p, unsigned opcode, unsigned reserved, const void *payload, size_t n)
 {
-    struct frame_header h = {.bytes = n, .opcode = (uint8_t)opcode, .is_final = true};
+    struct frame_header h = {
+        .bytes = n, .opcode = (uint8_t)opcode, .is_final = true, .reserved = (uint8_t)reserved};
     int rc;
 
     h.is_masked = p->opts.role == WEFT_PROTO_CLIENT;
@@ -98,6 +104,11 @@ static int put_frame(weft_proto *p, unsigned opcode, const void *payload, size_t
         memcpy(p->output + p->output_end, payload, n);
     p->output_end += n;
     return WEFT_OK;
+}
+
+static int put_frame(weft_proto *p, unsigned opcode, const void *payload, size_t n)
+{
+    return put_any_frame(p, opcode, 0, payload, n);
 }
 
 static int put_close(weft_proto *p, uint16_t code, const char *reason, uint64_t now_ms)
@@ -143,6 +154,7 @@ static int choose(weft_proto_opts *o, const weft_proto_opts *given)
 
 static void open_session(weft_proto *p, uint64_t now_ms)
 {
+    p->config.allows_compressed = p->deflate.is_agreed;
     session_init(&p->session, &p->config, now_ms);
     p->state = PROTO_OPEN;
 }
@@ -178,6 +190,8 @@ static int write_request(weft_proto *p)
     p->request.origin = p->opts.origin;
     p->request.subprotocols = (const char *const *)p->subprotocols;
     p->request.subprotocol_count = p->opts.subprotocol_count;
+    extension_offer(&p->deflate.policy, p->offer);
+    p->request.extensions = p->offer[0] ? p->offer : NULL;
     rc = http_compose_request(&p->request, &bytes, &n);
     p->request.host = p->request.target = p->request.origin = NULL; /* borrowed for this call only */
     return put_composed(p, rc, bytes, n);
@@ -211,6 +225,8 @@ int weft_proto_new(weft_proto **out, const weft_proto_opts *opts, uint64_t now_m
     if (!p)
         return WEFT_E_NOMEM;
     rc = choose(&p->opts, opts);
+    if (rc == WEFT_OK)
+        rc = proto_deflate_init(&p->deflate, &p->opts.compression);
     if (rc == WEFT_OK) {
         p->config = (struct session_config){
             .is_client = p->opts.role == WEFT_PROTO_CLIENT,
@@ -239,6 +255,7 @@ void weft_proto_free(weft_proto *p)
     mem_free(p->subprotocols);
     http_head_free(p->head);
     session_fini(&p->session);
+    proto_deflate_fini(&p->deflate);
     mem_free(p->output);
     mem_free(p);
 }
@@ -266,10 +283,23 @@ static enum weft_proto_event_kind head_failed(weft_proto *p, weft_proto_event *e
     return failed(p, ev, h->error ? h->error : WEFT_E_REFUSED, (unsigned)h->status, why);
 }
 
+/* What became of the client's offer. */
+static int take_extensions(weft_proto *p)
+{
+    struct http_list chosen;
+    const char *fault;
+    int rc;
+
+    http_list_of_fields(&chosen, p->head, "Sec-WebSocket-Extensions");
+    rc = extension_check(&chosen, &p->deflate.policy, &p->deflate.params, &fault);
+    p->deflate.is_agreed = rc == 1;
+    return rc < 0 ? http_head_refuse(p->head, 0, WEFT_E_PROTOCOL, fault) : WEFT_OK;
+}
+
 static enum weft_proto_event_kind head_done(weft_proto *p, uint64_t now_ms, weft_proto_event *ev)
 {
     if (p->opts.role == WEFT_PROTO_CLIENT) {
-        if (http_check_response(p->head, &p->request) != WEFT_OK)
+        if (http_check_response(p->head, &p->request) != WEFT_OK || take_extensions(p) != WEFT_OK)
             return head_failed(p, ev);
         open_session(p, now_ms);
         return WEFT_PROTO_OPEN;
@@ -287,6 +317,30 @@ static enum weft_proto_event_kind head_done(weft_proto *p, uint64_t now_ms, weft
     return head_failed(p, ev);
 }
 
+/* msg is given. */
+static enum weft_proto_event_kind message_arrived(weft_proto *p, weft_msg *msg, uint64_t now_ms, weft_proto_event *ev)
+{
+    weft_msg *inflated;
+    const char *reason;
+    uint16_t code;
+    int rc;
+
+    *ev = (weft_proto_event){.msg = msg};
+    if (!msg->is_compressed)
+        return WEFT_PROTO_MESSAGE;
+    rc = proto_deflate_in(&p->deflate, msg, (size_t)p->opts.message_bytes_max, &inflated);
+    weft_msg_unref(msg);
+    if (rc == WEFT_OK) {
+        ev->msg = inflated;
+        return WEFT_PROTO_MESSAGE;
+    }
+    code = inflater_close_code(rc, &reason);
+    if (!p->session.close_sent)
+        put_close(p, code, reason, now_ms);
+    session_give_up(&p->session);
+    return failed(p, ev, rc, code, reason);
+}
+
 static enum weft_proto_event_kind session_happened(weft_proto *p, enum session_event_kind kind,
                                                    uint64_t now_ms, weft_proto_event *ev)
 {
@@ -295,8 +349,7 @@ static enum weft_proto_event_kind session_happened(weft_proto *p, enum session_e
     *ev = (weft_proto_event){.text = e->payload, .text_bytes = e->bytes};
     switch (kind) {
     case SESSION_MESSAGE:
-        *ev = (weft_proto_event){.msg = e->msg};
-        return WEFT_PROTO_MESSAGE;
+        return message_arrived(p, e->msg, now_ms, ev);
     case SESSION_PING:
         if (!p->session.close_sent && put_frame(p, FRAME_PONG, e->payload, e->bytes) != WEFT_OK)
             return failed(p, ev, WEFT_E_NOMEM, WEFT_CLOSE_INTERNAL_ERROR, "no memory");
@@ -356,9 +409,22 @@ enum weft_proto_event_kind weft_proto_feed(weft_proto *p, const void *data, size
 
 /* --- deciding --- */
 
+/* Whether one of the client's offers is accepted, and the answer to it. */
+static bool choose_extensions(weft_proto *p, char value[EXTENSION_BYTES_MAX])
+{
+    struct http_list offers;
+
+    if (!p->deflate.policy.is_enabled)
+        return false;
+    http_list_of_fields(&offers, p->head, "Sec-WebSocket-Extensions");
+    return extension_choose(&offers, &p->deflate.policy, &p->deflate.params, value) == 1;
+}
+
 int weft_proto_accept(weft_proto *p, const char *subprotocol, uint64_t now_ms)
 {
     struct http_accept accept = {.subprotocol = subprotocol};
+    char extensions[EXTENSION_BYTES_MAX];
+    bool is_agreed;
     uint8_t *bytes = NULL;
     size_t n = 0;
     int rc;
@@ -367,11 +433,15 @@ int weft_proto_accept(weft_proto *p, const char *subprotocol, uint64_t now_ms)
         return WEFT_E_STATE;
     if (subprotocol && !http_offers_subprotocol(p->head, subprotocol))
         return WEFT_E_INVAL;
+    is_agreed = choose_extensions(p, extensions);
+    accept.extensions = is_agreed ? extensions : NULL;
     rc = http_compose_accept(p->head, &accept, &bytes, &n);
     rc = put_composed(p, rc, bytes, n);
-    if (rc == WEFT_OK)
-        open_session(p, now_ms);
-    return rc;
+    if (rc != WEFT_OK)
+        return rc;
+    p->deflate.is_agreed = is_agreed;
+    open_session(p, now_ms);
+    return WEFT_OK;
 }
 
 int weft_proto_reject(weft_proto *p, unsigned status)
@@ -416,7 +486,18 @@ static int may_send(const weft_proto *p)
 int weft_proto_send(weft_proto *p, const weft_msg *m)
 {
     int rc = may_send(p);
-    return rc == WEFT_OK ? put_frame(p, m->type, m->payload, m->bytes) : rc;
+    weft_msg *packed;
+
+    if (rc != WEFT_OK)
+        return rc;
+    packed = proto_deflate_out(&p->deflate, m);
+    if (!packed)
+        return put_frame(p, m->type, m->payload, m->bytes);
+    rc = put_any_frame(p, packed->type, RSV1, packed->payload, packed->bytes);
+    if (rc != WEFT_OK)
+        proto_deflate_forget(&p->deflate);
+    weft_msg_unref(packed);
+    return rc;
 }
 
 int weft_proto_ping(weft_proto *p, const void *data, size_t bytes)

@@ -17,7 +17,7 @@
 #define RECONNECT_MAX_MS   90000u
 #define DAY_MS             86400000u
 /* Strings of the options themselves, beside headers and subprotocols. */
-#define OWN_TEXTS   10
+#define OWN_TEXTS   12
 #define HEADERS_MAX 64
 #define SUBPROTOCOLS_MAX 64
 
@@ -81,7 +81,8 @@ static int keep_texts(struct client_how *how)
 {
     weft_client_opts *o = &how->opts;
     const char **options[] = {&o->origin,  &o->user_agent, &o->user,     &o->password,
-                              &o->proxy,   &o->ca_file,    &o->cert_file, &o->key_file};
+                              &o->proxy,   &o->ca_file,    &o->ca_dir,    &o->cert_file,
+                              &o->key_file, &o->ciphers};
     int rc;
 
     if (!o->headers)
@@ -116,6 +117,8 @@ static int choose(weft_client_opts *o)
                   o->reconnect_min_ms, DAY_MS);
     if ((o->cert_file == NULL) != (o->key_file == NULL))
         return option_refused("cert_file and key_file belong together");
+    if (o->version_min && o->version_min != WEFT_TLS_1_2 && o->version_min != WEFT_TLS_1_3)
+        return option_refused("version_min is none of its values");
     if (o->password && !o->user)
         return option_refused("a password without a user");
     if (o->handler && (o->on_message || o->on_drain))
@@ -162,6 +165,9 @@ int client_how_tls(struct client_how *how, struct tls_context **out, char *why, 
         .role = TLS_CLIENT,
         .own = {.cert_file = o->cert_file, .key_file = o->key_file},
         .ca_file = o->ca_file,
+        .ca_dir = o->ca_dir,
+        .version_min = (enum tls_version_number)o->version_min,
+        .ciphers = o->ciphers,
         .insecure = o->insecure,
     };
     int rc = how->tls ? WEFT_OK : tls_context_new(&how->tls, &options, why, room);

@@ -15,7 +15,9 @@
  * K5  Behind a message that cannot be inflated none is handed to the program. The I/O thread fails the
  *     connection behind what was sent before; `fault` travels with a link to the dirty list.
  * K6  Contexts go back behind on_close, for a handle may live long; that of receiving only behind the last
- *     message, which a program may take later. Behind the end of the outbox no new one is made. */
+ *     message, which a program may take later. Behind the end of the outbox no new one is made.
+ * K7  Where the program receives in parts, each part is inflated when the program comes for it, piece by
+ *     piece: between two calls there is one part as it came, the inflater, and no output. */
 #ifndef WEFT_CORE_COMPRESS_H
 #define WEFT_CORE_COMPRESS_H
 
@@ -50,6 +52,13 @@ void compress_begin_in(struct weft_conn *c);
 void compress_end_in(struct weft_conn *c);
 /* The message as the program gets it; m is given. NULL: the connection fails (K5). */
 weft_msg *compress_take(struct weft_conn *c, weft_msg *m);
+/* With receive_parts (K7): part is given, compressed, with its marks of straight.h. The one before was used up. */
+void compress_give_part(struct weft_conn *c, weft_msg *part);
+bool compress_has_part(const struct weft_conn *c); /* one that is not used up */
+/* The next piece of it as the program gets it, marked; NULL: there is none for now, or the connection fails (K5). */
+weft_msg *compress_next_piece(struct weft_conn *c);
+/* The program wants no more of what comes: fail the connection, as if it could not be inflated. */
+void compress_fail(struct weft_conn *c, int error);
 
 /* K5: why, and how to say it. */
 int compress_fault(struct weft_conn *c, uint16_t *code, const char **reason) ON_IO;

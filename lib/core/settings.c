@@ -163,7 +163,7 @@ static int choose_windows(weft_compression *o, unsigned own, unsigned peers)
     return WEFT_OK;
 }
 
-static int choose_compression(weft_compression *o)
+int settings_choose_compression(weft_compression *o)
 {
     /* Only the level stays 0: the default depends on the takeover. */
     if (o->level > 9)
@@ -174,7 +174,7 @@ static int choose_compression(weft_compression *o)
     return choose_windows(o, EXTENSION_WINDOW_BITS_DEFAULT, EXTENSION_WINDOW_BITS_DEFAULT);
 }
 
-static struct extension_policy policy_of(const weft_compression *o)
+struct extension_policy settings_policy_of(const weft_compression *o)
 {
     return (struct extension_policy){.is_enabled = !o->is_off,
                                      .out_window_bits = o->window_bits,
@@ -183,13 +183,11 @@ static struct extension_policy policy_of(const weft_compression *o)
                                      .in_takeover = !o->peer_no_takeover};
 }
 
-/* Parts are given as they come, so they come plain. */
 static void apply_compression(struct settings *s)
 {
     const weft_compression *o = &s->opts.compression;
 
-    s->policy = policy_of(o);
-    s->policy.is_enabled = s->policy.is_enabled && !s->session.gives_parts;
+    s->policy = settings_policy_of(o);
     s->squeeze = (struct squeeze_opts){.bytes_max = (size_t)o->memory_bytes_max,
                                        .bytes_min = o->bytes_min,
                                        .level = o->level,
@@ -210,8 +208,7 @@ int settings_policy(const struct settings *s, const weft_compression *own, struc
     if (o.level || o.mem_level || o.bytes_min || o.memory_bytes_max)
         return option_refused("an option of compression that one connection cannot have for itself");
     rc = choose_windows(&o, s->policy.out_window_bits, s->policy.in_window_bits);
-    *out = policy_of(&o);
-    out->is_enabled = out->is_enabled && !s->session.gives_parts;
+    *out = settings_policy_of(&o);
     return rc;
 }
 
@@ -246,7 +243,7 @@ static int choose_all(struct settings *s, bool is_client)
     if (rc == WEFT_OK)
         rc = choose_handlers(&s->opts);
     if (rc == WEFT_OK)
-        rc = choose_compression(&s->opts.compression);
+        rc = settings_choose_compression(&s->opts.compression);
     if (rc == WEFT_OK)
         rc = copy_origins(s);
     if (rc == WEFT_OK)

@@ -32,6 +32,11 @@ int settings_init(struct settings *s, const weft_server_opts *opts);
 int settings_init_client(struct settings *s, const weft_client_opts *opts);
 void settings_fini(struct settings *s);
 
+/* Check the options of compression and fill in the defaults, but for the level's; and what they mean for a
+ * handshake. WEFT_OK, WEFT_E_INVAL (logged). */
+int settings_choose_compression(weft_compression *o);
+struct extension_policy settings_policy_of(const weft_compression *o);
+
 /* What applies to one connection: the server's, or what the program says for it. WEFT_OK, WEFT_E_INVAL
  * (logged). */
 int settings_policy(const struct settings *s, const weft_compression *own, struct extension_policy *out);

@@ -108,9 +108,10 @@ static bool put(struct squeeze *s, struct squeeze_shelf *shelf, struct squeeze_p
 }
 
 /* Relaxed: sums, and nearly always of one thread. */
-static void count_message(struct squeeze_count *count, uint32_t from_bytes, uint32_t to_bytes)
+static void count_bytes(struct squeeze_count *count, bool is_end, size_t from_bytes, size_t to_bytes)
 {
-    atomic_fetch_add_explicit(&count->messages, 1, memory_order_relaxed);
+    if (is_end)
+        atomic_fetch_add_explicit(&count->messages, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&count->from_bytes, from_bytes, memory_order_relaxed);
     atomic_fetch_add_explicit(&count->to_bytes, to_bytes, memory_order_relaxed);
 }
@@ -279,6 +280,7 @@ void squeeze_conn_fini_in(struct squeeze_conn *c)
     c->in = NULL;
     c->window = NULL;
     c->window_bytes = 0;
+    c->in_message = false;
 }
 
 void squeeze_conn_fini(struct squeeze_conn *c)
@@ -317,8 +319,6 @@ static weft_msg *deflate_alone(struct squeeze *s, unsigned window_bits, const we
     if (d && deflater_message(d, m, false, &packed) != WEFT_OK)
         packed = NULL;
     put_deflater(s, d);
-    if (packed)
-        count_message(&shelf_here(s)->packed, m->bytes, packed->bytes);
     return packed;
 }
 
@@ -329,7 +329,7 @@ static weft_msg *compress_alone(struct squeeze *s, unsigned window_bits, const w
     weft_msg *packed = is_usual ? pack_alone(s, window_bits, m) : deflate_alone(s, window_bits, m);
 
     if (packed)
-        count_message(&shelf_here(s)->packed, m->bytes, packed->bytes);
+        count_bytes(&shelf_here(s)->packed, true, m->bytes, packed->bytes);
     return packed;
 }
 
@@ -346,7 +346,7 @@ weft_msg *squeeze_out(struct squeeze_conn *c, weft_msg *m)
     else if (deflater_message(c->out, m, true, &packed) != WEFT_OK)
         packed = NULL;
     else if (packed)
-        count_message(&shelf_here(c->shared)->packed, m->bytes, packed->bytes);
+        count_bytes(&shelf_here(c->shared)->packed, true, m->bytes, packed->bytes);
     return packed ? packed : m;
 }
 
@@ -387,12 +387,47 @@ int squeeze_in(struct squeeze_conn *c, const weft_msg *m, size_t bytes_max, weft
     c->in = NULL;
     rc = inflate_next(c, z, m, bytes_max, out);
     if (rc == WEFT_OK)
-        count_message(&shelf_here(c->shared)->inflated, m->bytes, (*out)->bytes);
+        count_bytes(&shelf_here(c->shared)->inflated, true, m->bytes, (*out)->bytes);
     if (c->params.in_takeover && rc == WEFT_OK)
         keep(c, z);
     else
         put_inflater(c->shared, z);
     return rc;
+}
+
+static void end_message(struct squeeze_conn *c)
+{
+    struct inflater *z = c->in;
+
+    c->in = NULL;
+    c->in_message = false;
+    if (c->params.in_takeover)
+        keep(c, z);
+    else
+        put_inflater(c->shared, z);
+}
+
+enum inflater_result squeeze_in_some(struct squeeze_conn *c, const uint8_t *in, size_t n, bool is_last, size_t *used,
+                                     uint8_t *out, size_t room, size_t *made)
+{
+    bool is_first = !c->in_message;
+    enum inflater_result result = INFLATER_NOMEM;
+    size_t before;
+
+    *used = *made = 0;
+    if (!c->in)
+        c->in = take_inflater(c->shared, c->params.in_window_bits);
+    if (!c->in)
+        return result;
+    c->in_message = true;
+    before = inflater_bytes(c->in);
+    if (!is_first || !c->window_bytes || inflater_restore(c->in, c->window, c->window_bytes) == WEFT_OK)
+        result = inflater_feed(c->in, in, n, is_last, used, out, room, made);
+    count(c->shared, (int64_t)inflater_bytes(c->in) - (int64_t)before);
+    count_bytes(&shelf_here(c->shared)->inflated, result == INFLATER_END, *used, *made);
+    if (result == INFLATER_END)
+        end_message(c);
+    return result;
 }
 
 /* --- broadcasts --- */

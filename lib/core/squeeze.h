@@ -98,6 +98,7 @@ struct squeeze_conn {
     struct inflater *in;          /* the receiver's: one with a large window, kept */
     uint8_t *window;              /* the receiver's, of a small one: what the next message may refer to */
     uint16_t window_bytes;        /* the receiver's: so many of them are there */
+    bool in_message;              /* the receiver's: of one that comes in parts, something was inflated */
     struct deflate_params params; /* (c) */
 };
 
@@ -121,6 +122,10 @@ weft_msg *squeeze_out(struct squeeze_conn *c, weft_msg *m);
 /* Inflate a received message that is marked compressed. As inflater_message: behind a failure the connection
  * is over. */
 int squeeze_in(struct squeeze_conn *c, const weft_msg *m, size_t bytes_max, weft_msg **out);
+/* The same for a message that comes in parts: as inflater_feed. The inflater is kept until the message's end. Behind
+ * INFLATER_BAD and INFLATER_NOMEM the connection is over. */
+enum inflater_result squeeze_in_some(struct squeeze_conn *c, const uint8_t *in, size_t n, bool is_last, size_t *used,
+                                     uint8_t *out, size_t room, size_t *made);
 
 /* One message for many connections, compressed once for all whose windows are alike.
  *

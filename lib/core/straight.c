@@ -1,4 +1,4 @@
-/* Straight-line connections; see straight.h for G1 to G5. */
+/* Straight-line connections; see straight.h for G1 to G6. */
 #include "core/straight.h"
 
 #include <pthread.h>
@@ -21,6 +21,7 @@ struct straight {
     struct turn turn; /* of the queue, of is_failed and has_ended */
     /* Under lock: */
     struct node *first, *last;
+    weft_msg *ready;    /* G5 */
     uint32_t count;     /* in the queue */
     unsigned receiving; /* threads in straight_recv */
     unsigned running;   /* 1 for the handler; consumers of callbacks */
@@ -65,6 +66,8 @@ void straight_free(struct straight *s)
     if (!s)
         return;
     free_list(s->first);
+    if (s->ready)
+        msg_free(s->ready);
     if (s->whole)
         msg_free(s->whole);
     pthread_mutex_destroy(&s->lock);
@@ -419,7 +422,7 @@ struct taken {
     uint32_t messages, bytes;
 };
 
-static weft_msg *take(struct straight *s, struct taken *t)
+static weft_msg *take_queued(struct straight *s, struct taken *t)
 {
     weft_msg *m = pop(s);
 
@@ -430,8 +433,32 @@ static weft_msg *take(struct straight *s, struct taken *t)
     return m;
 }
 
+/* Of what comes next, a part has to be inflated first. */
+static bool must_inflate(const struct straight *s)
+{
+    const struct weft_conn *c = s->conn;
+
+    if (!c->is_squeezed || s->ready || !c->home->settings->session.gives_parts)
+        return false;
+    return compress_has_part(c) || (s->first && msg_of(s->first)->is_compressed);
+}
+
+static weft_msg *take(struct straight *s, struct taken *t)
+{
+    weft_msg *m = s->ready;
+
+    s->ready = NULL;
+    if (m || must_inflate(s))
+        return m;
+    return take_queued(s, t);
+}
+
 static void put_back(struct straight *s, struct taken *t, weft_msg *m)
 {
+    if (m->link.kind & PART_INFLATED) {
+        s->ready = m;
+        return;
+    }
     m->link.node.next = s->first;
     if (!s->first)
         s->last = &m->link.node;
@@ -536,12 +563,40 @@ static int take_next(struct weft_conn *c, struct straight *s, struct taken *t, w
     return WEFT_OK;
 }
 
+/* G5. The queue's lock is given up meanwhile. */
+static void inflate_next(struct weft_conn *c, struct straight *s)
+{
+    struct taken t = {0};
+    weft_msg *part = compress_has_part(c) ? NULL : take_queued(s, &t), *ready;
+    bool is_low = s->count <= c->home->settings->opts.inbox_low;
+
+    pthread_mutex_unlock(&s->lock);
+    note_taken(c, t.messages, t.bytes, is_low);
+    if (part)
+        compress_give_part(c, part);
+    ready = compress_next_piece(c);
+    pthread_mutex_lock(&s->lock);
+    s->ready = ready;
+}
+
+/* As take_next, of what is inflated. */
+static int take_inflated(struct weft_conn *c, struct straight *s, struct taken *t, weft_msg **out, bool *is_last)
+{
+    int rc = take_next(c, s, t, out, is_last);
+
+    while (rc == WEFT_E_AGAIN && must_inflate(s)) {
+        inflate_next(c, s);
+        rc = take_next(c, s, t, out, is_last);
+    }
+    return rc;
+}
+
 /* One look. WEFT_E_AGAIN: wait. WEFT_OK without a message: it could not be inflated, look again. The lock
  * is given up and taken again where something has to be done outside. */
 static int look(struct weft_conn *c, struct straight *s, weft_msg **out, bool *is_last)
 {
     struct taken t = {0};
-    int rc = take_next(c, s, &t, out, is_last);
+    int rc = take_inflated(c, s, &t, out, is_last);
     bool must_fail = rc == WEFT_E_AGAIN && takes_failure(s);
     bool is_low = s->count <= c->home->settings->opts.inbox_low;
 
@@ -559,6 +614,8 @@ static int look(struct weft_conn *c, struct straight *s, weft_msg **out, bool *i
         send_failure(c);
     if (rc == WEFT_E_TOO_BIG)
         outbox_close(c, WEFT_CLOSE_TOO_BIG, "a message that is too long");
+    if (rc == WEFT_E_TOO_BIG && c->is_squeezed)
+        compress_fail(c, rc); /* nobody inflates the rest of it */
     pthread_mutex_lock(&s->lock);
     return rc;
 }

@@ -15,7 +15,9 @@
  *     handlers.
  * G4  Once the handler has returned nobody takes messages: they are thrown away as they come, so that the
  *     peer's Close is read.
- * G5  Lock order: the receiving lock (compress.h, K4), then a connection's lock, which is the innermost; no
+ * G5  With receive_parts a compressed part is taken out of the queue to be inflated, and its pieces pass through
+ *     `ready`, which is before the queue (compress.h, K7).
+ * G6  Lock order: the receiving lock (compress.h, K4), then a connection's lock, which is the innermost; no
  *     function of another module is called under it but turn_next and those of messages. */
 #ifndef WEFT_CORE_STRAIGHT_H
 #define WEFT_CORE_STRAIGHT_H
@@ -31,8 +33,9 @@
 struct slot_wait;
 struct straight;
 
-/* Marks of a part, in the kind of its link while it is in an inbox or a queue. */
-enum straight_part { PART_FIRST = 1, PART_LAST = 2 };
+/* Marks of a part, in the kind of its link while it is in an inbox or a queue. INFLATED: as the program gets it, and
+ * counted as handled before. */
+enum straight_part { PART_FIRST = 1, PART_LAST = 2, PART_INFLATED = 4 };
 
 /* The connection gets its queue, before it is opened. WEFT_OK, WEFT_E_NOMEM. */
 int straight_make(struct weft_conn *c);

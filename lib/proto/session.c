@@ -381,10 +381,11 @@ static enum session_event_kind give_part(struct session *s, size_t n, struct ses
     struct session_reading *r = s->reading;
     weft_msg *m = r->msg;
     bool is_end = r->is_final && r->frame_left == n;
+    bool is_text = r->message_type == FRAME_TEXT && !r->is_compressed;
 
-    if (r->message_type == FRAME_TEXT && !utf8_feed(&r->utf8, m->payload, n))
+    if (is_text && !utf8_feed(&r->utf8, m->payload, n))
         return fail(s, ev, WEFT_E_UTF8, text_is_wrong);
-    if (is_end && r->message_type == FRAME_TEXT && !utf8_is_complete(&r->utf8))
+    if (is_end && is_text && !utf8_is_complete(&r->utf8))
         return fail(s, ev, WEFT_E_UTF8, text_is_cut);
     r->msg = NULL;
     r->frame_offset += (uint8_t)n;
@@ -394,6 +395,7 @@ static enum session_event_kind give_part(struct session *s, size_t n, struct ses
     ev->is_last = is_end;
     if (n || is_end) {
         r->has_given = true;
+        m->is_compressed = r->is_compressed;
         msg_seal(m, n);
         ev->msg = m;
     } else {

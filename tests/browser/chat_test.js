@@ -1,5 +1,8 @@
 // Two pages in headless Chromium talk to each other:
-//     node chat_test.js PATH_TO_WEFT_CHAT [--screenshots DIRECTORY] [TEST...]
+//     node chat_test.js PATH_TO_WEFT_CHAT [--screenshots DIRECTORY] [--tls MAKE_CERTS] [TEST...]
+//
+// With --tls the tests are those over wss instead, with certificates of an authority that is made for them and that
+// only the browser of the test trusts (by certutil).
 //
 // The browser is driven by its DevTools protocol over two pipes, so nothing has to be installed beside node
 // and Chromium. Each page lives in a browser context of its own, as if two people had it open.
@@ -16,9 +19,13 @@ const {TIMEOUT_MS, connect, run, sleep, startServer, within} = require('../chat/
 const program = process.argv[2];
 const flag = process.argv.indexOf('--screenshots');
 const screenshots = flag > 0 ? process.argv.splice(flag, 2)[1] : null;
+const tlsFlag = process.argv.indexOf('--tls');
+const makeCerts = tlsFlag > 0 ? process.argv.splice(tlsFlag, 2)[1] : null;
 const chromium = process.env.CHROMIUM || '/usr/bin/chromium';
 if (!program) {
-    console.error('usage: chat_test.js PATH_TO_WEFT_CHAT [--screenshots DIRECTORY] [TEST...]');
+    console.error(
+        'usage: chat_test.js PATH_TO_WEFT_CHAT [--screenshots DIRECTORY] [--tls MAKE_CERTS] [TEST...]'
+    );
     process.exit(2);
 }
 
@@ -26,10 +33,27 @@ if (!program) {
 const TEXTS = '[...document.querySelectorAll("#log .said .text")].map((e) => e.textContent)';
 const MEMBERS = '[...document.querySelectorAll("#members li")].map((e) => e.dataset.name)';
 
+function mustRun(command, args) {
+    const {status, stdout, stderr} = spawnSync(command, args, {encoding: 'utf8'});
+    assert.strictEqual(status, 0, `${command} ${args.join(' ')}: ${stdout}${stderr}`);
+}
+
+// Chromium reads who is trusted from a database in the home directory.
+function trust(home, authority) {
+    const database = path.join(home, '.pki', 'nssdb');
+    fs.mkdirSync(database, {recursive: true});
+    mustRun('certutil', ['-d', `sql:${database}`, '-N', '--empty-password']);
+    mustRun('certutil', ['-d', `sql:${database}`, '-A', '-t', 'C,,', '-n', 'authority of the test', '-i', authority]);
+}
+
 class Browser {
-    static async start() {
+    // authority: the file of one that is trusted beside the usual ones.
+    static async start({authority = null} = {}) {
         const browser = new Browser();
         browser.directory = fs.mkdtempSync(path.join(os.tmpdir(), 'weft-chat-browser-'));
+        const home = path.join(browser.directory, 'home');
+        fs.mkdirSync(home);
+        if (authority) trust(home, authority);
         browser.process = spawn(
             chromium,
             [
@@ -47,10 +71,14 @@ class Browser {
                 '--mute-audio',
                 '--no-proxy-server',
                 '--remote-debugging-pipe',
-                `--user-data-dir=${browser.directory}`,
+                `--user-data-dir=${path.join(browser.directory, 'data')}`,
                 'about:blank',
             ],
-            {stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'], detached: true}
+            {
+                stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'],
+                detached: true,
+                env: {...process.env, HOME: home, XDG_DATA_HOME: path.join(home, '.local', 'share')},
+            }
         );
         browser.ended = new Promise((resolve) => browser.process.on('exit', resolve));
         process.on('exit', () => browser.kill());
@@ -111,17 +139,28 @@ class Browser {
 }
 
 class Page {
-    static async open(browser, url, {phone = false, dark = false} = {}) {
+    static async open(browser, url, options = {}) {
+        const page = await Page.blank(browser, options);
+        await page.call('Page.navigate', {url});
+        await page.until(
+            'document.readyState === "complete" && document.body.dataset.state === "open"',
+            'the page connects'
+        );
+        return page;
+    }
+
+    static async blank(browser, {phone = false, dark = false} = {}) {
         const page = new Page();
         page.browser = browser;
         page.faults = []; // whatever the console calls an error
+        page.sockets = []; // URLs
         const {browserContextId} = await browser.call('Target.createBrowserContext');
         const {targetId} = await browser.call('Target.createTarget', {url: 'about:blank', browserContextId});
         const {sessionId} = await browser.call('Target.attachToTarget', {targetId, flatten: true});
         page.session = sessionId;
         page.context = browserContextId;
         browser.listeners.set(sessionId, (method, params) => page.event(method, params));
-        for (const domain of ['Page', 'Runtime', 'Log']) await page.call(`${domain}.enable`);
+        for (const domain of ['Page', 'Runtime', 'Log', 'Network']) await page.call(`${domain}.enable`);
         await page.call('Emulation.setFocusEmulationEnabled', {enabled: true});
         await page.call(
             'Emulation.setDeviceMetricsOverride',
@@ -132,11 +171,6 @@ class Page {
         await page.call('Emulation.setEmulatedMedia', {
             features: [{name: 'prefers-color-scheme', value: dark ? 'dark' : 'light'}],
         });
-        await page.call('Page.navigate', {url});
-        await page.until(
-            'document.readyState === "complete" && document.body.dataset.state === "open"',
-            'the page connects'
-        );
         return page;
     }
 
@@ -152,6 +186,7 @@ class Page {
             (params.type === 'error' || params.type === 'warning')
         )
             this.faults.push(params.args.map((a) => a.value).join(' '));
+        else if (method === 'Network.webSocketCreated') this.sockets.push(params.url);
         else if (method === 'Log.entryAdded' && params.entry.level === 'error')
             this.faults.push(`${params.entry.text} ${params.entry.url || ''}`);
     }
@@ -521,7 +556,8 @@ const tests = {
         assert.deepStrictEqual(await server.stop(), {code: 0, signal: null});
         for (const page of [ann, bob]) {
             await page.untilState('waiting');
-            assert.strictEqual(await page.text('status'), 'Reconnecting');
+            // An attempt may be under way just then.
+            await page.until('document.getElementById("status").textContent === "Reconnecting"', 'the status');
             await page.until(
                 '/^in \\d+ s$/.test(document.getElementById("countdown").textContent)',
                 'the countdown'
@@ -726,10 +762,64 @@ db.execute("UPDATE run SET boot = 'of another start of the machine'"); db.commit
     },
 };
 
+// --- over wss ---
+
+const certs = makeCerts && fs.mkdtempSync(path.join(os.tmpdir(), 'weft-chat-certs-'));
+const certOf = (name) => path.join(certs, name);
+const serverArgs = (name) => ['--port', '0', '--cert', certOf(`${name}.pem`), '--key', certOf(`${name}.key`)];
+
+const testsOverTls = {
+    async two_pages_talk_to_each_other_over_wss() {
+        const secure = `https://localhost:${server.port}/`;
+        const ann = await Page.open(browser, secure);
+        const bob = await Page.open(browser, secure, {phone: true});
+        await ann.join('vault', 'ann');
+        await bob.join('vault', 'bob');
+        await ann.untilMembers('ann', 'bob');
+        await ann.say('Nobody else hears this');
+        await bob.untilText('Nobody else hears this');
+        await bob.say('Only the loom');
+        for (const page of [ann, bob]) {
+            await page.untilText('Only the loom');
+            assert.strictEqual(await page.evaluate('isSecureContext && location.protocol'), 'https:');
+        }
+        const wss = new Set(ann.sockets);
+        assert.deepStrictEqual(wss.size, 1);
+        for (const url of wss) assert.match(url, new RegExp(`^wss://localhost:${server.port}/`));
+        await closeAll([ann, bob]);
+    },
+
+    async both_pages_come_back_over_wss_after_a_restart() {
+        const ann = await Page.open(browser, `https://localhost:${server.port}/`);
+        await ann.join('vault', 'ann');
+        assert.deepStrictEqual(await server.stop(), {code: 0, signal: null});
+        await ann.untilState('waiting');
+        server = await startServer(program, [...serverArgs('server'), '--port', String(server.port)]);
+        await ann.untilState('joined');
+        await ann.say('back');
+        await ann.untilText('back');
+        await closeAll([ann], {disconnected: true});
+    },
+
+    // Otherwise the tests above would show nothing.
+    async a_certificate_of_another_authority_is_not_taken() {
+        const other = await startServer(program, serverArgs('stranger'));
+        const page = await Page.blank(browser);
+        const {errorText} = await page.call('Page.navigate', {url: `https://localhost:${other.port}/`});
+        assert.strictEqual(errorText, 'net::ERR_CERT_AUTHORITY_INVALID');
+        await page.close();
+        assert.deepStrictEqual(await other.stop(), {code: 0, signal: null});
+    },
+};
+
 async function main() {
-    server = await startServer(program, ['--port', '0']);
-    browser = await Browser.start();
-    await run(Object.entries(tests), async () => {
+    if (makeCerts) {
+        process.on('exit', () => fs.rmSync(certs, {recursive: true, force: true}));
+        mustRun(makeCerts, [certs]);
+    }
+    server = await startServer(program, makeCerts ? serverArgs('server') : ['--port', '0']);
+    browser = await Browser.start({authority: makeCerts && certOf('ca.pem')});
+    await run(Object.entries(makeCerts ? testsOverTls : tests), async () => {
         await browser.stop();
         assert.deepStrictEqual(await server.stop(), {code: 0, signal: null});
     });
