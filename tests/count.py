@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Count the cases of one `meson test` run: count.py LOG.json prints "PASSED FAILED" and the output of what
-failed on standard error. A program says "N passed, N failed" in its last such line; one that says nothing
-is one case. A crash, a hang or an exit status other than 0 is at least one failed case."""
+"""Count the cases of one `meson test` run: count.py LOG.json SUITE... prints "SUITE PASSED FAILED SECONDS" for each,
+the seconds as the sum of its tests', and the output of what failed on standard error. When one suite is named all
+is its; else a test belongs to the first of its labels that is named. A program says "N passed, N failed" in its last
+such line; one that says nothing is one case. A crash, a hang or an exit status other than 0 is at least one failed
+case."""
 import json
 import re
 import sys
@@ -27,16 +29,25 @@ def show(test):
     print('\n'.join(line[:LINE_CHARS_MAX] for line in kept[-OUTPUT_LINES_MAX:]), file=sys.stderr)
 
 
+def suite_of(test, suites):
+    """meson says `project:label+label / name`."""
+    labels = test['name'].split(' / ')[0].split(':')[-1].split('+')
+    return suites[0] if len(suites) == 1 else next(suite for suite in suites if suite in labels)
+
+
 def main():
-    passed = failed = 0
+    suites = sys.argv[2:]
+    figures = {suite: [0, 0, 0.0] for suite in suites}
     with open(sys.argv[1], encoding='utf-8', errors='replace') as log:
         for line in log:
             test = json.loads(line)
             p, f = count(test)
-            passed, failed = passed + p, failed + f
+            figure = figures[suite_of(test, suites)]
+            figure[0], figure[1], figure[2] = figure[0] + p, figure[1] + f, figure[2] + test['duration']
             if f:
                 show(test)
-    print(passed, failed)
+    for suite, (passed, failed, seconds) in figures.items():
+        print(suite, passed, failed, round(seconds))
 
 
 main()

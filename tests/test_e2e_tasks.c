@@ -310,8 +310,12 @@ ALL_MODES(the_producer_ends_when_the_consumer_sees_the_end)
 
 /* --- a producer that never yields --- */
 
+/* It sends `count` messages, and more until the consumer beside it has received QUESTIONS; one that is starved
+ * receives none while it goes on, so the producer gives up behind `most`. How soon is the machine's affair. */
+enum { QUESTIONS = 20 };
 struct never_yields {
-    uint64_t count;
+    uint64_t count, most, sent;
+    _Atomic unsigned questions;
     _Atomic uint64_t longest_us;
 };
 
@@ -327,6 +331,7 @@ static int answer(weft_conn *c, void *app)
         us = e2e_now_us() - asked_us;
         if (us > n->longest_us)
             n->longest_us = us;
+        n->questions++;
         weft_msg_unref(m);
         rc = weft_conn_send_text(c, "answer");
         if (rc != WEFT_OK)
@@ -339,13 +344,14 @@ static int produce_without_end(weft_conn *c, void *app)
 {
     struct never_yields *n = app;
 
-    for (uint64_t i = 0; i < n->count; i++) {
+    while (n->sent < n->count || (n->questions < QUESTIONS && n->sent < n->most)) {
         weft_msg *m;
-        int rc = weft_msg_new(&m, WEFT_BINARY, &i, sizeof i);
+        int rc = weft_msg_new(&m, WEFT_BINARY, &n->sent, sizeof n->sent);
         if (rc == WEFT_OK)
             rc = weft_conn_send(c, m);
         if (rc != WEFT_OK)
             return rc;
+        n->sent++;
     }
     return WEFT_OK;
 }
@@ -359,7 +365,10 @@ static int answer_beside_producer(weft_conn *c, struct seen *s)
 ALL_MODES(a_producer_that_never_yields_does_not_starve_the_consumer)
 {
     bool is_first = !t->mode->is_inline && t->mode->io_threads == 1;
-    struct never_yields n = {.count = unit_is_slow() ? 50000 : is_first ? 10000000 : 200000};
+    struct never_yields n = {.count = unit_is_slow() ? 50000
+                                      : is_first     ? 10000000
+                                                     : 200000,
+                             .most = unit_is_slow() ? 3000000 : 20000000};
     uint64_t received = 0, answers = 0, asked = 0, next_us = 0, asked_us = 0, longest_us = 0;
     struct client k;
     struct frame f;
@@ -383,13 +392,11 @@ ALL_MODES(a_producer_that_never_yields_does_not_starve_the_consumer)
     }
     client_close(&k);
     WAIT_FOR(t->closed == 1);
-    CU_ASSERT_EQUAL(received, n.count);
-    CU_ASSERT(answers >= 1);
+    CU_ASSERT_EQUAL(received, n.sent);
+    CU_ASSERT(n.questions >= QUESTIONS);
     CU_ASSERT(asked - answers <= 1);
-    CU_ASSERT(n.longest_us < (unit_is_slow() ? 1000000 : 100000));
-    CU_ASSERT(longest_us < (unit_is_slow() ? 1000000 : 100000));
     printf("  %llu sends: %llu questions, received within %llu us, answered within %llu us\n",
-           (unsigned long long)n.count, (unsigned long long)asked, (unsigned long long)n.longest_us,
+           (unsigned long long)n.sent, (unsigned long long)asked, (unsigned long long)n.longest_us,
            (unsigned long long)longest_us);
 }
 
