@@ -395,6 +395,8 @@ static unsigned command(void)
         stage_let_pass(fuzz_byte(&script) * 10u + 1);
     else if (what == 18)
         broadcast();
+    else if (what == 19 && b >> 5 == 7)
+        stage_close_all();
     else if (what == 19)
         decide_deferred(b >> 5);
     else if (what >= 20 && what < 27 && chosen_seen(b))

@@ -319,6 +319,11 @@ void stage_let_pass(uint64_t ms)
     stage.now_ns += ms * 1000000u;
 }
 
+void stage_close_all(void)
+{
+    io_thread_command(stage.io, IO_CLOSE_ALL);
+}
+
 uint64_t stage_now_ms(void)
 {
     return stage.now_ns / 1000000u;

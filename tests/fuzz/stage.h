@@ -61,6 +61,7 @@ void stage_end(struct stage_socket *s);
 void stage_reset(struct stage_socket *s);
 void stage_give_room(struct stage_socket *s, size_t n); /* 0: it is full */
 void stage_let_pass(uint64_t ms);
+void stage_close_all(void); /* as when the server stops, but the script goes on */
 uint64_t stage_now_ms(void);
 
 /* After it: what is left is freed. */
