@@ -23,7 +23,7 @@ static void begin(unsigned options)
 {
     script_bytes = 0;
     script[script_bytes++] = (uint8_t)options;
-    ADD("\0\0");
+    ADD("\0\0\0"); /* no more options; the allocation that fails */
 }
 
 /* Run it with each allocation failing in turn; how many there are. */
@@ -32,8 +32,8 @@ static unsigned fail_each(void)
     unsigned n = 1;
 
     for (; n < 65536; n++) {
-        script[1] = (uint8_t)n;
-        script[2] = (uint8_t)(n >> 8);
+        script[2] = (uint8_t)n;
+        script[3] = (uint8_t)(n >> 8);
         if (!script_run(script, script_bytes))
             break;
     }
@@ -79,10 +79,39 @@ static void slow_readers_survive(void)
     }
 }
 
+static void parts_survive(void)
+{
+    begin(1);
+    ADD("\x00\x02");
+    ADD("\x19\x04\x19\x06");         /* a text begins, and a character of it */
+    ADD("\x14\x10\x00\x12\x00\x10"); /* a message and a broadcast wait for its end */
+    ADD("\x19\x01\x00\x10\x19\x03\x15\x00");
+    CU_ASSERT(fail_each() > 20);
+}
+
+static void compression_survives(void)
+{
+    begin(1);
+    ADD("\x00\x03\x0c\x20\x23\x0c");     /* two that agree on it */
+    ADD("\x1f\x00\x14\x00\x10");         /* one comes, one goes */
+    ADD("\x12\x00\x10\x0e\x02\x03\xe8"); /* a broadcast */
+    CU_ASSERT(fail_each() > 40);
+}
+
+static void a_client_survives(void)
+{
+    begin(1);
+    ADD("\x1c\x1d\x38");              /* it asks, and is accepted with all it offered */
+    ADD("\x04\x00\x05hello\x0b\x05"); /* text; room for a part of a masked frame */
+    ADD("\x00\x14\xff\x7f\x0c\x14\x05\x00");
+    ADD("\x1c\x3d\x06\x21\x04page"); /* another is refused, with a page */
+    ADD("\x0e\x02\x03\xe8\x08");
+    CU_ASSERT(fail_each() > 20);
+}
+
 static const struct unit_case cases[] = {
-    CASE(an_echo_survives),
-    CASE(requests_survive),
-    CASE(slow_readers_survive),
+    CASE(an_echo_survives), CASE(requests_survive),     CASE(slow_readers_survive),
+    CASE(parts_survive),    CASE(compression_survives), CASE(a_client_survives),
 };
 
 int main(int argc, char **argv)

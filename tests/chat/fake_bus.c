@@ -368,8 +368,8 @@ void fake_bus_hold(const char *topic, const char *text)
 {
     weft_msg *m;
 
-    if (weft_msg_new(&m, WEFT_TEXT, text, strlen(text)) == WEFT_OK)
-        weft_bus_publish(bus, topic, m);
+    if (weft_msg_new(&m, WEFT_TEXT, text, strlen(text)) == WEFT_OK && weft_bus_publish(bus, topic, m) != WEFT_OK)
+        weft_msg_unref(m);
 }
 
 void fake_bus_publish(const char *topic, const char *text)

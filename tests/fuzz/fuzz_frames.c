@@ -4,7 +4,8 @@
  *   - However a stream is cut, also into the places that a session offers and guesses, it gives the same events.
  *   - They are those of a second reading of RFC 6455 (reference.c).
  *   - With gives_parts the parts of a message are the message.
- *   - A message masked again in pieces, as a client sends it, comes back as it was.
+ *   - A message masked again in pieces, as a client sends it, comes back as it was; so do headers, and control frames.
+ *   - Each kernel for masking and for UTF-8 that this processor has says what the plain way says.
  *   - Nothing is due before its deadline, and what is due comes in its order.
  *
  * The stream is the input itself, or composed of frames that it chooses: raw bytes seldom get behind a mask. */
@@ -12,7 +13,9 @@
 
 #include "base/mem.h"
 #include "proto/frame.h"
+#include "proto/mask.h"
 #include "proto/session.h"
+#include "proto/utf8.h"
 #include "reference.h"
 #include "wire.h"
 
@@ -113,8 +116,12 @@ static void feed_with_guesses(const struct session_config *config, const struct 
     session_init(&s, config, 0);
     for (size_t at = 0; at < w->bytes; at += n) {
         struct session_guess g;
+        uint8_t *where;
+        size_t direct = session_direct(&s, &where);
 
         n = fuzz_piece(&cut, w->bytes - at);
+        if (direct && direct < n)
+            n = direct; /* up to the message's end: guesses begin there */
         if (session_guess(&s, FILL_BYTES_MAX, &g))
             n = feed_guessed(&s, &g, w->p + at, n);
         else
@@ -212,25 +219,47 @@ static void must_come_back(const weft_msg *m, struct fuzz_cut cut)
     free(masked);
 }
 
-/* A Close as we write it is one that we read. */
-static void close_must_come_back(const struct session_event *got)
+/* A Close as we write it is one that we read; key: a client's. */
+static void close_must_come_back(const struct session_event *got, const uint8_t *key)
 {
-    struct session_config config = wire_config(true);
+    struct session_config config = wire_config(!key);
     uint8_t payload[FRAME_CONTROL_BYTES_MAX], frame[FRAME_WHOLE_CONTROL_MAX];
     unsigned n = frame_write_close_payload(payload, got->code, got->payload, got->bytes);
     struct session_event ev;
     struct session s;
     size_t used;
 
-    n = frame_write_control(frame, FRAME_CLOSE, payload, n, NULL);
+    n = frame_write_control(frame, FRAME_CLOSE, payload, n, key);
     session_init(&s, &config, 0);
     MUST(session_feed(&s, frame, n, &used, &ev) == SESSION_CLOSE && used == n);
     MUST(ev.code == got->code && ev.bytes == got->bytes && memcmp(ev.payload, got->payload, ev.bytes) == 0);
     session_fini(&s);
 }
 
+static void header_must_come_back(struct fuzz_input in)
+{
+    unsigned first = fuzz_byte(&in), how = fuzz_byte(&in);
+    struct frame_header h = {.opcode = first & 15,
+                             .reserved = first >> 4 & 7,
+                             .is_final = first >> 7,
+                             .is_masked = how & 1,
+                             .key = {1, 2, 3, 4}},
+                        back = {0};
+    uint8_t bytes[FRAME_HEADER_BYTES_MAX];
+    unsigned n;
+
+    for (unsigned i = 0; i < how >> 4; i++)
+        h.bytes = (h.bytes << 8 | fuzz_byte(&in)) & INT64_MAX;
+    n = frame_write_header(bytes, &h);
+    MUST(n == frame_header_bytes(bytes[1]) && frame_read_header(bytes, &back));
+    MUST(back.bytes == h.bytes && back.opcode == h.opcode && back.reserved == h.reserved);
+    MUST(back.is_final == h.is_final && back.is_masked == h.is_masked);
+    MUST(!h.is_masked || memcmp(back.key, h.key, sizeof h.key) == 0);
+}
+
 static void send_all_back(const struct session_config *config, const struct wire *w, struct fuzz_cut cut)
 {
+    static const uint8_t key[FRAME_KEY_BYTES] = {0x9a, 0, 0x5c, 0xff};
     struct session_event ev;
     struct session s;
     size_t used;
@@ -242,10 +271,68 @@ static void send_all_back(const struct session_config *config, const struct wire
             must_come_back(ev.msg, cut);
             weft_msg_unref(ev.msg);
         } else if (kind == SESSION_CLOSE) {
-            close_must_come_back(&ev);
+            close_must_come_back(&ev, NULL);
+            close_must_come_back(&ev, key);
         }
     }
     session_fini(&s);
+}
+
+/* --- kernels --- */
+
+/* In place and as a copy, at any alignment. */
+static void mask_as_plain(const struct mask_kernel *k, const uint8_t *p, size_t n, uint32_t key)
+{
+    uint8_t *plain = fuzz_copy(p, n), *copy = fuzz_copy(p, n), key_bytes[FRAME_KEY_BYTES];
+    bool is_ascii = true, says_ascii;
+
+    memcpy(key_bytes, &key, sizeof key_bytes);
+    for (size_t i = 0; i < n; i++) {
+        plain[i] ^= key_bytes[i % FRAME_KEY_BYTES];
+        is_ascii = is_ascii && plain[i] < 0x80;
+    }
+    says_ascii = k->run(copy, p, n, key);
+    MUST(says_ascii == is_ascii && memcmp(copy, plain, n) == 0);
+    k->run(copy, copy, n, key);
+    MUST(memcmp(copy, p, n) == 0);
+    mask_apply_scalar(copy, n, key_bytes, 0);
+    MUST(memcmp(copy, plain, n) == 0);
+    free(plain);
+    free(copy);
+}
+
+static void judge_as_plain(const struct utf8_kernel *k, const uint8_t *p, size_t n, struct fuzz_cut cut)
+{
+    struct utf8_state s = {0};
+    bool is_whole, is_right = true;
+
+    for (size_t at = 0, piece; at < n; at += piece) {
+        uint8_t *copy;
+        piece = fuzz_piece(&cut, n - at);
+        copy = fuzz_copy(p + at, piece);
+        is_right = utf8_feed_by(k, &s, copy, piece);
+        MUST(is_right == (wire_utf8_right_until(p, at + piece, &is_whole) == at + piece));
+        MUST(!is_right || utf8_is_complete(&s) == is_whole);
+        free(copy);
+    }
+}
+
+/* The plain ways are slow: a part of the stream is enough. */
+static void kernels_agree(const struct wire *w, struct fuzz_cut cut)
+{
+    size_t n = w->bytes < 1500 ? w->bytes : 1500, count, skip = n ? cut.seed % n % 64 : 0;
+    const struct mask_kernel *masks = mask_kernels(&count);
+    const struct utf8_kernel *judges;
+
+    for (size_t i = 0; i < count; i++) {
+        mask_as_plain(&masks[i], w->p + skip, n - skip, 0);
+        mask_as_plain(&masks[i], w->p + skip, n - skip, cut.seed * 2654435761u);
+    }
+    judges = utf8_kernels(&count);
+    cut.most = cut.most < 100 ? 100 : cut.most; /* short pieces are not theirs */
+    judge_as_plain(NULL, w->p + skip, n - skip, cut);
+    for (size_t i = 0; i < count; i++)
+        judge_as_plain(&judges[i], w->p + skip, n - skip, cut);
 }
 
 /* --- time --- */
@@ -329,6 +416,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     config.message_bytes_max = how & 8 ? most : 1u << 20;
     config.fragments_max = fragments + 1;
     let_time_pass(how & 1, in);
+    header_must_come_back(in);
     wire_init(&w, !config.is_client);
     make_stream(&w, &in, how & 4);
 
@@ -339,6 +427,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     feed_with_guesses(&config, &w, cut);
     send_all_back(&config, &w, cut);
     feed_for_parts(config, &w, cut);
+    if (w.bytes)
+        kernels_agree(&w, cut);
     wire_fini(&w);
     MUST(mem_live_blocks() == live);
     return 0;

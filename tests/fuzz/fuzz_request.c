@@ -4,7 +4,10 @@
  * Oracles
  *   - However the bytes are cut, the outcome, what was used and what was found are the same.
  *   - A refusal has a status from 400 on, and its answer is a response that our client reads.
- *   - What is accepted, our client accepts too: the answer belongs to this request. */
+ *   - What is accepted, our client accepts too: the answer belongs to this request.
+ *   - Whatever a program wants to have written, in either role, is refused, or the other side reads it as that.
+ *
+ * What the program wants are the lines behind the head. */
 #include "fuzz.h"
 
 #include "base/mem.h"
@@ -172,6 +175,131 @@ static void decide(struct http_head *h)
     }
 }
 
+/* --- a program that asks for anything --- */
+
+#define LINES_MAX   16
+#define HEADERS_MAX 6
+
+struct wish {
+    unsigned how;
+    char *text, *lines[LINES_MAX]; /* all of them are there; an empty one stands for none */
+    weft_header headers[HEADERS_MAX];
+    size_t header_count;
+};
+
+static void wish_init(struct wish *w, struct fuzz_input in)
+{
+    char *at;
+
+    w->how = fuzz_byte(&in);
+    w->text = at = fuzz_text(in.p, in.n);
+    w->header_count = 0;
+    for (unsigned i = 0; i < LINES_MAX; i++) {
+        w->lines[i] = at;
+        at += strcspn(at, "\n");
+        if (*at)
+            *at++ = '\0';
+        if (i >= 5 && i % 2 && w->lines[i - 1][0] && w->header_count < HEADERS_MAX)
+            w->headers[w->header_count++] = (weft_header){w->lines[i - 1], w->lines[i]};
+    }
+}
+
+static const char *wished(const struct wish *w, unsigned line)
+{
+    return w->lines[line][0] ? w->lines[line] : NULL;
+}
+
+/* The head is what the wish says; free it. */
+static struct http_head *must_be_read(enum http_role role, const struct wish *w, const uint8_t *p, size_t n,
+                                      size_t *used)
+{
+    struct http_limits limits = {.head_bytes_max = 65535};
+    struct http_head *h = http_head_new(role, &limits);
+
+    MUST(h && http_head_feed(h, p, n, used) == HTTP_DONE);
+    for (size_t i = 0; i < w->header_count; i++)
+        MUST(http_head_fields(h, w->headers[i].name) > 0);
+    return h;
+}
+
+static void wish_to_accept(const struct wish *w, const struct http_head *h)
+{
+    struct http_accept a = {.subprotocol = wished(w, 0),
+                            .extensions = wished(w, 1),
+                            .headers = w->headers,
+                            .header_count = w->header_count};
+    struct http_head *r;
+    size_t bytes, used;
+    uint8_t *out;
+
+    if (http_compose_accept(h, &a, &out, &bytes) != WEFT_OK)
+        return;
+    r = must_be_read(HTTP_ROLE_CLIENT, w, out, bytes, &used);
+    MUST(used == bytes && r->status == 101);
+    http_head_free(r);
+    mem_free(out);
+}
+
+static void wish_to_answer(const struct wish *w, const struct http_head *h)
+{
+    struct http_answer a = {.status = atoi(w->lines[0]),
+                            .phrase = wished(w, 1),
+                            .headers = w->headers,
+                            .header_count = w->header_count,
+                            .body = wished(w, 2),
+                            .body_bytes = strlen(w->lines[2])};
+    size_t bytes, used, body_bytes = http_head_is_head(h) ? 0 : a.body_bytes;
+    struct http_head *r;
+    uint8_t *out;
+
+    if (http_compose_answer(h, &a, &out, &bytes) != WEFT_OK)
+        return;
+    r = must_be_read(HTTP_ROLE_CLIENT, w, out, bytes, &used);
+    MUST(used + body_bytes == bytes && r->status == a.status);
+    http_head_free(r);
+    mem_free(out);
+}
+
+static void wish_to_ask(const struct wish *w)
+{
+    const char *subprotocols[] = {w->lines[2], w->lines[3]};
+    struct http_request asked = {.host = w->lines[0],
+                                 .port = w->how & 16 ? w->how * 300u : 0,
+                                 .target = wished(w, 1),
+                                 .subprotocols = subprotocols,
+                                 .subprotocol_count = w->how & 32 ? 2 : 0,
+                                 .extensions = w->how & 64 ? "permessage-deflate" : NULL,
+                                 .origin = w->how & 128 ? w->lines[3] : NULL,
+                                 .headers = w->headers,
+                                 .header_count = w->header_count};
+    struct http_head *r;
+    size_t bytes, used;
+    uint8_t *out;
+
+    if (http_compose_request(&asked, &out, &bytes) != WEFT_OK)
+        return;
+    r = must_be_read(HTTP_ROLE_SERVER, w, out, bytes, &used);
+    MUST(used == bytes && http_check_upgrade(r) == HTTP_UPGRADE);
+    MUST(strcmp(r->target, asked.target ? asked.target : "/") == 0);
+    MUST(!asked.subprotocol_count || http_offers_subprotocol(r, subprotocols[1]));
+    http_head_free(r);
+    mem_free(out);
+}
+
+static void wish_for_anything(struct http_head *h, struct fuzz_input rest)
+{
+    struct wish w;
+
+    wish_init(&w, rest);
+    if (w.how % 3 == 0 && h->status == 101)
+        wish_to_accept(&w, h);
+    else if (w.how % 3 == 1)
+        wish_to_answer(&w, h);
+    else
+        wish_to_ask(&w);
+    free(w.text);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct fuzz_input in = {data, size};
@@ -187,10 +315,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     a = read_head(whole, in.p, in.n, (struct fuzz_cut){.most = UINT32_MAX});
     b = read_head(pieces, in.p, in.n, cut);
     must_be_same(whole, a, pieces, b);
-    if (a.outcome == HTTP_DONE)
+    if (a.outcome == HTTP_DONE) {
         decide(pieces);
-    else if (a.outcome == HTTP_BAD)
+        wish_for_anything(pieces, (struct fuzz_input){in.p + a.used, in.n - a.used});
+    } else if (a.outcome == HTTP_BAD) {
         refuse_it(pieces);
+    }
     http_head_free(whole);
     http_head_free(pieces);
     return 0;

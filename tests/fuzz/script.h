@@ -6,7 +6,7 @@
  *   - What was sent on a connection is what is written, in that order, up to where it ended.
  *   - Queues stay within their bounds, the loop never spins, all connections end, and no memory is left.
  *
- * A script is the options (a byte), a number of two bytes (that allocation fails; 0: none), and commands of the
+ * A script is the options (two bytes), a number of two bytes (that allocation fails; 0: none), and commands of the
  * peers, of the network and of the program, a byte each and their arguments. */
 #ifndef WEFT_TESTS_SCRIPT_H
 #define WEFT_TESTS_SCRIPT_H

@@ -5,12 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/random.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
 #include "core/conn.h"
 #include "core/engine.h"
 #include "core/io_thread.h"
+#include "core/opening.h"
 #include "fuzz.h"
 #include "io/link.h"
 #include "weft/error.h"
@@ -28,6 +30,9 @@ static struct {
     stage_step_fn *step;
     void *arg;
     struct io_thread *io;
+    const struct engine_hooks *hooks;
+    struct endpoint *client; /* NULL until there is one */
+    uint32_t random;
     unsigned idle_turns;
     unsigned ending; /* steps of the end that were done */
     uint64_t end_ms;
@@ -185,30 +190,94 @@ int epoll_wait(int epoll_fd, struct epoll_event *events, int most, int timeout_m
     return n;
 }
 
+/* Keys and masks are the same in each run. */
+ssize_t getrandom(void *p, size_t n, unsigned flags)
+{
+    (void)flags;
+    for (size_t i = 0; i < n; i++) {
+        stage.random = stage.random * 1664525u + 1013904223u;
+        ((uint8_t *)p)[i] = (uint8_t)(stage.random >> 24);
+    }
+    return (ssize_t)n;
+}
+
 /* --- the script's side --- */
 
-int stage_arrive(void)
+/* Each place once: what was written is looked at in the end. NULL: there is none. */
+static struct stage_socket *take_place(void)
 {
-    struct sock_peer peer = {0};
-    struct weft_conn *c;
-
     for (int i = 0; i < STAGE_SOCKETS_MAX; i++) {
         struct stage_socket *s = &stage_sockets[i];
         if (s->is_open || s->out)
-            continue; /* each place once: what was written is looked at in the end */
+            continue;
         *s = (struct stage_socket){.is_open = true, .room = SIZE_MAX};
         s->out = malloc(1);
         MUST(s->out);
-        c = conn_new(&stage.io->engine->own.homes[0], FD_FIRST + i, &peer, NULL);
-        if (!c) {
-            s->is_open = false;
-            return -1;
-        }
-        thr_assert_io();
-        conn_register(c);
-        return i;
+        return s;
     }
-    return -1;
+    return NULL;
+}
+
+static void register_accepted(struct weft_conn *c)
+{
+    thr_assert_io();
+    conn_register(c);
+}
+
+/* Its place, or -1, and the opening is not taken. */
+static int begin_on(struct stage_socket *s, const struct home *home, struct opening *o)
+{
+    static const struct sock_peer peer;
+    int i = (int)(s - stage_sockets);
+    struct weft_conn *c = conn_new(home, FD_FIRST + i, &peer, NULL);
+
+    if (!c) {
+        s->is_open = false;
+        return -1;
+    }
+    c->opening = o;
+    if (o)
+        io_thread_link_dirty(stage.io, c); /* as opening_start hands it over */
+    else
+        register_accepted(c);
+    return i;
+}
+
+int stage_arrive(void)
+{
+    struct stage_socket *s = take_place();
+
+    return s ? begin_on(s, &stage.io->engine->own.homes[0], NULL) : -1;
+}
+
+static bool make_client(const weft_client_opts *opts)
+{
+    struct settings settings = {0};
+
+    return stage.client || (settings_init_client(&settings, opts) == WEFT_OK &&
+                            endpoint_new(&stage.client, stage.io->engine, &settings, stage.hooks) == WEFT_OK);
+}
+
+int stage_connect(const weft_client_opts *opts, const struct http_request *request)
+{
+    struct stage_socket *s;
+    struct opening *o;
+    int place;
+
+    if (!make_client(opts) || opening_new(&o, request, &stage.client->settings->policy, 8192, 64,
+                                          stage_now_ms() + opts->open_timeout_ms) != WEFT_OK)
+        return -1;
+    s = take_place();
+    if (s)
+        s->is_client = true;
+    place = s ? begin_on(s, &stage.client->homes[0], o) : -1;
+    if (place < 0) {
+        opening_unref(o); /* the one that the connection would have had */
+        opening_unref(o);
+        return place;
+    }
+    s->opening = o;
+    return place;
 }
 
 void stage_send(struct stage_socket *s, const void *p, size_t n)
@@ -250,6 +319,11 @@ void stage_let_pass(uint64_t ms)
     stage.now_ns += ms * 1000000u;
 }
 
+void stage_close_all(void)
+{
+    io_thread_command(stage.io, IO_CLOSE_ALL);
+}
+
 uint64_t stage_now_ms(void)
 {
     return stage.now_ns / 1000000u;
@@ -265,6 +339,7 @@ int stage_run(const weft_server_opts *opts, const struct engine_hooks *hooks, st
     memset(stage_sockets, 0, sizeof stage_sockets);
     stage.now_ns = 1000000000000u;
     stage.step = step;
+    stage.hooks = hooks;
     stage.arg = arg;
     rc = engine_new(&e, opts, hooks);
     if (rc != WEFT_OK)
@@ -274,6 +349,8 @@ int stage_run(const weft_server_opts *opts, const struct engine_hooks *hooks, st
     MUST(io_thread_drive(stage.io));
     mem_pool_leave();
     thr_become(THR_FOREIGN, NULL);
+    if (stage.client)
+        endpoint_unref(stage.client);
     engine_unref(e);
     return WEFT_OK;
 }
@@ -284,6 +361,8 @@ void stage_clear(void)
         MUST(!stage_sockets[i].is_open);
         free(stage_sockets[i].in);
         free(stage_sockets[i].out);
+        if (stage_sockets[i].opening)
+            opening_unref(stage_sockets[i].opening);
     }
     memset(stage_sockets, 0, sizeof stage_sockets);
 }
