@@ -473,6 +473,23 @@ static void a_history_in_a_file_outlives_the_process(void)
     }
 }
 
+static void a_history_file_that_cannot_be_used_is_refused(void)
+{
+    char path[] = "/tmp/weft-bus-XXXXXX";
+    weft_bus_opts opts = with_rules;
+    int fd = mkstemp(path);
+    weft_bus *b = NULL;
+
+    CU_ASSERT_EQUAL(write(fd, "This is no database, but long enough to look like a header of one.", 66), 66);
+    close(fd);
+    opts.history_file = path;
+    CU_ASSERT_EQUAL(weft_bus_open(&b, "local:", &opts), WEFT_E_INVAL);
+    unlink(path);
+    opts.history_file = "/tmp/no-such-directory/history";
+    CU_ASSERT_EQUAL(weft_bus_open(&b, "local:", &opts), WEFT_E_INVAL);
+    CU_ASSERT_PTR_NULL(b);
+}
+
 static void histories_beyond_topics_max_are_forgotten_oldest_first(void)
 {
     weft_bus_opts opts = with_rules;
@@ -775,6 +792,7 @@ static const struct unit_case cases[] = {
     CASE(a_gap_that_is_too_old_is_told),
     CASE(without_history_resuming_is_told_as_a_gap),
     CASE(a_history_in_a_file_outlives_the_process),
+    CASE(a_history_file_that_cannot_be_used_is_refused),
     CASE(histories_beyond_topics_max_are_forgotten_oldest_first),
     CASE(wrong_arguments_are_refused),
     CASE(bounds_answer_again_or_drop_and_count),
