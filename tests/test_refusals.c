@@ -128,7 +128,7 @@ static void a_group_refuses(void)
 
 static void a_server_refuses(void)
 {
-    weft_tls_opts tls = {.size = sizeof tls};
+    weft_tls_opts tls = {.size = sizeof tls}, auth = tls, version = tls, half = tls, no_size = {0};
     weft_stats without_size = {0}, stats = {.size = sizeof stats};
     weft_server *s = NULL;
 
@@ -149,6 +149,16 @@ static void a_server_refuses(void)
     INVALID(weft_server_listen_fd(s, -1));
     INVALID(weft_server_listen_tls_unix(s, NULL, &tls));
     INVALID(weft_server_listen_tls_fd(s, -1, &tls));
+    auth.cert_file = version.cert_file = "certificate.pem";
+    auth.key_file = version.key_file = "key.pem";
+    auth.client_auth = 9;
+    version.version_min = 9;
+    half.cert_file = "certificate.pem"; /* and no key */
+    INVALID(weft_server_listen_tls(s, NULL, 0, NULL, NULL));
+    INVALID(weft_server_listen_tls(s, NULL, 0, NULL, &no_size));
+    INVALID(weft_server_listen_tls(s, NULL, 0, NULL, &auth));
+    INVALID(weft_server_listen_tls(s, NULL, 0, NULL, &version));
+    INVALID(weft_server_listen_tls(s, NULL, 0, NULL, &half));
     INVALID(weft_server_stats(s, NULL));
     INVALID(weft_server_stats(s, &without_size));
     weft_server_unref(s);
