@@ -258,6 +258,58 @@ static void a_listener_may_outlive_its_bus(void)
     end_heard(h);
 }
 
+static weft_bus *being_closed;
+
+static bool wants_stop(weft_bus *b)
+{
+    bool it_does;
+
+    pthread_mutex_lock(&b->lock);
+    it_does = b->wants_stop;
+    pthread_mutex_unlock(&b->lock);
+    return it_does;
+}
+
+static void hold_the_first_until_it_is_closed(struct heard *h)
+{
+    while (h->begun == 1 && !wants_stop(being_closed))
+        usleep(1000);
+}
+
+static void say_one_more(struct heard *h)
+{
+    hold_the_first_until_it_is_closed(h);
+    say(being_closed, "t", "more");
+}
+
+static void what_was_published_before_the_close_is_passed_on(void)
+{
+    weft_bus *b = being_closed = open_local(NULL);
+    struct heard *h = listen_to(b, "t", NULL);
+
+    h->also = hold_the_first_until_it_is_closed;
+    say(b, "t", "1");
+    WAIT_FOR(h->begun == 1); /* so the others wait behind it */
+    say(b, "t", "2");
+    say(b, "t", "3");
+    CU_ASSERT_EQUAL(weft_bus_close(b, 10000), WEFT_OK);
+    CU_ASSERT_STRING_EQUAL(h->text, "t=1@0 t=2@0 t=3@0 ");
+    end_heard(h);
+}
+
+static void a_close_that_comes_to_no_end_tells_that_something_was_lost(void)
+{
+    weft_bus *b = being_closed = open_local(NULL);
+    struct heard *h = listen_to(b, "t", NULL);
+
+    h->also = say_one_more;
+    say(b, "t", "1");
+    WAIT_FOR(h->begun == 1);
+    CU_ASSERT_EQUAL(weft_bus_close(b, 50), WEFT_E_TIMEOUT);
+    CU_ASSERT(h->items > 1);
+    end_heard(h);
+}
+
 struct publisher {
     weft_bus *bus;
     unsigned number, count;
@@ -419,6 +471,23 @@ static void a_history_in_a_file_outlives_the_process(void)
         snprintf(other, sizeof other, "%s%s", path, ends[i]);
         unlink(other);
     }
+}
+
+static void a_history_file_that_cannot_be_used_is_refused(void)
+{
+    char path[] = "/tmp/weft-bus-XXXXXX";
+    weft_bus_opts opts = with_rules;
+    int fd = mkstemp(path);
+    weft_bus *b = NULL;
+
+    CU_ASSERT_EQUAL(write(fd, "This is no database, but long enough to look like a header of one.", 66), 66);
+    close(fd);
+    opts.history_file = path;
+    CU_ASSERT_EQUAL(weft_bus_open(&b, "local:", &opts), WEFT_E_INVAL);
+    unlink(path);
+    opts.history_file = "/tmp/no-such-directory/history";
+    CU_ASSERT_EQUAL(weft_bus_open(&b, "local:", &opts), WEFT_E_INVAL);
+    CU_ASSERT_PTR_NULL(b);
 }
 
 static void histories_beyond_topics_max_are_forgotten_oldest_first(void)
@@ -716,11 +785,14 @@ static const struct unit_case cases[] = {
     CASE(a_listener_may_end_itself_in_its_callback),
     CASE(unlisten_waits_for_the_call_that_runs),
     CASE(a_listener_may_outlive_its_bus),
+    CASE(what_was_published_before_the_close_is_passed_on),
+    CASE(a_close_that_comes_to_no_end_tells_that_something_was_lost),
     CASE(each_publisher_keeps_its_order),
     CASE(who_resumes_gets_what_it_missed_and_what_follows),
     CASE(a_gap_that_is_too_old_is_told),
     CASE(without_history_resuming_is_told_as_a_gap),
     CASE(a_history_in_a_file_outlives_the_process),
+    CASE(a_history_file_that_cannot_be_used_is_refused),
     CASE(histories_beyond_topics_max_are_forgotten_oldest_first),
     CASE(wrong_arguments_are_refused),
     CASE(bounds_answer_again_or_drop_and_count),

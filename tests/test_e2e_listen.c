@@ -249,6 +249,8 @@ ALL_MODES(without_descriptors_accepting_pauses_quietly_and_goes_on)
     int up[2], down[2], status = -1;
     pid_t child;
 
+    if (unit_is_in_valgrind()) /* it closes what is accepted beyond the limit */
+        return;
     CU_ASSERT_EQUAL_FATAL(pipe(up), 0);
     CU_ASSERT_EQUAL_FATAL(pipe(down), 0);
     fflush(stdout);

@@ -470,10 +470,15 @@ static void without_a_descriptor_accept_asks_to_back_off_and_the_connection_is_n
 {
     struct rlimit before, none;
     struct sock_peer peer;
+    struct pollfd p = {.events = POLLIN};
     uint16_t port;
-    int listening = sock_listen_tcp("127.0.0.1", 0, 8, &port), one = connect_v4(port), fd;
-    struct pollfd p = {.fd = listening, .events = POLLIN};
+    int listening, one, fd;
 
+    if (unit_is_in_valgrind()) /* it looks at the limit itself, when the connection is accepted, and closes it */
+        return;
+    listening = sock_listen_tcp("127.0.0.1", 0, 8, &port);
+    one = connect_v4(port);
+    p.fd = listening;
     CU_ASSERT_EQUAL(poll(&p, 1, 5000), 1);
     getrlimit(RLIMIT_NOFILE, &before);
     none = before;

@@ -113,8 +113,17 @@ int unit_main(int argc, char **argv, const char *suite, const struct unit_case *
     return failed ? 1 : 0;
 }
 
+int unit_is_in_valgrind(void)
+{
+    const char *preloaded = getenv("LD_PRELOAD");
+
+    return preloaded && strstr(preloaded, "/vgpreload_");
+}
+
 int unit_is_slow(void)
 {
+    if (unit_is_in_valgrind())
+        return 1;
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     return 1;
 #elif defined(__has_feature)

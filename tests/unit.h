@@ -20,7 +20,11 @@ struct unit_case {
 
 int unit_main(int argc, char **argv, const char *suite, const struct unit_case *cases, size_t count);
 
-/* True under ASan, TSan or valgrind: loops that only gain confidence by number may run shorter. */
+/* True under ASan, TSan or valgrind, and where WEFT_TEST_SLOW is set: loops that only gain confidence by number may
+ * run shorter. */
 int unit_is_slow(void);
+
+/* It has limits of its own, runs one thread at a time and touches more memory. */
+int unit_is_in_valgrind(void);
 
 #endif

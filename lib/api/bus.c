@@ -219,6 +219,7 @@ static void do_commands(struct weft_bus *b, bool is_over)
     }
 }
 
+/* What was published before wants_stop was set is passed on, or still among the commands. */
 static bool tell_flushers(struct weft_bus *b, uint64_t now_ms)
 {
     bool may_end;
@@ -227,7 +228,8 @@ static bool tell_flushers(struct weft_bus *b, uint64_t now_ms)
     b->settled = b->settled_number;
     if (b->flushers)
         pthread_cond_broadcast(&b->changed);
-    may_end = b->wants_stop && (now_ms >= b->stop_ms || b->backend->is_drained(b));
+    may_end = b->wants_stop &&
+              (now_ms >= b->stop_ms || (stack_is_empty(&b->commands) && b->backend->is_drained(b)));
     pthread_mutex_unlock(&b->lock);
     return may_end;
 }
@@ -268,10 +270,13 @@ static void wait_for_work(struct weft_bus *b, struct pollfd *fds, nfds_t count, 
 
 static void end_thread(struct weft_bus *b)
 {
-    b->has_lost = b->settled_number != b->last_number;
+    uint64_t last_number = b->last_number;
+
+    b->has_lost = b->settled_number != last_number;
     b->backend->stop(b);
     stack_close(&b->commands);
     do_commands(b, true);
+    b->has_lost = b->has_lost || b->last_number != last_number; /* the deadline came first */
     bus_each_topic(b, end_all, NULL);
     bus_each_topic(b, drop_topic, NULL);
     pthread_mutex_lock(&b->lock);

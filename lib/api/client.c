@@ -10,7 +10,8 @@
 int weft_client_new(weft_client **out, const char *url, const weft_client_opts *opts)
 {
     static const struct engine_hooks hooks = {.closed = server_conn_closed};
-    bool has_server = opts && opts->size > offsetof(weft_client_opts, server) && opts->server;
+    bool knows_server = opts && opts->size >= offsetof(weft_client_opts, server) + sizeof opts->server;
+    bool has_server = knows_server && opts->server;
     struct engine *e;
     int rc;
 

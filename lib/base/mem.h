@@ -23,6 +23,17 @@
 #define MEM_POOL_BYTES_MAX       (256u * 1024u)
 #define MEM_POOL_LARGE_BYTES_MAX (5u * 1024u * 1024u) /* four of the largest, and some */
 
+/* A large variable of a hot function, of which little is used: hardened builds zero all others
+ * (-ftrivial-auto-var-init). */
+#ifdef __has_attribute
+#if __has_attribute(uninitialized)
+#define MEM_NOT_ZEROED __attribute__((uninitialized))
+#endif
+#endif
+#ifndef MEM_NOT_ZEROED
+#define MEM_NOT_ZEROED
+#endif
+
 void *mem_alloc(size_t bytes); /* NULL when there is none */
 void *mem_calloc(size_t count, size_t bytes);
 void *mem_aligned_calloc(size_t alignment,

@@ -49,7 +49,7 @@ static int keep_headers(struct client_how *how)
     for (size_t i = 0; i < count; i++) {
         const weft_header *given = &how->opts.headers[i];
         if (!given->name || !given->value)
-            return WEFT_E_INVAL;
+            return option_refused("one of headers lacks its name or its value");
         how->headers[i].name = keep(how, given->name);
         how->headers[i].value = keep(how, given->value);
         if (!how->headers[i].name || !how->headers[i].value)
@@ -68,7 +68,7 @@ static int keep_subprotocols(struct client_how *how)
         return WEFT_E_NOMEM;
     for (size_t i = 0; i < count; i++) {
         if (!how->opts.subprotocols[i])
-            return WEFT_E_INVAL;
+            return option_refused("one of subprotocols is NULL");
         how->subprotocols[i] = keep(how, how->opts.subprotocols[i]);
         if (!how->subprotocols[i])
             return WEFT_E_NOMEM;

@@ -222,9 +222,11 @@ static int copy_origins(struct settings *s)
     if (!s->origins)
         return WEFT_E_NOMEM;
     for (size_t i = 0; i < count; i++) {
-        s->origins[i] = s->opts.origins[i] ? mem_strdup(s->opts.origins[i]) : NULL;
+        if (!s->opts.origins[i])
+            return option_refused("one of origins is NULL");
+        s->origins[i] = mem_strdup(s->opts.origins[i]);
         if (!s->origins[i])
-            return s->opts.origins[i] ? WEFT_E_NOMEM : WEFT_E_INVAL;
+            return WEFT_E_NOMEM;
     }
     s->opts.origins = (const char *const *)s->origins;
     return WEFT_OK;

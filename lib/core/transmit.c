@@ -537,7 +537,7 @@ static void flush_ciphertext(struct weft_conn *c) ON_IO
 
 void transmit_flush(struct weft_conn *c)
 {
-    struct gather g;
+    struct gather g MEM_NOT_ZEROED;
 
     if (c->is_tls && !c->is_blocked)
         flush_ciphertext(c);

@@ -216,7 +216,7 @@ int deflater_message(struct deflater *d, const weft_msg *m, bool keeps, weft_msg
 {
     bool may_go_plain = !keeps || m->bytes >= 1u << d->window_bits;
     enum packing result;
-    struct sink s;
+    struct sink s MEM_NOT_ZEROED;
 
     *out = NULL;
     if (!m->bytes)
@@ -431,7 +431,7 @@ static bool is_text_right(const struct sink *s)
 
 int inflater_message(struct inflater *z, const weft_msg *m, size_t bytes_max, weft_msg **out)
 {
-    struct sink s;
+    struct sink s MEM_NOT_ZEROED;
     int rc;
 
     sink_init(&s, bytes_max, (size_t)m->bytes * USUAL_RATIO);
