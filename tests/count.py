@@ -2,7 +2,7 @@
 """Count the cases of one `meson test` run: count.py LOG.json SUITE... prints "SUITE PASSED FAILED SECONDS" for each,
 the seconds as the sum of its tests', and the output of what failed on standard error. When one suite is named all
 is its; else a test belongs to the first of its labels that is named. A program says "N passed, N failed" in its last
-such line; one that says nothing is one case. A crash, a hang or an exit status other than 0 is at least one failed
+such line; one that says nothing is one case. What was skipped is no case, and its reason is shown. A crash, a hang or an exit status other than 0 is at least one failed
 case."""
 import json
 import re
@@ -16,6 +16,8 @@ LINE_CHARS_MAX = 300
 def count(test):
     said = SUMMARY.findall(test.get('stdout', ''))
     passed, failed = map(int, said[-1]) if said else (0, 0)
+    if test['result'] == 'SKIP':
+        return 0, 0
     good = test['result'] == 'OK'
     if not good:
         return passed, max(failed, 1)
@@ -44,7 +46,7 @@ def main():
             p, f = count(test)
             figure = figures[suite_of(test, suites)]
             figure[0], figure[1], figure[2] = figure[0] + p, figure[1] + f, figure[2] + test['duration']
-            if f:
+            if f or test['result'] == 'SKIP':
                 show(test)
     for suite, (passed, failed, seconds) in figures.items():
         print(suite, passed, failed, round(seconds))
