@@ -311,6 +311,7 @@ static bool try_again(struct weft_bus *b, struct redis_node *n, struct redis_fil
         cluster_redirect(b, n, &refusal);
         break;
     case REFUSED_BY_CLUSTER:
+    case REFUSED_ELSEWHERE:
         cluster_wants_map(b);
         break;
     case REFUSED_FOR_NOW:

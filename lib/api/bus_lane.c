@@ -264,6 +264,7 @@ static void note_refusal(struct weft_bus *b, struct lane *l, struct redis_node *
         l->ask = cluster_redirect(b, n, refusal);
         break;
     case REFUSED_BY_CLUSTER:
+    case REFUSED_ELSEWHERE:
         cluster_wants_map(b);
         return;
     case REFUSED_WHILE_MOVING:
@@ -318,7 +319,7 @@ bool lane_answer(struct weft_bus *b, struct redis_node *n, const struct request 
     } else if (is_error || (p->rule && resp_integer(reply) == 2)) {
         if (!l->is_held)
             note_refusal(b, l, n, &refusal);
-        hold(b, l, p, refusal.what == REFUSED_MOVED);
+        hold(b, l, p, refusal.what == REFUSED_MOVED || refusal.what == REFUSED_ELSEWHERE);
     } else {
         took_it(b, l, q);
     }

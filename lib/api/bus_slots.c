@@ -89,7 +89,7 @@ void slots_read_error(struct slots_reply *out, const char *error)
         {"NOAUTH", REFUSED_HERE},
         {"UNBLOCKED", REFUSED_HERE},
         {"CLUSTERDOWN", REFUSED_BY_CLUSTER},
-        {"ERR Script attempted to access a non local key", REFUSED_BY_CLUSTER},
+        {"ERR Script attempted to access a non local key", REFUSED_ELSEWHERE},
         {"MOVED ", REFUSED_MOVED},
         {"ASK ", REFUSED_ASK},
     };

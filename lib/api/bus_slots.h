@@ -22,7 +22,8 @@ enum slots_refusal {
     REFUSED_FOR_NOW,      /* it would be taken later */
     REFUSED_WHILE_MOVING, /* the same, and soon: its slot's keys are on their way */
     REFUSED_HERE,         /* by this connection, or by what the server has become */
-    REFUSED_BY_CLUSTER,   /* the map of the slots has changed, or has a hole */
+    REFUSED_BY_CLUSTER,   /* its slot is nobody's for now */
+    REFUSED_ELSEWHERE,    /* the slot is at another node, and it does not say at which */
     REFUSED_MOVED,        /* the slot is at another node */
     REFUSED_ASK           /* this once it is for another node */
 };

@@ -80,7 +80,7 @@ void on_item(const weft_bus_item *item, void *arg)
     if (sscanf(text, "%u %u", &who, &number) != 2 || who >= WRITERS_MAX)
         note_text(e, item);
     else if (e->next[who] != number ||
-             (item->at.epoch == e->last_epoch && item->at.offset != e->last_offset + 1))
+             (item->at.epoch && item->at.epoch == e->last_epoch && item->at.offset != e->last_offset + 1))
         e->faults++;
     else
         e->next[who]++;
