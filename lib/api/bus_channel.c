@@ -117,8 +117,9 @@ static void leave_asked(struct bus_topic *t)
 }
 
 /* An answer that comes behind this is nobody's. */
-static void switch_off(struct bus_topic *t)
+static void switch_off(struct weft_bus *b, struct bus_topic *t)
 {
+    redis_of(b)->has_off = true;
     leave_asked(t);
     if (t->fill)
         t->fill->topic = NULL;
@@ -230,7 +231,7 @@ void channel_end(struct weft_bus *b, struct bus_topic *t)
 
     if (t->node)
         put_subscribe(b, t->node, t, false);
-    switch_off(t);
+    switch_off(b, t);
     if (t->is_pattern && --r->pattern_count == 0)
         announce(b);
     bus_remove_topic(b, t);
@@ -238,6 +239,7 @@ void channel_end(struct weft_bus *b, struct bus_topic *t)
 
 void channels_place(struct weft_bus *b)
 {
+    redis_of(b)->has_off = false;
     announce(b);
     bus_each_topic(b, place, NULL);
     if (do_all_know(redis_of(b)))
@@ -246,15 +248,11 @@ void channels_place(struct weft_bus *b)
 
 static void replace(struct weft_bus *b, struct bus_topic *t, void *arg)
 {
-    struct redis *r = redis_of(b);
-
     (void)arg;
-    t->slot =
-        r->mode == REDIS_CLUSTER ? redis_slot(b, t->name) : 0; /* it may have come before that was known */
-    if (t->is_pattern || !t->node || t->node == cluster_owner(r, t->slot))
+    if (t->is_pattern || !t->node || t->node == cluster_owner(redis_of(b), t->slot))
         return;
     put_subscribe(b, t->node, t, false);
-    switch_off(t);
+    switch_off(b, t);
 }
 
 void channels_replace(struct weft_bus *b)
@@ -263,11 +261,21 @@ void channels_replace(struct weft_bus *b)
     channels_place(b);
 }
 
+static void find_slot(struct weft_bus *b, struct bus_topic *t, void *arg)
+{
+    (void)arg;
+    t->slot = redis_slot(b, t->name);
+}
+
+void channels_spread(struct weft_bus *b)
+{
+    bus_each_topic(b, find_slot, NULL);
+}
+
 static void forget(struct weft_bus *b, struct bus_topic *t, void *arg)
 {
-    (void)b;
     if (t->node == arg)
-        switch_off(t);
+        switch_off(b, t);
 }
 
 void channels_forget(struct weft_bus *b, struct redis_node *n)
@@ -281,7 +289,7 @@ void channels_forget(struct weft_bus *b, struct redis_node *n)
 static void confirm(struct weft_bus *b, struct bus_topic *t)
 {
     if (!t->is_heard) {
-        switch_off(t); /* asked for again when the map has come */
+        switch_off(b, t); /* asked for again when the map has come */
         cluster_wants_map(b);
     } else if (t->rule) {
         fill_start(b, t);
@@ -318,7 +326,7 @@ static void note_answer(struct weft_bus *b, struct redis_node *n, struct bus_top
     if (t->state == TOPIC_ASKED) {
         t->is_heard = on;
     } else if (!on) {
-        switch_off(t);
+        switch_off(b, t);
         cluster_wants_map(b);
     }
 }

@@ -169,11 +169,12 @@ static void take_range(struct redis *r, const struct redis_node *from, const str
         r->owner[slot] = n;
 }
 
-/* False: no memory. */
+/* Topics are looked at when something is not where it belongs, not for each map. False: no memory. */
 static bool take_ranges(struct weft_bus *b, const struct redis_node *from, const struct resp *ranges)
 {
     struct redis *r = redis_of(b);
     struct redis_node **before = r->owner, **owner = mem_calloc(SLOTS, sizeof(struct redis_node *));
+    bool has_changed;
 
     if (!owner)
         return false;
@@ -185,9 +186,12 @@ static bool take_ranges(struct weft_bus *b, const struct redis_node *from, const
     r->has_hole = false;
     for (size_t slot = 0; slot < SLOTS; slot++)
         r->has_hole |= !owner[slot];
-    if (memcmp(before, owner, SLOTS * sizeof(struct redis_node *)) != 0)
-        names_have_moved(b);
+    has_changed = memcmp(before, owner, SLOTS * sizeof(struct redis_node *)) != 0;
     mem_free(before);
+    if (has_changed)
+        names_have_moved(b);
+    if (has_changed || r->has_off)
+        channels_replace(b);
     return true;
 }
 
@@ -212,6 +216,7 @@ static bool become_cluster(struct weft_bus *b)
     r->alone->keep_until_ms = clock_now_ms() + KEEP_MS;
     r->alone = NULL;
     lanes_spread(b, lanes, SLOTS);
+    channels_spread(b);
     return true;
 }
 
@@ -259,7 +264,6 @@ bool cluster_take_map(struct weft_bus *b, struct redis_node *n, const struct res
     if (!take_ranges(b, n, reply))
         return refuse(why, "no memory");
     r->has_map = true;
-    channels_replace(b);
     redis_tell_state(b, "a node of the cluster is missing");
     return true;
 }

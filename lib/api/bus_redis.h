@@ -12,9 +12,9 @@
  *     go together: when one fails both are dropped and made again, after a pause that doubles (retry_ms).
  * N2  Without a cluster there is one node, one lane, and all is in slot 0. What a bus has found once,
  *     cluster or not, it stays with.
- * N3  In a cluster there is a node for each master of the map (is_wanted), and for a while others: of the URL,
- *     to ask for the map, and those that a redirection names. A node lives until it is not wanted, down or
- *     idle, and owner, lanes and topics forget it then.
+ * N3  In a cluster there is a node for each master of the map (is_wanted), and for a while others: of the
+ *     URL, to ask for the map, and those that a redirection names. A node lives until it is not wanted, and
+ *     down or idle; owner, lanes and topics forget it then.
  * N4  What belongs to a slot goes to owner[slot]. Nothing waits for another slot's node: publishes wait in
  *     their lane, topics are OFF and are asked for when the node is up or the map has changed.
  * N5  The thread never waits: connecting (names, sockets, TLS) is done by a thread for each attempt, bounded
@@ -146,6 +146,7 @@ struct redis {
     uint64_t fills_at_ms;
     uint64_t presence_at_ms;
     uint32_t pattern_count;
+    bool has_off; /* a topic went OFF since all were last looked at */
 };
 
 static inline struct redis *redis_of(const struct weft_bus *b)
@@ -188,7 +189,8 @@ struct redis_node *node_new(const char *host, uint16_t port); /* DOWN. NULL: no 
 /* DOWN. False: no memory, and it stays where it was. */
 bool node_move(struct redis_node *n, const char *host, uint16_t port);
 void node_free(struct redis_node *n); /* DOWN */
-/* A command's place among the answers; its topic may be NULL. NULL: no memory, which breaks the connection. */
+/* A command's place among the answers; its topic may be NULL. NULL: no memory, which breaks the
+ * connection. */
 struct request *node_request(struct redis_node *n, enum request_kind kind, const char *topic);
 void node_begin_script(struct weft_bus *b, struct redis_node *n, enum script which, unsigned keys,
                        unsigned args);
@@ -222,7 +224,8 @@ void lanes_stop(struct weft_bus *b); /* nothing is in flight; what waits is give
 void channel_begin(struct weft_bus *b, struct bus_topic *t);
 void channel_end(struct weft_bus *b, struct bus_topic *t);
 void channels_place(struct weft_bus *b);   /* ask for all that are OFF and have somewhere to go */
-void channels_replace(struct weft_bus *b); /* the map has changed */
+void channels_replace(struct weft_bus *b); /* the same, and those move that are not where they belong */
+void channels_spread(struct weft_bus *b);  /* it is a cluster: each topic has a slot */
 void channels_forget(struct weft_bus *b, struct redis_node *n);
 void channels_put_mark(struct redis_node *n);
 void channels_mark_heard(struct weft_bus *b, struct redis_node *n, uint64_t mark);

@@ -11,7 +11,8 @@
 
 /* CRC-16/XMODEM: polynomial 0x1021, beginning with 0. */
 uint16_t slots_crc16(const void *bytes, size_t count);
-/* Of a key, or of the tag in it: what stands between the first '{' and the next '}', unless that is nothing. */
+/* Of a key, or of the tag in it: what stands between the first '{' and the next '}', unless that is
+ * nothing. */
 uint16_t slots_of_key(const char *key, size_t bytes);
 /* Numbers whose decimal digits, as a tag, are in the slot of their index. tags has room for SLOTS. */
 void slots_make_tags(uint32_t *tags);

@@ -207,8 +207,17 @@ static void wait_for_text(struct redis_server *s, const char *command, const cha
 static void start_member(struct redis_cluster *c, unsigned i)
 {
     snprintf(c->ports[i], sizeof c->ports[i], "%u", free_port());
-    const char *extra[] = {"--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port",
-                           c->ports[i], "--repl-diskless-sync-delay", "0", "--cluster-require-full-coverage", "no", NULL};
+    const char *extra[] = {"--cluster-enabled",
+                           "yes",
+                           "--cluster-node-timeout",
+                           "1000",
+                           "--cluster-port",
+                           c->ports[i],
+                           "--repl-diskless-sync-delay",
+                           "0",
+                           "--cluster-require-full-coverage",
+                           "no",
+                           NULL};
 
     redis_start(&c->servers[i], true, extra);
     memcpy(c->ids[i], strchr(redis_say_all(&c->servers[i], "CLUSTER MYID"), '\n') + 1, 40);

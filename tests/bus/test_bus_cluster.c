@@ -361,7 +361,7 @@ static void every_allocation_may_fail(void)
 
     mem_count_live(true);
     before = mem_live_blocks();
-    for (n = 1; happened && n < 600; n += 1 + n / 20) { /* far ones by chance: what threads do changes their numbers */
+    for (n = 1; happened && n < 600; n += 1 + n / 20) { /* the far ones are as good as random */
         mem_fail_at(n);
         use_all();
         happened = mem_fail_happened();

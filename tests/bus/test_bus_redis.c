@@ -541,6 +541,24 @@ static void passwords_databases_and_sockets_are_used(void)
     redis_end(&s);
 }
 
+static void the_next_server_of_the_url_is_tried(void)
+{
+    char url[96];
+    struct redis_server s;
+    struct ear *e;
+    weft_bus *b;
+
+    redis_start(&s, false, NULL);
+    snprintf(url, sizeof url, "redis://127.0.0.1:%u,127.0.0.1:%u", free_port(), s.port);
+    b = open_bus(url);
+    e = listen_to(b, "h.x");
+    say(b, "h.x", "one");
+    WAIT_FOR(e->items == 1);
+    end_ear(e);
+    close_bus(b);
+    redis_end(&s);
+}
+
 #ifdef WEFT_TLS
 static void tls_is_spoken_and_certificates_are_checked(void)
 {
@@ -600,6 +618,7 @@ static const struct unit_case cases[] = {
     CASE(while_redis_is_away_the_queue_fills_to_its_bound),
     CASE(the_names_of_a_process_that_died_expire),
     CASE(passwords_databases_and_sockets_are_used),
+    CASE(the_next_server_of_the_url_is_tried),
 #ifdef WEFT_TLS
     CASE(tls_is_spoken_and_certificates_are_checked),
 #endif
