@@ -372,6 +372,22 @@ static void every_allocation_may_fail(void)
     mem_count_live(false);
 }
 
+static long long replicated_bytes(struct redis_server *s)
+{
+    const char *text = strstr(redis_say_all(s, "INFO replication"), "master_repl_offset:");
+
+    return text ? strtoll(strchr(text, ':') + 1, NULL, 10) : -1;
+}
+
+/* Killed with nothing that only it knows, for replication is asynchronous: what a replica lacks is a new epoch, and
+ * that is another case. What is on its way stays unanswered. */
+static void kill_when_replicated(struct redis_server *s, struct redis_server *replica)
+{
+    CU_ASSERT_STRING_EQUAL(redis_say(s, "CLIENT PAUSE 5000 WRITE"), "+OK\r\n");
+    WAIT_FOR(replicated_bytes(s) == replicated_bytes(replica));
+    redis_kill(s, SIGKILL);
+}
+
 /* First as an administrator does it, then the other way round, by killing. */
 static void nothing_is_lost_when_a_replica_takes_over(void)
 {
@@ -386,7 +402,7 @@ static void nothing_is_lost_when_a_replica_takes_over(void)
     before = l.ear->items;
     WAIT_FOR(l.ear->items > before + 50);
     WAIT_FOR(strstr(redis_say_all(master, "INFO replication"), "master_link_status:up") != NULL);
-    redis_kill(replica, SIGKILL); /* now the master of these slots */
+    kill_when_replicated(replica, master); /* they have changed places */
     before = l.ear->items;
     WAIT_FOR(l.ear->items > before + 50);
     end_load(&l);
