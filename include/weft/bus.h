@@ -77,7 +77,7 @@ typedef struct weft_bus_rule {
 enum weft_bus_state {
     WEFT_BUS_CONNECTING, /* not reached since the start */
     WEFT_BUS_UP,         /* always, for local: */
-    WEFT_BUS_DOWN        /* lost, or one node of a cluster is; publishes are queued, and it is being reached for */
+    WEFT_BUS_DOWN /* lost, or one node of a cluster is; publishes are queued, and it is being reached for */
 };
 
 /* What happens to a publish when queue_bytes_max is reached. */
@@ -282,7 +282,8 @@ typedef struct weft_bus_stats {
     uint64_t history_failures; /* messages that history_file did not take */
     uint64_t connects;         /* to Redis, complete; in a cluster of all nodes together */
     uint64_t disconnects;
-    uint64_t retries; /* publishes that Redis refused for the moment (out of memory, read only, loading, a slot
+    uint64_t
+        retries; /* publishes that Redis refused for the moment (out of memory, read only, loading, a slot
                          that moves) */
 } weft_bus_stats;
 

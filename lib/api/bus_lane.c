@@ -164,6 +164,7 @@ static bool send_one(struct weft_bus *b, struct lane *l, struct redis_node *n)
     p = queue_take(&l->queue);
     q->publish = p;
     q->is_asking = l->ask;
+    l->ask = NULL; /* for this one only: others may still be at the owner */
     if (!l->in_flight)
         l->sent_number = 0;
     l->in_flight++;
@@ -254,7 +255,6 @@ static void note_refusal(struct weft_bus *b, struct lane *l, struct redis_node *
     uint64_t now_ms = clock_now_ms();
 
     l->is_probing = true;
-    l->ask = NULL;
     l->hold_until_ms = now_ms + b->opts.reconnect_min_ms;
     switch (refusal->what) {
     case REFUSED_MOVED:
@@ -289,7 +289,6 @@ static void took_it(struct weft_bus *b, struct lane *l, const struct request *q)
         redis_put_key(b, &owner->commands, 'c', p->topic);
         resp_arg_text(&owner->commands, REDIS_NUDGE);
     }
-    l->ask = NULL;
     l->is_probing = false;
     l->hold_ms = 0;
     l->redirects = 0;
