@@ -119,19 +119,25 @@ static void urls_are_taken_apart(void)
     CU_ASSERT_EQUAL(bus_url_parse(&u, "local:", &why), WEFT_OK);
     CU_ASSERT(u.is_local);
     CU_ASSERT_EQUAL_FATAL(bus_url_parse(&u, "redis://ann:p%40ss@h.example:7000/3", &why), WEFT_OK);
-    CU_ASSERT_STRING_EQUAL(u.host, "h.example");
+    CU_ASSERT_STRING_EQUAL(u.seeds[0].host, "h.example");
     CU_ASSERT_STRING_EQUAL(u.user, "ann");
     CU_ASSERT_STRING_EQUAL(u.password, "p@ss");
-    CU_ASSERT(u.port == 7000 && u.db == 3 && !u.is_secure);
+    CU_ASSERT(u.seed_count == 1 && u.seeds[0].port == 7000 && u.db == 3 && !u.is_secure);
     bus_url_fini(&u);
     CU_ASSERT_EQUAL_FATAL(bus_url_parse(&u, "rediss://:secret@[::1]", &why), WEFT_OK);
-    CU_ASSERT(u.is_secure && u.port == 6379 && !u.user && strcmp(u.host, "::1") == 0);
+    CU_ASSERT(u.is_secure && u.seeds[0].port == 6379 && !u.user && strcmp(u.seeds[0].host, "::1") == 0);
     bus_url_fini(&u);
     CU_ASSERT_EQUAL_FATAL(bus_url_parse(&u, "redis://h:80", &why), WEFT_OK);
-    CU_ASSERT_EQUAL(u.port, 80);
+    CU_ASSERT_EQUAL(u.seeds[0].port, 80);
     bus_url_fini(&u);
     CU_ASSERT_EQUAL_FATAL(bus_url_parse(&u, "redis+unix:/run/r.sock?db=2", &why), WEFT_OK);
-    CU_ASSERT(strcmp(u.path, "/run/r.sock") == 0 && u.db == 2);
+    CU_ASSERT(strcmp(u.path, "/run/r.sock") == 0 && u.db == 2 && u.seed_count == 0);
+    bus_url_fini(&u);
+    CU_ASSERT_EQUAL_FATAL(bus_url_parse(&u, "redis://a:b,c@h:1,[::2],j:3/0", &why), WEFT_OK);
+    CU_ASSERT_EQUAL_FATAL(u.seed_count, 3);
+    CU_ASSERT_STRING_EQUAL(u.password, "b,c");
+    CU_ASSERT(strcmp(u.seeds[0].host, "h") == 0 && strcmp(u.seeds[1].host, "::2") == 0);
+    CU_ASSERT(u.seeds[0].port == 1 && u.seeds[1].port == 6379 && u.seeds[2].port == 3);
     bus_url_fini(&u);
 }
 
@@ -148,7 +154,11 @@ static void wrong_urls_are_refused_with_a_reason(void)
                                         "redis://h:66000",
                                         "redis+unix:relative",
                                         "redis+unix:/a?x=1",
-                                        "redis-cluster://h/1",
+                                        "redis-cluster://h",
+                                        "redis://h,",
+                                        "redis://h,,i",
+                                        "redis://h/1,i/2",
+                                        "redis://a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q",
                                         "redis://a b"};
 
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {

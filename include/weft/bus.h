@@ -1,4 +1,5 @@
-/* Publish and subscribe: within the process, or between processes and machines through Redis.
+/* Publish and subscribe: within the process, or between processes and machines through Redis or a Redis
+ * Cluster.
  *
  *     weft_bus *bus;
  *     weft_bus_open(&bus, "local:", NULL);              or "redis://:password@10.0.0.7:6379/0"
@@ -22,12 +23,16 @@
  *             positions stay good whatever ends the process: nothing that was seen is missing, and no offset is
  *             given twice. If the machine goes down, or the file took nothing for a while, there is a new epoch.
  *   presence  Who subscribes with a name is found under it, whatever the process; names of a process that
- *   died go
- *             after presence_timeout_ms.
+ *             died go after presence_timeout_ms.
+ *
+ * In a Redis Cluster (Redis 7, told by its first answer) topics are divided among the masters by their names, with
+ * sharded channels; slots that move and masters that fail over are followed, and all of the above holds. A
+ * node that is away holds up its own topics only. Prefix patterns work, and cost: while any process has one
+ * every message goes to all nodes too. Their order is kept as long as the topic's slot stays.
  *
  * Programs without weft may publish too, to the channel PREFIXc:{t:TOPIC} of a topic without history:
  * `redis-cli PUBLISH 'weft:c:{t:orders.eu}' 'sold'` is delivered as it is, as text when it is UTF-8 and
- * does not begin with "w1;", weft's own mark.
+ * does not begin with "w1;", weft's own mark. In a cluster it is SPUBLISH, and patterns do not hear of it.
  *
  * A bus has one thread of its own. It delivers, and callbacks of a bus are called there, one at a time,
  * with no lock held; one that blocks holds up this bus and nothing else. In a callback every function of
@@ -75,7 +80,7 @@ typedef struct weft_bus_rule {
 enum weft_bus_state {
     WEFT_BUS_CONNECTING, /* not reached since the start */
     WEFT_BUS_UP,         /* always, for local: without history_file */
-    WEFT_BUS_DOWN,       /* lost; publishes are queued, and it is being reached for */
+    WEFT_BUS_DOWN,  /* lost, or one node of a cluster is; publishes are queued, and it is being reached for */
     WEFT_BUS_UNKEPT /* local: as UP, but history_file does not take what is published; it is tried again */
 };
 
@@ -120,7 +125,7 @@ typedef struct weft_bus_opts {
     uint32_t reply_timeout_ms;   /* no answer for so long: the connection is dropped; default 5,000 */
     uint32_t reconnect_min_ms;   /* default 100; doubled each time, and shortened at random by up to half */
     uint32_t reconnect_max_ms;   /* default 10,000 */
-    uint32_t in_flight_max;      /* publishes sent and not answered; default 1,024 */
+    uint32_t in_flight_max;      /* publishes sent and not answered, of each node; default 1,024 */
 
     /* rediss. */
     const char *ca_file; /* PEM; default: the system's */
@@ -133,7 +138,9 @@ typedef struct weft_bus_opts {
  *
  * out      set to the bus on WEFT_OK; weft_bus_close gives it back
  * url      local:                                             within this process
- *          redis://[user:password@]host[:port][/db]           6379 and 0 when not given; user may be empty
+ *          redis://[user:password@]host[:port][,host..][/db]  6379 and 0 when not given; user may be empty. Several
+ *                                                             servers (up to 16) are tried in turn; of a cluster
+ *                                                             one is enough, and there is only database 0
  *          rediss://...                                       the same through TLS
  *          redis+unix:PATH[?db=N]                             a socket in the file system
  * opts     borrowed; NULL for all defaults
@@ -279,9 +286,9 @@ typedef struct weft_bus_stats {
     uint64_t filled;           /* fetched from the history, because they had not come live */
     uint64_t gaps;             /* times that a topic lost something for good: too old, or another epoch */
     uint64_t history_failures; /* messages that history_file did not take when they came */
-    uint64_t connects;         /* to Redis, complete */
+    uint64_t connects;         /* to Redis, complete; in a cluster of all nodes together */
     uint64_t disconnects;
-    uint64_t retries; /* publishes that Redis refused for the moment (out of memory, read only, loading) */
+    uint64_t retries; /* publishes that Redis refused for the moment (no memory, read only, loading, a moving slot) */
 } weft_bus_stats;
 
 /* Read the figures. WEFT_OK, WEFT_E_INVAL. Thread: any. Since: 0.1 */

@@ -35,7 +35,7 @@
 #include "sync/wake.h"
 #include "weft/bus.h"
 
-#define BUS_FDS_MAX      64  /* of a backend, in one poll */
+#define BUS_FDS_MAX      256 /* of a backend, in one poll */
 #define BUS_PUBLISH_COST 64u /* of each queued publish, beside its bytes */
 
 enum bus_command_kind {
@@ -53,10 +53,12 @@ struct bus_command {
 
 struct bus_publish {
     struct bus_command command;
-    struct bus_publish *next;  /* the backend's */
     const weft_bus_rule *rule; /* NULL: no history */
     weft_msg *msg;
     uint64_t cost, number; /* number: B5 */
+    /* The Redis backend's, beside the command's node. */
+    struct bus_publish *older, *newer; /* of those that are not settled */
+    uint16_t slot;
     size_t topic_bytes;
     char topic[];
 };
@@ -69,7 +71,6 @@ struct bus_unsubscribe {
 
 struct bus_ask {
     struct bus_command command;
-    struct bus_ask *next; /* the backend's */
     struct weft_bus *bus;
     uint64_t cost; /* in queued_bytes */
     void (*done)(int result, const char *const *names, size_t count, void *arg);
@@ -84,7 +85,13 @@ struct bus_name {
     char name[];
 };
 
-enum bus_topic_state { TOPIC_OFF, TOPIC_ASKED, TOPIC_FILLING, TOPIC_LIVE };
+enum bus_topic_state {
+    TOPIC_OFF,
+    TOPIC_ASKED,
+    TOPIC_HEARD, /* a pattern in a cluster: this node has it, not all others know */
+    TOPIC_FILLING,
+    TOPIC_LIVE
+};
 
 struct bus_topic {
     struct bus_topic *chain;         /* in its bucket */
@@ -107,9 +114,13 @@ struct bus_topic {
 
     /* The Redis backend's. */
     enum bus_topic_state state;
-    uint64_t confirm_number; /* of the SUBSCRIBE under way */
-    struct redis_fill *fill; /* under way; at most one */
-    weft_bus_position at;    /* everything up to here was delivered */
+    struct redis_node *node; /* where it is subscribed, or asked to be; NULL: OFF */
+    uint16_t slot;
+    bool is_heard;                               /* ASKED: the last answer for its channel says yes */
+    uint64_t mark;                               /* ASKED: behind the answer to this one it counts */
+    struct bus_topic *asked_next, **asked_place; /* ASKED: of the node's */
+    struct redis_fill *fill;                     /* under way; at most one */
+    weft_bus_position at;                        /* everything up to here was delivered */
     bool has_at;
     weft_bus_position passed_over; /* the last that came live while it was FILLING */
     uint64_t cache_from;           /* history holds all there was behind this offset, if its limits allow */

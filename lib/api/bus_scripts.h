@@ -2,7 +2,11 @@
  *
  * Keys of a topic, all with the topic as hash tag: s: the stream, whose ids are OFFSET-0 (t time in ms, i who
  * published, d type and payload); m: epoch e, last offset o, the epoch before pe; p: presence, a sorted set
- * by expiry. d: of a process: the number of its last publish that was taken. */
+ * by expiry. d: of a process, in a cluster of a process and slot: the number of its last publish that was
+ * taken.
+ *
+ * In a cluster SPUBLISH reaches those of the topic; when somebody on this node says that there are patterns
+ * (bus_channel.c), PUBLISH reaches them, wherever they are. */
 #ifndef WEFT_API_BUS_SCRIPTS_H
 #define WEFT_API_BUS_SCRIPTS_H
 
@@ -11,31 +15,45 @@
     "local clock = redis.call('TIME')\n"                                                                     \
     "local now = clock[1] * 1000 + math.floor(clock[2] / 1000)\n"
 
+#define SCRIPT_TO_PATTERNS                                                                                   \
+    "local function to_patterns(channel, data)\n"                                                            \
+    "  if redis.call('PUBSUB', 'NUMPAT') > 0 then redis.call('PUBLISH', channel, data) end\n"                \
+    "end\n"
+
+/* Of a message without history, in a cluster. ARGV: channel, data. */
+#define SCRIPT_PLAIN                                                                                         \
+    SCRIPT_TO_PATTERNS "redis.call('SPUBLISH', ARGV[1], ARGV[2])\n"                                          \
+                       "to_patterns(ARGV[1], ARGV[2])\n"                                                     \
+                       "return 0\n"
+
 /* KEYS: stream, meta, done. ARGV: 1 number, 2 the number before it that is on its way too or 0, 3 an epoch
  * in case that there is none, 4 messages kept, 5 ms kept or 0, 6 data, 7 channel, 8 PUBLISH or SPUBLISH, 9
  * publisher, 10 ms that numbers are kept.
  * Returns 0: done; 1: it was done before; 2: the one before it was not done, so this is not either. */
 #define SCRIPT_PUBLISH                                                                                       \
-    SCRIPT_HEAD "local last = tonumber(redis.call('GET', KEYS[3]) or '0')\n"                                 \
-                "if last >= tonumber(ARGV[1]) then return 1 end\n"                                           \
-                "if ARGV[2] ~= '0' and last ~= tonumber(ARGV[2]) then return 2 end\n"                        \
-                "local e = redis.call('HGET', KEYS[2], 'e')\n"                                               \
-                "if not e then\n"                                                                            \
-                "  e = ARGV[3]\n"                                                                            \
-                "  redis.call('HSET', KEYS[2], 'e', e, 'o', 0)\n"                                            \
-                "  redis.call('DEL', KEYS[1])\n"                                                             \
-                "end\n"                                                                                      \
-                "local o = text(redis.call('HINCRBY', KEYS[2], 'o', 1))\n"                                   \
-                "local id = ARGV[9] .. ':' .. ARGV[1]\n"                                                     \
-                "redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[4], o .. '-0', 't', text(now), 'i', id, "   \
-                "'d', ARGV[6])\n"                                                                            \
-                "redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[10])\n"                                      \
-                "if ARGV[5] ~= '0' then\n"                                                                   \
-                "  redis.call('PEXPIRE', KEYS[1], ARGV[5])\n"                                                \
-                "  redis.call('PEXPIRE', KEYS[2], text(tonumber(ARGV[5]) + 86400000))\n"                     \
-                "end\n"                                                                                      \
-                "redis.call(ARGV[8], ARGV[7], 'w1;' .. e .. ';' .. o .. ';' .. id .. ';' .. ARGV[6])\n"      \
-                "return 0\n"
+    SCRIPT_HEAD SCRIPT_TO_PATTERNS                                                                           \
+        "local last = tonumber(redis.call('GET', KEYS[3]) or '0')\n"                                         \
+        "if last >= tonumber(ARGV[1]) then return 1 end\n"                                                   \
+        "if ARGV[2] ~= '0' and last ~= tonumber(ARGV[2]) then return 2 end\n"                                \
+        "local e = redis.call('HGET', KEYS[2], 'e')\n"                                                       \
+        "if not e then\n"                                                                                    \
+        "  e = ARGV[3]\n"                                                                                    \
+        "  redis.call('HSET', KEYS[2], 'e', e, 'o', 0)\n"                                                    \
+        "  redis.call('DEL', KEYS[1])\n"                                                                     \
+        "end\n"                                                                                              \
+        "local o = text(redis.call('HINCRBY', KEYS[2], 'o', 1))\n"                                           \
+        "local id = ARGV[9] .. ':' .. ARGV[1]\n"                                                             \
+        "redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[4], o .. '-0', 't', text(now), 'i', id, "           \
+        "'d', ARGV[6])\n"                                                                                    \
+        "redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[10])\n"                                              \
+        "if ARGV[5] ~= '0' then\n"                                                                           \
+        "  redis.call('PEXPIRE', KEYS[1], ARGV[5])\n"                                                        \
+        "  redis.call('PEXPIRE', KEYS[2], text(tonumber(ARGV[5]) + 86400000))\n"                             \
+        "end\n"                                                                                              \
+        "local data = 'w1;' .. e .. ';' .. o .. ';' .. id .. ';' .. ARGV[6]\n"                               \
+        "redis.call(ARGV[8], ARGV[7], data)\n"                                                               \
+        "if ARGV[8] == 'SPUBLISH' then to_patterns(ARGV[7], data) end\n"                                     \
+        "return 0\n"
 
 /* KEYS: stream, meta. ARGV: 1 and 2 the caller's epoch (or 0) and offset, 3 who published what stands
  * there, "" unknown; 4 give what is behind this offset, -1: nothing; 5 an epoch in case that a new one

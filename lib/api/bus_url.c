@@ -13,17 +13,6 @@
 #define REDIS_PORT 6379
 #define DB_MAX     65535
 
-struct scheme {
-    const char *text;
-    bool is_secure, is_cluster;
-};
-static const struct scheme schemes[] = {
-    {"redis://", false, false},
-    {"rediss://", true, false},
-    {"redis-cluster://", false, true},
-    {"rediss-cluster://", true, true},
-};
-
 static bool begins(const char *text, const char *with)
 {
     return strncmp(text, with, strlen(with)) == 0;
@@ -64,14 +53,12 @@ static int parse_unix(struct bus_url *out, const char *path, const char **reason
     return out->path ? WEFT_OK : WEFT_E_NOMEM;
 }
 
-/* Does the authority say a port? proto/url fills in the one of http, which is not ours. */
-static bool has_port(const char *authority)
+/* Does this one say a port? proto/url fills in the one of http, which is not ours. */
+static bool has_port(const char *place, size_t bytes)
 {
-    size_t bytes = strcspn(authority, "/?#");
-
-    while (bytes && authority[bytes - 1] >= '0' && authority[bytes - 1] <= '9')
+    while (bytes && place[bytes - 1] >= '0' && place[bytes - 1] <= '9')
         bytes--;
-    return bytes && authority[bytes - 1] == ':' && authority[bytes] >= '0' && authority[bytes] <= '9';
+    return bytes && place[bytes - 1] == ':' && place[bytes] >= '0' && place[bytes] <= '9';
 }
 
 static char *take(char **p)
@@ -82,15 +69,17 @@ static char *take(char **p)
     return s;
 }
 
-static int adopt(struct bus_url *out, struct url *u, const struct scheme *s, const char *rest,
-                 const char **reason)
+/* The first server has the credentials and the database of all. */
+static int adopt(struct bus_url *out, struct url *u, bool has_port, const char **reason)
 {
-    const char *db = u->target + 1;
+    struct bus_seed *seed = &out->seeds[out->seed_count];
 
-    if (!read_db(db, &out->db) || (s->is_cluster && *db))
-        return fail(reason, s->is_cluster ? "a cluster has no databases" : "the database must be a number");
-    out->host = take(&u->host);
-    out->port = has_port(rest) ? u->port : REDIS_PORT;
+    if (!read_db(u->target + 1, &out->db))
+        return fail(reason, "the database must be a number");
+    seed->host = take(&u->host);
+    seed->port = has_port ? u->port : REDIS_PORT;
+    if (out->seed_count++)
+        return WEFT_OK;
     out->password = take(&u->password);
     out->user = take(&u->user);
     if (out->user && !*out->user) { /* redis://:password@host */
@@ -100,31 +89,53 @@ static int adopt(struct bus_url *out, struct url *u, const struct scheme *s, con
     return WEFT_OK;
 }
 
-static int parse_tcp(struct bus_url *out, const char *rest, const struct scheme *s, const char **reason)
+/* One server as a URL of its own: credentials (of the first), place, and what stands behind all places. */
+static int parse_seed(struct bus_url *out, const char *credentials, size_t credential_bytes,
+                      const char *place, size_t place_bytes, const char *tail, const char **reason)
 {
-    size_t bytes = strlen(rest) + sizeof "http://";
-    char *as_http = mem_alloc(bytes);
+    size_t room = sizeof "http://" + credential_bytes + place_bytes + strlen(tail);
+    char *as_http = mem_alloc(room);
     struct url u;
     int rc;
 
     if (!as_http)
         return WEFT_E_NOMEM;
-    snprintf(as_http, bytes, "http://%s", rest);
+    snprintf(as_http, room, "http://%.*s%.*s%s", (int)credential_bytes, credentials, (int)place_bytes, place,
+             tail);
     rc = url_parse(&u, as_http, URL_HTTP, reason);
-    explicit_bzero(as_http, bytes);
+    explicit_bzero(as_http, room);
     mem_free(as_http);
     if (rc != WEFT_OK)
         return rc;
-    out->is_secure = s->is_secure;
-    out->is_cluster = s->is_cluster;
-    rc = adopt(out, &u, s, rest, reason);
+    rc = adopt(out, &u, has_port(place, place_bytes), reason);
     url_fini(&u);
+    return rc;
+}
+
+static int parse_tcp(struct bus_url *out, const char *rest, const char **reason)
+{
+    const char *tail = rest + strcspn(rest, "/?#"), *at = memrchr(rest, '@', (size_t)(tail - rest));
+    const char *place = at ? at + 1 : rest;
+    size_t credential_bytes = (size_t)(place - rest);
+    int rc = WEFT_OK;
+
+    if (strlen(rest) > URL_BYTES_MAX)
+        return fail(reason, "it is too long");
+    for (; rc == WEFT_OK && place; credential_bytes = 0) {
+        const char *comma = memchr(place, ',', (size_t)(tail - place));
+        size_t bytes = (size_t)((comma ? comma : tail) - place);
+
+        if (out->seed_count == BUS_SEEDS_MAX)
+            return fail(reason, "it names too many servers");
+        rc = parse_seed(out, rest, credential_bytes, place, bytes, tail, reason);
+        place = comma ? comma + 1 : NULL;
+    }
     return rc;
 }
 
 int bus_url_parse(struct bus_url *out, const char *text, const char **reason)
 {
-    int rc = fail(reason, "it is none of local:, redis://, rediss://, redis+unix: and redis-cluster://");
+    int rc = fail(reason, "it is none of local:, redis://, rediss:// and redis+unix:");
 
     memset(out, 0, sizeof *out);
     if (strcmp(text, "local:") == 0) {
@@ -133,25 +144,31 @@ int bus_url_parse(struct bus_url *out, const char *text, const char **reason)
     }
     if (begins(text, "redis+unix:"))
         rc = parse_unix(out, text + strlen("redis+unix:"), reason);
-    for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++)
-        if (begins(text, schemes[i].text))
-            rc = parse_tcp(out, text + strlen(schemes[i].text), &schemes[i], reason);
+    out->is_secure = begins(text, "rediss://");
+    if (out->is_secure || begins(text, "redis://"))
+        rc = parse_tcp(out, strstr(text, "://") + 3, reason);
     if (rc != WEFT_OK)
         bus_url_fini(out);
     return rc;
 }
 
+/* False: no memory. */
+static bool copy_text(char **to, const char *from)
+{
+    *to = from ? mem_strdup(from) : NULL;
+    return *to || !from;
+}
+
 int bus_url_copy(struct bus_url *out, const struct bus_url *from)
 {
-    char *const *sources[] = {&from->host, &from->path, &from->user, &from->password};
-    char **copies[] = {&out->host, &out->path, &out->user, &out->password};
     bool is_whole = true;
 
     *out = *from;
-    for (size_t i = 0; i < sizeof copies / sizeof copies[0]; i++) {
-        *copies[i] = *sources[i] ? mem_strdup(*sources[i]) : NULL;
-        is_whole &= *copies[i] || !*sources[i];
-    }
+    is_whole &= copy_text(&out->path, from->path);
+    is_whole &= copy_text(&out->user, from->user);
+    is_whole &= copy_text(&out->password, from->password);
+    for (size_t i = 0; i < from->seed_count; i++)
+        is_whole &= copy_text(&out->seeds[i].host, from->seeds[i].host);
     if (!is_whole)
         bus_url_fini(out);
     return is_whole ? WEFT_OK : WEFT_E_NOMEM;
@@ -161,7 +178,8 @@ void bus_url_fini(struct bus_url *u)
 {
     if (u->password)
         explicit_bzero(u->password, strlen(u->password));
-    mem_free(u->host);
+    for (size_t i = 0; i < u->seed_count; i++)
+        mem_free(u->seeds[i].host);
     mem_free(u->path);
     mem_free(u->user);
     mem_free(u->password);

@@ -1,14 +1,22 @@
-/* Where a bus goes: local:, redis:, redis+unix:, and clusters. */
+/* Where a bus goes: local:, redis:, rediss:, redis+unix:. */
 #ifndef WEFT_API_BUS_URL_H
 #define WEFT_API_BUS_URL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
-struct bus_url {
-    bool is_local, is_secure, is_cluster;
-    char *host; /* NULL with path */
+#define BUS_SEEDS_MAX 16
+
+struct bus_seed {
+    char *host;
     uint16_t port;
+};
+
+struct bus_url {
+    bool is_local, is_secure;
+    struct bus_seed seeds[BUS_SEEDS_MAX]; /* servers that are tried in turn; none with path */
+    size_t seed_count;
     char *path;     /* redis+unix */
     char *user;     /* NULL: none */
     char *password; /* NULL: none */

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -151,6 +152,150 @@ void redis_end(struct redis_server *s)
     snprintf(command, sizeof command, "rm -rf '%s'", s->dir);
     if (system(command) != 0)
         give_up("the directory stays");
+}
+
+/* --- clusters --- */
+
+const char *redis_say_all(struct redis_server *s, const char *command)
+{
+    static char text[65536];
+    int fd = reach(s->port);
+    size_t n = 0;
+    ssize_t got = 1;
+
+    if (fd < 0)
+        give_up("redis-server does not answer");
+    dprintf(fd, "%s\r\nQUIT\r\n", command); /* behind it the server closes */
+    while (got > 0 && n < sizeof text - 1) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        if (poll(&p, 1, 3000) <= 0)
+            give_up("redis-server does not answer");
+        got = recv(fd, text + n, sizeof text - 1 - n, 0);
+        n += got > 0 ? (size_t)got : 0;
+    }
+    text[n] = '\0';
+    close(fd);
+    return text;
+}
+
+/* It must answer +OK. */
+static void demand(struct redis_server *s, const char *format, ...)
+{
+    char command[256];
+    const char *said;
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(command, sizeof command, format, args);
+    va_end(args);
+    said = redis_say(s, command);
+    if (strncmp(said, "+OK", 3) != 0) {
+        fprintf(stderr, "tests/bus: %s: %s", command, said);
+        exit(1);
+    }
+}
+
+static void wait_for_text(struct redis_server *s, const char *command, const char *text)
+{
+    for (int ms = 0; !strstr(redis_say_all(s, command), text); ms += 10) {
+        if (ms > PATIENCE_MS)
+            give_up("the cluster does not come together");
+        usleep(10000);
+    }
+}
+
+static void start_member(struct redis_cluster *c, unsigned i)
+{
+    snprintf(c->ports[i], sizeof c->ports[i], "%u", free_port());
+    const char *extra[] = {"--cluster-enabled",
+                           "yes",
+                           "--cluster-node-timeout",
+                           "1000",
+                           "--cluster-port",
+                           c->ports[i],
+                           "--repl-diskless-sync-delay",
+                           "0",
+                           "--cluster-require-full-coverage",
+                           "no",
+                           NULL};
+
+    redis_start(&c->servers[i], true, extra);
+    memcpy(c->ids[i], strchr(redis_say_all(&c->servers[i], "CLUSTER MYID"), '\n') + 1, 40);
+}
+
+unsigned cluster_home(const struct redis_cluster *c, unsigned slot)
+{
+    return slot * c->masters / 16384;
+}
+
+void cluster_start(struct redis_cluster *c, unsigned masters, unsigned replicas)
+{
+    char known[32];
+
+    memset(c, 0, sizeof *c);
+    c->masters = masters;
+    c->count = masters + replicas;
+    strcpy(c->url, "redis://");
+    for (unsigned i = 0, first = 0; i < c->count; i++) {
+        start_member(c, i);
+        if (i >= masters)
+            continue;
+        sprintf(c->url + strlen(c->url), "%s127.0.0.1:%u", i ? "," : "", c->servers[i].port);
+        unsigned last = first;
+        while (last < 16383 && cluster_home(c, last + 1) == i)
+            last++;
+        demand(&c->servers[i], "CLUSTER ADDSLOTSRANGE %u %u", first, last);
+        demand(&c->servers[i], "CLUSTER SET-CONFIG-EPOCH %u", i + 1);
+        first = last + 1;
+    }
+    for (unsigned i = 1; i < c->count; i++)
+        demand(&c->servers[0], "CLUSTER MEET 127.0.0.1 %u %s", c->servers[i].port, c->ports[i]);
+    snprintf(known, sizeof known, "cluster_known_nodes:%u\r", c->count);
+    for (unsigned i = 0; i < c->count; i++)
+        wait_for_text(&c->servers[i], "CLUSTER INFO", known);
+    for (unsigned i = masters; i < c->count; i++) {
+        demand(&c->servers[i], "CLUSTER REPLICATE %s", c->ids[i - masters]);
+        wait_for_text(&c->servers[i], "INFO replication", "master_link_status:up");
+    }
+    for (unsigned i = 0; i < c->count; i++)
+        wait_for_text(&c->servers[i], "CLUSTER INFO", "cluster_state:ok");
+}
+
+void cluster_end(struct redis_cluster *c)
+{
+    for (unsigned i = 0; i < c->count; i++)
+        redis_end(&c->servers[i]);
+}
+
+void cluster_begin_move(struct redis_cluster *c, unsigned slot, unsigned from, unsigned to)
+{
+    demand(&c->servers[to], "CLUSTER SETSLOT %u IMPORTING %s", slot, c->ids[from]);
+    demand(&c->servers[from], "CLUSTER SETSLOT %u MIGRATING %s", slot, c->ids[to]);
+}
+
+unsigned cluster_move_keys(struct redis_cluster *c, unsigned slot, unsigned from, unsigned to)
+{
+    char command[128], keys[8192], migrate[9000];
+    unsigned count = 0;
+    char *line, *rest = keys;
+
+    snprintf(command, sizeof command, "CLUSTER GETKEYSINSLOT %u 100", slot);
+    snprintf(keys, sizeof keys, "%s", redis_say_all(&c->servers[from], command));
+    while ((line = strsep(&rest, "\n"))) {
+        line[strcspn(line, "\r")] = '\0';
+        if (!*line || strchr("*$+-", *line))
+            continue;
+        snprintf(migrate, sizeof migrate, "MIGRATE 127.0.0.1 %u %s 0 5000", c->servers[to].port, line);
+        demand(&c->servers[from], "%s", migrate);
+        count++;
+    }
+    return count;
+}
+
+void cluster_end_move(struct redis_cluster *c, unsigned slot, unsigned from, unsigned to)
+{
+    demand(&c->servers[to], "CLUSTER SETSLOT %u NODE %s", slot, c->ids[to]);
+    demand(&c->servers[from], "CLUSTER SETSLOT %u NODE %s", slot, c->ids[to]);
 }
 
 /* --- proxy --- */

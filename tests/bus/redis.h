@@ -25,6 +25,28 @@ void redis_end(struct redis_server *s);
 /* One inline command; the first line of the answer, in a static buffer. */
 const char *redis_say(struct redis_server *s, const char *command);
 
+/* A Redis Cluster of the test's own: masters that share all slots evenly, and replicas, each of the master with its
+ * number. All know each other when this returns. */
+#define CLUSTER_SERVERS_MAX 6
+
+struct redis_cluster {
+    struct redis_server servers[CLUSTER_SERVERS_MAX]; /* the masters first */
+    char ids[CLUSTER_SERVERS_MAX][41];
+    char ports[CLUSTER_SERVERS_MAX][8];
+    unsigned masters, count;
+    char url[128]; /* of all masters */
+};
+void cluster_start(struct redis_cluster *c, unsigned masters, unsigned replicas);
+void cluster_end(struct redis_cluster *c);
+/* The master that had the slot at the start. */
+unsigned cluster_home(const struct redis_cluster *c, unsigned slot);
+/* A part of moving a slot, for all to see: before, its keys (as many as there are then), and behind. */
+void cluster_begin_move(struct redis_cluster *c, unsigned slot, unsigned from, unsigned to);
+unsigned cluster_move_keys(struct redis_cluster *c, unsigned slot, unsigned from, unsigned to);
+void cluster_end_move(struct redis_cluster *c, unsigned slot, unsigned from, unsigned to);
+/* A whole answer to one inline command; in a static buffer. */
+const char *redis_say_all(struct redis_server *s, const char *command);
+
 struct proxy {
     uint16_t port, to;
     int listen_fd;

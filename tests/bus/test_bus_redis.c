@@ -9,207 +9,13 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "bus_load.h"
 #include "e2e_server.h"
 #include "redis.h"
 #include "weft/weft.h"
 #ifdef WEFT_TLS
 #include "tls_pair.h"
 #endif
-
-static const weft_bus_rule rules[] = {{"short.*", 5, 0}, {"h.*", 100000, 3600}};
-
-static weft_bus_opts options(void)
-{
-    return (weft_bus_opts){.size = sizeof(weft_bus_opts),
-                           .rules = rules,
-                           .rule_count = 2,
-                           .reconnect_min_ms = 20,
-                           .reconnect_max_ms = 200,
-                           .reply_timeout_ms = 1000,
-                           .connect_timeout_ms = 1000};
-}
-
-static weft_bus *open_with(const char *url, const weft_bus_opts *o)
-{
-    weft_bus *b = NULL;
-
-    CU_ASSERT_EQUAL_FATAL(weft_bus_open(&b, url, o), WEFT_OK);
-    return b;
-}
-
-static weft_bus *open_bus(const char *url)
-{
-    weft_bus_opts o = options();
-
-    return open_with(url, &o);
-}
-
-static weft_bus_stats stats_of(weft_bus *b)
-{
-    weft_bus_stats s = {.size = sizeof s};
-
-    CU_ASSERT_EQUAL(weft_bus_get_stats(b, &s), WEFT_OK);
-    return s;
-}
-
-static void close_bus(weft_bus *b)
-{
-    CU_ASSERT_EQUAL(weft_bus_close(b, 10000), WEFT_OK);
-}
-
-/* --- who listens --- */
-
-#define WRITERS_MAX 4
-
-/* Messages of a load are "WRITER NUMBER"; each writer's must come 0, 1, 2 and so on. */
-struct ear {
-    weft_bus_listener *l;
-    _Atomic unsigned readies, gaps, items, faults;
-    _Atomic unsigned next[WRITERS_MAX];
-    weft_bus_ready ready;
-    uint64_t last_offset, last_epoch;
-    char text[4096];
-};
-
-static void on_ready(const weft_bus_ready *ready, void *arg)
-{
-    struct ear *e = arg;
-
-    e->ready = *ready;
-    e->gaps += ready->is_gap;
-    e->readies++;
-}
-
-static void note_text(struct ear *e, const weft_bus_item *item)
-{
-    size_t n = strlen(e->text);
-
-    if (weft_msg_bytes(item->msg) < 64)
-        snprintf(e->text + n, sizeof e->text - n, "%s=%.*s@%llu ", item->topic,
-                 (int)weft_msg_bytes(item->msg), (const char *)weft_msg_data(item->msg),
-                 (unsigned long long)item->at.offset);
-}
-
-static void on_item(const weft_bus_item *item, void *arg)
-{
-    struct ear *e = arg;
-    unsigned who, number;
-    char text[32] = "";
-
-    memcpy(text, weft_msg_data(item->msg), weft_msg_bytes(item->msg) < 31 ? weft_msg_bytes(item->msg) : 31);
-    if (sscanf(text, "%u %u", &who, &number) != 2 || who >= WRITERS_MAX)
-        note_text(e, item);
-    else if (e->next[who] != number ||
-             (item->at.epoch == e->last_epoch && item->at.offset != e->last_offset + 1))
-        e->faults++;
-    else
-        e->next[who]++;
-    e->last_offset = item->at.offset;
-    e->last_epoch = item->at.epoch;
-    e->items++;
-}
-
-static struct ear *listen_from(weft_bus *b, const char *topic, const weft_bus_position *from)
-{
-    struct ear *e = calloc(1, sizeof *e);
-
-    CU_ASSERT_EQUAL_FATAL(weft_bus_listen(b, &e->l, topic, from, on_ready, on_item, e), WEFT_OK);
-    return e;
-}
-
-static struct ear *listen_to(weft_bus *b, const char *topic)
-{
-    struct ear *e = listen_from(b, topic, NULL);
-
-    WAIT_FOR(e->readies == 1);
-    return e;
-}
-
-static void end_ear(struct ear *e)
-{
-    weft_bus_unlisten(e->l);
-    free(e);
-}
-
-static void say(weft_bus *b, const char *topic, const char *text)
-{
-    CU_ASSERT_EQUAL(weft_bus_publish(b, topic, e2e_text(text)), WEFT_OK);
-}
-
-/* --- a load --- */
-
-struct writer {
-    weft_bus *bus;
-    const char *topic;
-    unsigned who, count, pause_us, bytes;
-    pthread_t thread;
-};
-
-static void *write_all(void *arg)
-{
-    struct writer *w = arg;
-    char text[2048];
-
-    for (unsigned i = 0; i < w->count; i++) {
-        weft_msg *m;
-        int n = snprintf(text, sizeof text, "%u %u ", w->who, i);
-
-        if (w->bytes) {
-            memset(text + n, '.', sizeof text - (size_t)n);
-            n = (int)w->bytes;
-        }
-        if (weft_msg_new(&m, WEFT_TEXT, text, (size_t)n) != WEFT_OK)
-            abort();
-        while (weft_bus_publish(w->bus, w->topic, m) == WEFT_E_AGAIN)
-            usleep(1000);
-        if (w->pause_us)
-            usleep(w->pause_us);
-    }
-    return NULL;
-}
-
-/* Three buses, as of three processes: two that write and one that listens. */
-struct load {
-    weft_bus *bus[3];
-    struct writer writers[2];
-    struct ear *ear;
-    unsigned count;
-};
-
-static void begin_load(struct load *l, const char *url, const char *topic, unsigned count, unsigned bytes)
-{
-    l->count = count;
-    for (unsigned i = 0; i < 3; i++)
-        l->bus[i] = open_bus(url);
-    l->ear = listen_to(l->bus[2], topic);
-    for (unsigned i = 0; i < 2; i++) {
-        l->writers[i] = (struct writer){l->bus[i], topic, i, count, 500, bytes, 0};
-        pthread_create(&l->writers[i].thread, NULL, write_all, &l->writers[i]);
-    }
-}
-
-/* Everything came, once, in order. */
-static void end_load(struct load *l)
-{
-    for (unsigned i = 0; i < 2; i++) {
-        pthread_join(l->writers[i].thread, NULL);
-        CU_ASSERT_EQUAL(weft_bus_flush(l->bus[i], 20000), WEFT_OK);
-    }
-    WAIT_FOR(l->ear->next[0] == l->count && l->ear->next[1] == l->count);
-    CU_ASSERT_EQUAL(l->ear->faults, 0);
-    CU_ASSERT_EQUAL(l->ear->gaps, 0);
-    CU_ASSERT_EQUAL(l->ear->items, 2 * l->count);
-    end_ear(l->ear);
-    for (unsigned i = 0; i < 3; i++) {
-        CU_ASSERT_EQUAL(stats_of(l->bus[i]).dropped_lost, 0);
-        close_bus(l->bus[i]);
-    }
-}
-
-static unsigned load_count(void)
-{
-    return unit_is_slow() ? 1500 : 4000;
-}
 
 /* --- cases --- */
 
@@ -254,7 +60,8 @@ static void redis_hears_only_of_topics_with_a_subscriber_here(void)
     e = listen_to(b, "t");
     f = listen_to(b, "t");
     CU_ASSERT_STRING_EQUAL(redis_say(&s, "PUBSUB NUMSUB weft:c:{t:t}"), "*2\r\n");
-    CU_ASSERT_STRING_EQUAL(redis_say(&s, "PUBLISH weft:c:{t:t} w1;junk"), ":1\r\n"); /* one subscription for both */
+    CU_ASSERT_STRING_EQUAL(redis_say(&s, "PUBLISH weft:c:{t:t} w1;junk"),
+                           ":1\r\n"); /* one subscription for both */
     say(b, "t", "x");
     WAIT_FOR(e->items == 1 && f->items == 1); /* the junk is none of it */
     end_ear(e);
@@ -613,34 +420,6 @@ static void while_redis_is_away_the_queue_fills_to_its_bound(void)
 
 /* --- presence --- */
 
-struct present {
-    _Atomic unsigned answers;
-    int result;
-    char names[256];
-};
-
-static void note_names(int result, const char *const *names, size_t count, void *arg)
-{
-    struct present *p = arg;
-
-    p->result = result;
-    p->names[0] = '\0';
-    for (size_t i = 0; i < count; i++) {
-        strcat(p->names, names[i]);
-        strcat(p->names, " ");
-    }
-    p->answers++;
-}
-
-static bool are_present(weft_bus *b, const char *names)
-{
-    struct present p = {0};
-
-    CU_ASSERT_EQUAL(weft_bus_presence(b, "room", note_names, &p), WEFT_OK);
-    WAIT_FOR(p.answers == 1);
-    return p.result == WEFT_OK && strcmp(p.names, names) == 0;
-}
-
 #define PRESENCE_MS 1500
 
 /* Also in the child, where there are no assertions. */
@@ -708,19 +487,19 @@ static void the_names_of_a_process_that_died_expire(void)
     bob = start_child(s.url, "bob");
     b = open_for_presence(s.url);
     WAIT_FOR(stats_of(b).state == WEFT_BUS_UP);
-    WAIT_FOR(are_present(b, "ann bob "));
+    WAIT_FOR(are_present(b, "room", "ann bob "));
     kill(ann, SIGKILL);
     waitpid(ann, NULL, 0);
-    WAIT_FOR(are_present(b, "bob "));
+    WAIT_FOR(are_present(b, "room", "bob "));
     usleep(2 * PRESENCE_MS * 1000); /* bob's is kept fresh */
-    CU_ASSERT(are_present(b, "bob "));
+    CU_ASSERT(are_present(b, "room", "bob "));
     redis_kill(&s, SIGKILL);
     redis_start_again(&s); /* empty: bob tells again */
     WAIT_FOR(stats_of(b).connects == 2);
-    WAIT_FOR(are_present(b, "bob "));
+    WAIT_FOR(are_present(b, "room", "bob "));
     kill(bob, SIGKILL);
     waitpid(bob, NULL, 0);
-    WAIT_FOR(are_present(b, ""));
+    WAIT_FOR(are_present(b, "room", ""));
     close_bus(b);
     redis_end(&s);
 }
@@ -759,6 +538,24 @@ static void passwords_databases_and_sockets_are_used(void)
     close_bus(wrong);
     close_bus(local);
     unlink(path);
+    redis_end(&s);
+}
+
+static void the_next_server_of_the_url_is_tried(void)
+{
+    char url[96];
+    struct redis_server s;
+    struct ear *e;
+    weft_bus *b;
+
+    redis_start(&s, false, NULL);
+    snprintf(url, sizeof url, "redis://127.0.0.1:%u,127.0.0.1:%u", free_port(), s.port);
+    b = open_bus(url);
+    e = listen_to(b, "h.x");
+    say(b, "h.x", "one");
+    WAIT_FOR(e->items == 1);
+    end_ear(e);
+    close_bus(b);
     redis_end(&s);
 }
 
@@ -821,6 +618,7 @@ static const struct unit_case cases[] = {
     CASE(while_redis_is_away_the_queue_fills_to_its_bound),
     CASE(the_names_of_a_process_that_died_expire),
     CASE(passwords_databases_and_sockets_are_used),
+    CASE(the_next_server_of_the_url_is_tried),
 #ifdef WEFT_TLS
     CASE(tls_is_spoken_and_certificates_are_checked),
 #endif

@@ -1,0 +1,590 @@
+/* One node of Redis: its connections, their beginning and end, and what is answered on them. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "api/bus_redis.h"
+#include "api/bus_scripts.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/thr.h"
+#include "sync/wake.h"
+
+#define READS_MAX 16 /* of one connection in a turn */
+
+static const char *const scripts[SCRIPTS] = {SCRIPT_PUBLISH, SCRIPT_PLAIN, SCRIPT_FILL, SCRIPT_JOIN,
+                                             SCRIPT_ASK};
+
+/* An attempt to connect: its thread has all of it until ended_fd tells, the node from then on. */
+struct node_dial {
+    pthread_t thread;
+    int ended_fd;
+    struct bus_seed at; /* the node's, which stays until it is joined */
+    const char *path;
+    struct tls_context *tls;
+    bool checks_name;
+    struct await_limit limit;
+    struct resp_link commands, subscriptions;
+    int result;
+    char why[RESP_WHY_BYTES];
+};
+
+/* --- a node --- */
+
+struct redis_node *node_new(const char *host, uint16_t port)
+{
+    struct redis_node *n = mem_calloc(1, sizeof *n);
+
+    if (!n)
+        return NULL;
+    n->at = (struct bus_seed){.host = host ? mem_strdup(host) : NULL, .port = port};
+    if (host && !n->at.host) {
+        mem_free(n);
+        return NULL;
+    }
+    resp_init(&n->commands);
+    resp_init(&n->subscriptions);
+    n->asked_end = &n->asked;
+    return n;
+}
+
+bool node_move(struct redis_node *n, const char *host, uint16_t port)
+{
+    char *copy = mem_strdup(host);
+
+    if (!copy)
+        return false;
+    mem_free(n->at.host);
+    n->at = (struct bus_seed){copy, port};
+    return true;
+}
+
+void node_free(struct redis_node *n)
+{
+    mem_free(n->at.host);
+    mem_free(n);
+}
+
+/* --- commands --- */
+
+struct request *node_request(struct redis_node *n, enum request_kind kind, const char *topic)
+{
+    size_t bytes = topic ? strlen(topic) + 1 : 0;
+    struct request *q = mem_calloc(1, sizeof *q + bytes);
+
+    if (!q) {
+        n->commands.has_failed = true;
+        return NULL;
+    }
+    q->kind = kind;
+    if (topic)
+        memcpy(q->topic, topic, bytes);
+    if (!n->requests.first)
+        n->heard_ms = clock_now_ms(); /* silence is counted from the first that owes an answer */
+    queue_put(&n->requests, &q->node);
+    return q;
+}
+
+static void put_word(struct resp_link *l, const char *word)
+{
+    resp_command(l, 1);
+    resp_arg_text(l, word);
+}
+
+void node_ask(struct redis_node *n, bool is_asking)
+{
+    if (is_asking && node_request(n, REQUEST_ASKING, NULL))
+        put_word(&n->commands, "ASKING");
+}
+
+void node_begin_script(struct weft_bus *b, struct redis_node *n, enum script which, unsigned keys,
+                       unsigned args)
+{
+    resp_command(&n->commands, 3 + keys + args);
+    resp_arg_text(&n->commands, "EVALSHA");
+    resp_arg_text(&n->commands, redis_of(b)->sha[which]);
+    resp_arg_number(&n->commands, keys);
+}
+
+/* --- down --- */
+
+/* Waits for the thread, which is at its end or has been told to stop. */
+static struct node_dial *take_dial(struct redis_node *n)
+{
+    struct node_dial *d = n->dial;
+
+    pthread_join(d->thread, NULL);
+    close(d->ended_fd);
+    n->dial = NULL;
+    n->phase = NODE_DOWN;
+    return d;
+}
+
+static void drop_dial(struct node_dial *d)
+{
+    resp_close(&d->commands);
+    resp_close(&d->subscriptions);
+    mem_free(d);
+}
+
+static void give_up_request(struct weft_bus *b, struct redis_node *n, struct request *q)
+{
+    switch (q->kind) {
+    case REQUEST_PUBLISH:
+        lane_give_back(b, n, q->publish);
+        break;
+    case REQUEST_FILL:
+        fill_give_up(q->fill);
+        break;
+    case REQUEST_ASK:
+        bus_answer(q->ask, WEFT_E_AGAIN, NULL, 0);
+        break;
+    case REQUEST_MAP:
+        redis_of(b)->is_map_asked = false;
+        break;
+    default:
+        break;
+    }
+    mem_free(q);
+}
+
+void node_close(struct weft_bus *b, struct redis_node *n)
+{
+    struct request *q;
+
+    if (n->dial)
+        drop_dial(take_dial(n));
+    n->phase = NODE_DOWN;
+    resp_close(&n->commands);
+    resp_close(&n->subscriptions);
+    while ((q = queue_take(&n->requests)))
+        give_up_request(b, n, q);
+    channels_forget(b, n);
+    n->marks_sent = n->marks_heard = 0;
+    n->wants_mark = n->has_more = false;
+}
+
+void node_down(struct weft_bus *b, struct redis_node *n, const char *why)
+{
+    char text[SLOT_HOST_BYTES_MAX + RESP_WHY_BYTES + 16];
+
+    if (n->phase == NODE_UP)
+        BUS_COUNT(b, disconnects);
+    node_close(b, n);
+    if (n->at.host)
+        snprintf(text, sizeof text, "%s:%u: %s", n->at.host, n->at.port, why);
+    else
+        snprintf(text, sizeof text, "%s", why);
+    /* Once aloud, then it is known. */
+    LOG(n->retry_ms || !n->is_wanted ? WEFT_LOG_INFO : WEFT_LOG_WARNING, 0, "bus: no connection to Redis: %s",
+        text);
+    n->retry_ms = redis_doubled(n->retry_ms, &b->opts);
+    n->retry_at_ms = clock_now_ms() + redis_shortened(n->retry_ms);
+    cluster_node_failed(b, n);
+    redis_tell_state(b, text);
+}
+
+/* --- connecting --- */
+
+static int open_link(struct node_dial *d, struct resp_link *l, struct tls_scratch *scratch)
+{
+    return resp_open(l, d->at.host, d->at.port, d->path, d->tls, d->checks_name, scratch, &d->limit, d->why);
+}
+
+static void *dial(void *arg)
+{
+    struct node_dial *d = arg;
+    struct tls_scratch *scratch = d->tls ? tls_scratch_new(0, 0) : NULL;
+
+    thr_name("weft-bus-dial");
+    d->result = scratch || !d->tls ? open_link(d, &d->commands, scratch) : WEFT_E_NOMEM;
+    if (d->result == WEFT_OK)
+        d->result = open_link(d, &d->subscriptions, scratch);
+    if (d->tls) {
+        if (scratch)
+            tls_scratch_free(scratch);
+        tls_thread_leave();
+    }
+    wake_tell(d->ended_fd);
+    return NULL;
+}
+
+static void begin_dial(struct weft_bus *b, struct redis_node *n, uint64_t now_ms)
+{
+    struct redis *r = redis_of(b);
+    struct node_dial *d = mem_calloc(1, sizeof *d);
+
+    if (!d) {
+        node_down(b, n, "no memory");
+        return;
+    }
+    *d = (struct node_dial){.ended_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC),
+                            .at = n->at,
+                            .path = r->url.path,
+                            .tls = r->tls,
+                            .checks_name = !b->opts.insecure,
+                            .limit = {now_ms + b->opts.connect_timeout_ms, b->stop_fd}};
+    resp_init(&d->commands);
+    resp_init(&d->subscriptions);
+    if (d->ended_fd < 0 || pthread_create(&d->thread, NULL, dial, d) != 0) {
+        if (d->ended_fd >= 0)
+            close(d->ended_fd);
+        mem_free(d);
+        node_down(b, n, "no thread to connect");
+        return;
+    }
+    n->dial = d;
+    n->phase = NODE_DIALING;
+}
+
+/* --- greeting --- */
+
+static void put_auth(struct redis *r, struct resp_link *l)
+{
+    resp_command(l, r->url.user ? 3 : 2);
+    resp_arg_text(l, "AUTH");
+    if (r->url.user)
+        resp_arg_text(l, r->url.user);
+    resp_arg_text(l, r->url.password);
+}
+
+static void ask_role(struct redis_node *n)
+{
+    if (node_request(n, REQUEST_ROLE, NULL))
+        put_word(&n->commands, "ROLE");
+}
+
+static void load_script(struct redis_node *n, unsigned which)
+{
+    struct request *q = node_request(n, REQUEST_SCRIPT, NULL);
+
+    if (!q)
+        return;
+    q->script = which;
+    resp_command(&n->commands, 3);
+    resp_arg_text(&n->commands, "SCRIPT");
+    resp_arg_text(&n->commands, "LOAD");
+    resp_arg_text(&n->commands, scripts[which]);
+}
+
+/* The map comes before the database is chosen: a cluster has none, and that is said clearly. */
+static void greet(struct weft_bus *b, struct redis_node *n)
+{
+    struct redis *r = redis_of(b);
+
+    if (r->url.password && node_request(n, REQUEST_OK, NULL)) {
+        put_auth(r, &n->commands);
+        put_auth(r, &n->subscriptions);
+    }
+    if (node_request(n, REQUEST_MAP, NULL)) {
+        resp_command(&n->commands, 2);
+        resp_arg_text(&n->commands, "CLUSTER");
+        resp_arg_text(&n->commands, "SLOTS");
+    }
+    if (r->url.db && node_request(n, REQUEST_OK, NULL)) {
+        resp_command(&n->commands, 2);
+        resp_arg_text(&n->commands, "SELECT");
+        resp_arg_number(&n->commands, r->url.db);
+    }
+    ask_role(n);
+    for (unsigned i = 0; i < SCRIPTS; i++)
+        load_script(n, i);
+    n->is_greeted = false;
+    n->phase = NODE_GREETING;
+    n->heard_ms = clock_now_ms();
+    n->check_at_ms = 0;
+    channels_put_mark(n);
+}
+
+static void end_dial(struct weft_bus *b, struct redis_node *n)
+{
+    struct redis *r = redis_of(b);
+    struct node_dial *d = take_dial(n);
+
+    if (d->result != WEFT_OK) {
+        node_down(b, n, d->why[0] ? d->why : weft_strerror(d->result));
+        drop_dial(d);
+        return;
+    }
+    n->commands = d->commands;
+    n->subscriptions = d->subscriptions;
+    n->commands.scratch = n->subscriptions.scratch = r->scratch;
+    mem_free(d);
+    greet(b, n);
+}
+
+static void come_up(struct weft_bus *b, struct redis_node *n)
+{
+    struct redis *r = redis_of(b);
+
+    n->phase = NODE_UP;
+    n->retry_ms = 0;
+    r->presence_at_ms = 0;
+    BUS_COUNT(b, connects);
+    channels_place(b);
+    redis_tell_state(b, "");
+}
+
+static void look_if_greeted(struct weft_bus *b, struct redis_node *n)
+{
+    if (n->phase == NODE_GREETING && n->is_greeted && !n->requests.first)
+        come_up(b, n);
+}
+
+/* --- answers --- */
+
+static bool is_script_loaded(struct redis *r, unsigned which, const struct resp *reply)
+{
+    size_t bytes;
+    const char *sha = resp_text(reply, &bytes);
+
+    if (resp_kind(reply) != RESP_TEXT || bytes >= sizeof r->sha[0])
+        return false;
+    memcpy(r->sha[which], sha, bytes + 1);
+    return true;
+}
+
+/* A node that is asked for the map only may be anything. */
+static bool is_fit(const struct redis_node *n, const struct resp *reply)
+{
+    return !n->is_wanted || strcmp(resp_text(resp_item(reply, 0), NULL), "master") == 0;
+}
+
+/* Before this the request was taken out of the queue; what it stands for is dealt with here in every case. */
+static bool answer(struct weft_bus *b, struct redis_node *n, struct request *q, const struct resp *reply,
+                   char *why)
+{
+    switch (q->kind) {
+    case REQUEST_ROLE:
+        if (!is_fit(n, reply))
+            snprintf(why, RESP_WHY_BYTES, "it is no master");
+        return is_fit(n, reply);
+    case REQUEST_MAP:
+        return cluster_take_map(b, n, reply, why);
+    case REQUEST_SCRIPT:
+        return is_script_loaded(redis_of(b), q->script, reply);
+    case REQUEST_PUBLISH:
+        return lane_answer(b, n, q, reply);
+    case REQUEST_FILL:
+        return fill_answer(b, n, q->fill, reply);
+    case REQUEST_ASK:
+        return presence_answer(b, n, q, reply);
+    case REQUEST_SET:
+        return presence_set_answer(b, n, q, reply);
+    case REQUEST_NUDGE:
+        return true; /* if the slot has moved, who subscribes there fills by itself */
+    case REQUEST_OK:
+    case REQUEST_ASKING:
+        break;
+    }
+    return resp_kind(reply) != RESP_ERROR;
+}
+
+/* WEFT_OK, or why it is over. */
+static int take_answer(struct weft_bus *b, struct redis_node *n, const struct resp *reply, char *why)
+{
+    struct request *q = queue_take(&n->requests);
+    char reason[RESP_WHY_BYTES] = "an answer that makes no sense";
+    int rc = WEFT_OK;
+
+    n->heard_ms = clock_now_ms();
+    if (!q)
+        return WEFT_E_PROTOCOL;
+    if (resp_kind(reply) == RESP_ERROR)
+        snprintf(reason, sizeof reason, "it answers %s", resp_text(reply, NULL));
+    if (!answer(b, n, q, reply, reason)) {
+        memcpy(why, reason, sizeof reason);
+        rc = WEFT_E_CLOSED;
+    }
+    mem_free(q);
+    if (rc == WEFT_OK)
+        look_if_greeted(b, n);
+    return rc;
+}
+
+/* On the subscriptions' connection: may it go on? */
+static bool is_bearable(struct weft_bus *b, const struct resp *reply)
+{
+    struct slots_reply refusal;
+
+    if (resp_kind(reply) != RESP_ERROR)
+        return true;
+    slots_read_error(&refusal, resp_text(reply, NULL));
+    if (refusal.what == REFUSED_HERE || refusal.what == REFUSED_FOR_GOOD)
+        return false;
+    cluster_wants_map(b); /* the mark behind it tells for which */
+    return true;
+}
+
+/* AUTH's answer, marks, and pushes. A mark comes as a text while nothing is subscribed. */
+static int take_sub_answer(struct weft_bus *b, struct redis_node *n, const struct resp *reply, char *why)
+{
+    bool is_array = resp_kind(reply) == RESP_ARRAY;
+    const struct resp *mark = is_array ? resp_item(reply, 1) : reply;
+
+    n->sub_heard_ms = clock_now_ms();
+    if (!is_bearable(b, reply)) {
+        snprintf(why, RESP_WHY_BYTES, "it answers %s", resp_text(reply, NULL));
+        return WEFT_E_CLOSED;
+    }
+    if (is_array && strcmp(resp_text(resp_item(reply, 0), NULL), "pong") != 0) {
+        channel_take_push(b, n, reply);
+        return WEFT_OK;
+    }
+    if (resp_kind(reply) == RESP_ERROR || resp_integer(mark) <= 0)
+        return WEFT_OK;
+    channels_mark_heard(b, n, (uint64_t)resp_integer(mark));
+    n->is_greeted = true;
+    look_if_greeted(b, n);
+    return WEFT_OK;
+}
+
+typedef int taker(struct weft_bus *b, struct redis_node *n, const struct resp *reply, char *why);
+
+static int take_all(struct weft_bus *b, struct redis_node *n, struct resp_link *l, taker *take, char *why)
+{
+    struct resp *reply;
+    int rc;
+
+    while ((rc = resp_next(l, &reply)) == WEFT_OK) {
+        rc = take(b, n, reply, why);
+        resp_free(reply);
+        if (rc != WEFT_OK)
+            return rc;
+    }
+    return rc == WEFT_E_AGAIN ? WEFT_OK : rc;
+}
+
+static int read_link(struct weft_bus *b, struct redis_node *n, struct resp_link *l, taker *take, char *why)
+{
+    for (int i = 0; i < READS_MAX; i++) {
+        int rc = resp_read(l);
+
+        if (rc == WEFT_E_AGAIN)
+            return WEFT_OK;
+        if (rc == WEFT_OK)
+            rc = take_all(b, n, l, take, why);
+        if (rc != WEFT_OK)
+            return rc;
+        if (!l->may_have_more)
+            return WEFT_OK;
+    }
+    n->has_more = true;
+    return WEFT_OK;
+}
+
+/* Those of which poll said something, or all when reads were cut short. */
+static void read_links(struct weft_bus *b, struct redis_node *n, bool commands, bool subscriptions)
+{
+    char why[RESP_WHY_BYTES] = "the connection broke";
+    bool all = n->has_more;
+    int rc = WEFT_OK;
+
+    n->has_more = false;
+    if (subscriptions || all)
+        rc = read_link(b, n, &n->subscriptions, take_sub_answer, why);
+    if (rc == WEFT_OK && (commands || all))
+        rc = read_link(b, n, &n->commands, take_answer, why);
+    if (rc != WEFT_OK)
+        node_down(b, n, why);
+}
+
+/* --- a turn --- */
+
+static bool is_open(const struct redis_node *n)
+{
+    return n->phase == NODE_GREETING || n->phase == NODE_UP;
+}
+
+static bool owes_mark(const struct redis_node *n)
+{
+    return n->marks_sent > n->marks_heard;
+}
+
+static bool is_silent(const struct weft_bus *b, const struct redis_node *n, uint64_t now_ms)
+{
+    uint32_t most = b->opts.reply_timeout_ms;
+
+    return is_open(n) && ((n->requests.first && now_ms >= n->heard_ms + most) ||
+                          (owes_mark(n) && now_ms >= n->sub_heard_ms + most));
+}
+
+/* Ask whether it is still there, and whether it is still a master. */
+static void check(struct weft_bus *b, struct redis_node *n, uint64_t now_ms)
+{
+    if (n->phase != NODE_UP || now_ms < n->check_at_ms)
+        return;
+    n->check_at_ms = now_ms + b->opts.reply_timeout_ms / 2 + 1;
+    ask_role(n);
+    channels_put_mark(n);
+}
+
+void node_turn(struct weft_bus *b, struct redis_node *n, uint64_t now_ms)
+{
+    if (n->phase == NODE_DOWN && now_ms >= n->retry_at_ms)
+        begin_dial(b, n, now_ms);
+    if (is_silent(b, n, now_ms))
+        read_links(b, n, true, true); /* perhaps it was we who were busy */
+    if (is_silent(b, n, now_ms))
+        node_down(b, n, "no answer in time");
+    check(b, n, now_ms);
+}
+
+void node_flush(struct weft_bus *b, struct redis_node *n)
+{
+    if (!is_open(n))
+        return;
+    if (n->wants_mark)
+        channels_put_mark(n);
+    if (resp_flush(&n->commands) != WEFT_OK || resp_flush(&n->subscriptions) != WEFT_OK)
+        node_down(b, n, "the connection broke");
+}
+
+uint64_t node_next_time(const struct weft_bus *b, const struct redis_node *n)
+{
+    uint64_t at = n->phase == NODE_UP ? n->check_at_ms : UINT64_MAX;
+
+    if (n->has_more)
+        return 0;
+    if (n->phase == NODE_DOWN)
+        return n->retry_at_ms;
+    if (n->phase == NODE_DIALING)
+        return UINT64_MAX;
+    if (n->requests.first)
+        at = redis_earlier(at, n->heard_ms + b->opts.reply_timeout_ms);
+    if (owes_mark(n))
+        at = redis_earlier(at, n->sub_heard_ms + b->opts.reply_timeout_ms);
+    return at;
+}
+
+static struct pollfd poll_of(const struct resp_link *l)
+{
+    return (struct pollfd){.fd = l->fd, .events = (short)(POLLIN | (resp_has_output(l) ? POLLOUT : 0))};
+}
+
+void node_poll(struct redis_node *n, struct pollfd *fds, nfds_t *count)
+{
+    n->fd_at = *count;
+    if (n->phase == NODE_DIALING) {
+        fds[(*count)++] = (struct pollfd){.fd = n->dial->ended_fd, .events = POLLIN};
+    } else if (is_open(n)) {
+        fds[(*count)++] = poll_of(&n->commands);
+        fds[(*count)++] = poll_of(&n->subscriptions);
+    }
+    n->fd_count = *count - n->fd_at;
+}
+
+/* What was polled may be gone: another node's answer came first. */
+void node_polled(struct weft_bus *b, struct redis_node *n, const struct pollfd *fds, bool has_events)
+{
+    const struct pollfd *own = &fds[n->fd_at];
+
+    if (n->phase == NODE_DIALING && n->fd_count == 1) {
+        if (has_events && own[0].revents)
+            end_dial(b, n);
+    } else if (is_open(n) && n->fd_count == 2) {
+        read_links(b, n, has_events && own[0].revents, has_events && own[1].revents);
+    }
+}

@@ -1,0 +1,435 @@
+/* The bus through a Redis Cluster of the test's own: three masters, and a replica of the first. Slots move, masters
+ * stop and die. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "api/bus_slots.h"
+#include "base/mem.h"
+#include "bus_load.h"
+#include "e2e_server.h"
+#include "redis.h"
+#include "weft/weft.h"
+
+static struct redis_cluster cluster;
+
+static unsigned slot_of(const char *topic)
+{
+    char key[300];
+
+    return slots_of_key(key, (size_t)snprintf(key, sizeof key, "weft:s:{t:%s}", topic));
+}
+
+/* A topic of which the master has the slot: the beginning with a number behind. In a static buffer. */
+static const char *topic_at(unsigned master, const char *begin)
+{
+    static char topic[64];
+
+    for (unsigned i = 0; i == 0 || cluster_home(&cluster, slot_of(topic)) != master; i++)
+        snprintf(topic, sizeof topic, "%s%u", begin, i);
+    return topic;
+}
+
+static weft_bus *open_cluster(void)
+{
+    return open_bus(cluster.url);
+}
+
+/* --- cases --- */
+
+#define TOPICS   48
+#define MESSAGES 25
+
+static void topics_of_all_slots_come_in_order(void)
+{
+    weft_bus *a = open_cluster(), *b = open_cluster();
+    struct ear *ears[TOPICS];
+    char topic[32], text[32];
+
+    for (unsigned i = 0; i < TOPICS; i++) {
+        snprintf(topic, sizeof topic, "%s.%u", i % 2 ? "h" : "plain", i);
+        ears[i] = listen_to(b, topic);
+    }
+    for (unsigned n = 0; n < MESSAGES; n++) {
+        for (unsigned i = 0; i < TOPICS; i++) {
+            snprintf(topic, sizeof topic, "%s.%u", i % 2 ? "h" : "plain", i);
+            snprintf(text, sizeof text, "0 %u", n);
+            say(a, topic, text);
+        }
+    }
+    CU_ASSERT_EQUAL(weft_bus_flush(a, 10000), WEFT_OK);
+    for (unsigned i = 0; i < TOPICS; i++) {
+        WAIT_FOR(ears[i]->items == MESSAGES);
+        CU_ASSERT(ears[i]->next[0] == MESSAGES && ears[i]->gaps == 0);
+    }
+    for (unsigned i = 0; i < cluster.masters; i++) /* each has some of them */
+        CU_ASSERT_STRING_NOT_EQUAL(redis_say(&cluster.servers[i], "PUBSUB SHARDCHANNELS"), "*0\r\n");
+    for (unsigned i = 0; i < TOPICS; i++)
+        end_ear(ears[i]);
+    for (unsigned i = 0; i < cluster.masters; i++)
+        WAIT_FOR(strcmp(redis_say(&cluster.servers[i], "PUBSUB SHARDCHANNELS"), "*0\r\n") == 0);
+    CU_ASSERT(stats_of(a).state == WEFT_BUS_UP && stats_of(a).dropped_lost == 0);
+    close_bus(a);
+    close_bus(b);
+}
+
+static void who_resumes_gets_what_it_missed_from_any_master(void)
+{
+    weft_bus *a = open_cluster(), *b = open_cluster();
+
+    for (unsigned master = 0; master < cluster.masters; master++) {
+        const char *topic = topic_at(master, "h.resume");
+        struct ear *e = listen_to(a, topic), *again;
+        weft_bus_position at;
+
+        for (int i = 0; i < 150; i++)
+            say(a, topic, "m");
+        WAIT_FOR(e->items == 150);
+        at = (weft_bus_position){e->last_epoch, 20};
+        again = listen_from(b, topic, &at);
+        WAIT_FOR(again->items == 130);
+        CU_ASSERT(again->ready.missed == 130 && !again->ready.is_gap && again->last_offset == 150);
+        end_ear(e);
+        end_ear(again);
+    }
+    close_bus(a);
+    close_bus(b);
+}
+
+static void programs_without_weft_publish_to_shards(void)
+{
+    const char *topic = topic_at(1, "news");
+    weft_bus *b = open_cluster();
+    struct ear *e = listen_to(b, topic);
+    char command[128];
+
+    snprintf(command, sizeof command, "SPUBLISH weft:c:{t:%s} sold", topic);
+    CU_ASSERT_STRING_EQUAL(redis_say(&cluster.servers[1], command), ":1\r\n");
+    WAIT_FOR(e->items == 1);
+    CU_ASSERT(strstr(e->text, "=sold@0 ") != NULL);
+    end_ear(e);
+    close_bus(b);
+}
+
+static void patterns_hear_of_all_masters_and_each_message_once(void)
+{
+    weft_bus *a = open_cluster(), *b = open_cluster();
+    struct ear *all, *some, *exact;
+    char topic[32];
+
+    WAIT_FOR(stats_of(a).state == WEFT_BUS_UP);
+    all = listen_to(b, "pat.*");
+    some = listen_to(b, "pat.1*");
+    exact = listen_to(b, "pat.15");
+    for (unsigned i = 0; i < 40; i++) {
+        snprintf(topic, sizeof topic, "pat.%u", i);
+        say(a, topic, "x");
+    }
+    say(a, "h.pat", "not of it");
+    WAIT_FOR(all->items == 40 && some->items == 11 && exact->items == 1);
+    CU_ASSERT_EQUAL(weft_bus_flush(a, 10000), WEFT_OK);
+    CU_ASSERT(all->items == 40 && some->items == 11 && exact->items == 1);
+    end_ear(all);
+    end_ear(some);
+    end_ear(exact);
+    for (unsigned i = 0; i < cluster.masters; i++)
+        WAIT_FOR(strcmp(redis_say(&cluster.servers[i], "PUBSUB NUMPAT"), ":0\r\n") == 0);
+    close_bus(a);
+    close_bus(b);
+}
+
+/* --- presence --- */
+
+#define ROOMS       6
+#define PRESENCE_MS 600
+
+static weft_bus *present_bus;
+
+static void enter_rooms(weft_conn *c, void *app)
+{
+    weft_bus_sub_opts o = {.size = sizeof o, .presence = "ann"};
+    char room[16];
+
+    (void)app;
+    for (unsigned i = 0; i < ROOMS; i++) {
+        snprintf(room, sizeof room, "room%u", i);
+        CU_ASSERT_EQUAL(weft_bus_subscribe(present_bus, c, room, &o), WEFT_OK);
+    }
+}
+
+static bool is_everywhere(weft_bus *b, const char *names)
+{
+    bool is_there = true;
+    char room[16];
+
+    for (unsigned i = 0; i < ROOMS; i++) {
+        snprintf(room, sizeof room, "room%u", i);
+        is_there &= are_present(b, room, names);
+    }
+    return is_there;
+}
+
+static void names_are_found_in_all_slots_and_kept_fresh(void)
+{
+    weft_bus_opts o = options();
+    weft_server_opts so = {.size = sizeof so, .on_open = enter_rooms};
+    weft_server *server;
+    struct client k = {.fd = -1};
+    uint16_t port = 0;
+    weft_bus *b;
+
+    o.presence_timeout_ms = PRESENCE_MS;
+    present_bus = open_with(cluster.url, &o);
+    b = open_with(cluster.url, &o);
+    CU_ASSERT_EQUAL_FATAL(weft_server_new(&server, &so), WEFT_OK);
+    CU_ASSERT_EQUAL_FATAL(weft_server_listen_tcp(server, "127.0.0.1", 0, &port), WEFT_OK);
+    CU_ASSERT_EQUAL_FATAL(weft_server_start(server), WEFT_OK);
+    CU_ASSERT_FATAL(client_open(&k, port));
+    WAIT_FOR(is_everywhere(b, "ann "));
+    usleep(2 * PRESENCE_MS * 1000); /* longer than a name lasts */
+    CU_ASSERT(is_everywhere(b, "ann "));
+    client_close(&k);
+    WAIT_FOR(is_everywhere(b, ""));
+    weft_server_stop(server, 1000);
+    weft_server_unref(server);
+    close_bus(present_bus);
+    close_bus(b);
+}
+
+/* --- the way there --- */
+
+static void one_server_of_the_url_is_enough_and_may_be_a_replica(void)
+{
+    char url[128];
+    weft_bus *a;
+    struct ear *e;
+
+    snprintf(url, sizeof url, "redis://127.0.0.1:%u,127.0.0.1:%u/0", free_port(),
+             cluster.servers[cluster.masters].port);
+    a = open_bus(url);
+    e = listen_to(a, topic_at(2, "h.seed"));
+    say(a, topic_at(2, "h.seed"), "x");
+    WAIT_FOR(e->items >= 1);
+    WAIT_FOR(stats_of(a).state == WEFT_BUS_UP);
+    end_ear(e);
+    close_bus(a);
+}
+
+static _Atomic unsigned database_lines;
+
+static void note_line(enum weft_log_level level, uint64_t conn_id, const char *text, void *app)
+{
+    (void)level, (void)conn_id, (void)app;
+    database_lines += strstr(text, "only database 0") != NULL;
+}
+
+static void a_database_is_refused_and_the_log_says_why(void)
+{
+    char url[64];
+    weft_bus *a;
+
+    weft_log_to(WEFT_LOG_WARNING, note_line, NULL);
+    snprintf(url, sizeof url, "redis://127.0.0.1:%u/1", cluster.servers[0].port);
+    a = open_bus(url);
+    WAIT_FOR(database_lines >= 1);
+    CU_ASSERT(stats_of(a).state == WEFT_BUS_CONNECTING && stats_of(a).connects == 0);
+    close_bus(a);
+    weft_log_to(WEFT_LOG_WARNING, NULL, NULL);
+}
+
+/* --- what goes wrong --- */
+
+/* Two that write and one that listens, while the slot goes to the next master and back. */
+static void nothing_is_lost_while_a_slot_moves(void)
+{
+    const char *topic = topic_at(1, "h.move");
+    unsigned slot = slot_of(topic), moved = 0, before;
+    struct load l;
+
+    begin_load(&l, cluster.url, topic, load_count(), 0);
+    WAIT_FOR(l.ear->items > 200);
+    for (unsigned way = 0; way < 2; way++) {
+        unsigned from = way ? 2 : 1, to = way ? 1 : 2;
+
+        cluster_begin_move(&cluster, slot, from, to);
+        before = l.ear->items;
+        WAIT_FOR(l.ear->items > before + 50); /* nothing has moved: the old one does */
+        moved += cluster_move_keys(&cluster, slot, from, to);
+        before = l.ear->items;
+        WAIT_FOR(l.ear->items > before + 50); /* all has: told by nudges */
+        cluster_end_move(&cluster, slot, from, to);
+        before = l.ear->items;
+        WAIT_FOR(l.ear->items > before + 50);
+    }
+    CU_ASSERT(moved >= 2 * 4); /* stream, meta, and a number of each writer, each way */
+    end_load(&l);
+}
+
+static void what_has_no_history_goes_on_when_its_slot_has_moved(void)
+{
+    char topic[64];
+    weft_bus *a = open_cluster(), *b = open_cluster();
+    unsigned slot;
+    struct ear *e;
+
+    strcpy(topic, topic_at(0, "plain.move"));
+    slot = slot_of(topic);
+    e = listen_to(b, topic);
+    say(a, topic, "one");
+    WAIT_FOR(e->items == 1);
+    cluster_begin_move(&cluster, slot, 0, 1);
+    say(a, topic, "two"); /* a slot on its way has no effect on it */
+    WAIT_FOR(e->items == 2);
+    cluster_end_move(&cluster, slot, 0, 1);
+    WAIT_FOR(strcmp(redis_say(&cluster.servers[1], "PUBSUB SHARDCHANNELS"), "*1\r\n") == 0);
+    say(a, topic, "three"); /* it comes to the wrong node first */
+    WAIT_FOR(e->items == 3);
+    CU_ASSERT_EQUAL(stats_of(a).dropped_lost, 0);
+    cluster_begin_move(&cluster, slot, 1, 0);
+    cluster_end_move(&cluster, slot, 1, 0);
+    end_ear(e);
+    close_bus(a);
+    close_bus(b);
+}
+
+static void a_master_that_does_not_answer_holds_up_no_other(void)
+{
+    char here[64], there[64];
+    weft_bus *a = open_cluster();
+    struct ear *e, *f;
+
+    strcpy(here, topic_at(2, "h.stopped"));
+    strcpy(there, topic_at(0, "h.running"));
+    e = listen_to(a, here);
+    f = listen_to(a, there);
+    redis_kill(&cluster.servers[2], SIGSTOP);
+    for (int i = 0; i < 50; i++) {
+        say(a, here, "x");
+        say(a, there, "x");
+    }
+    WAIT_FOR(f->items == 50);
+    WAIT_FOR(stats_of(a).state == WEFT_BUS_DOWN);
+    say(a, there, "x");
+    WAIT_FOR(f->items == 51);
+    CU_ASSERT_EQUAL(e->items, 0);
+    redis_kill(&cluster.servers[2], SIGCONT);
+    WAIT_FOR(e->items == 50);
+    WAIT_FOR(stats_of(a).state == WEFT_BUS_UP);
+    CU_ASSERT(e->gaps == 0 && f->gaps == 0);
+    end_ear(e);
+    end_ear(f);
+    close_bus(a);
+}
+
+/* With the n-th allocation failing: what was accepted gets there all the same. */
+static void use_all(void)
+{
+    weft_bus_position nothing = {0};
+    struct ear *e = calloc(1, sizeof *e);
+    weft_bus_opts o = options();
+    unsigned accepted = 0;
+    weft_bus *b;
+    weft_msg *m;
+
+    if (weft_bus_open(&b, cluster.url, &o) == WEFT_OK) {
+        if (weft_bus_listen(b, &e->l, "h.memory", &nothing, on_ready, on_item, e) == WEFT_OK)
+            WAIT_FOR(e->readies == 1);
+        for (int i = 0; i < 3; i++) {
+            if (weft_msg_new(&m, WEFT_TEXT, "x", 1) != WEFT_OK)
+                continue;
+            if (weft_bus_publish(b, "h.memory", m) == WEFT_OK)
+                accepted++;
+            else
+                weft_msg_unref(m);
+        }
+        CU_ASSERT_EQUAL(weft_bus_flush(b, 10000), WEFT_OK);
+        if (e->l)
+            WAIT_FOR(e->items >= accepted);
+        weft_bus_unlisten(e->l);
+        CU_ASSERT_EQUAL(weft_bus_close(b, 5000), WEFT_OK);
+    }
+    free(e);
+}
+
+static void every_allocation_may_fail(void)
+{
+    bool happened = true;
+    int64_t before;
+    uint64_t n;
+
+    mem_count_live(true);
+    before = mem_live_blocks();
+    for (n = 1; happened && n < 600; n += 1 + n / 20) { /* the far ones are as good as random */
+        mem_fail_at(n);
+        use_all();
+        happened = mem_fail_happened();
+        mem_fail_at(0);
+    }
+    CU_ASSERT(n > 60 && n < 600);
+    CU_ASSERT_EQUAL(mem_live_blocks(), before);
+    mem_count_live(false);
+}
+
+static long long replicated_bytes(struct redis_server *s)
+{
+    const char *text = strstr(redis_say_all(s, "INFO replication"), "master_repl_offset:");
+
+    return text ? strtoll(strchr(text, ':') + 1, NULL, 10) : -1;
+}
+
+/* Killed with nothing that only it knows, for replication is asynchronous: what a replica lacks is a new epoch, and
+ * that is another case. What is on its way stays unanswered. */
+static void kill_when_replicated(struct redis_server *s, struct redis_server *replica)
+{
+    CU_ASSERT_STRING_EQUAL(redis_say(s, "CLIENT PAUSE 5000 WRITE"), "+OK\r\n");
+    WAIT_FOR(replicated_bytes(s) == replicated_bytes(replica));
+    redis_kill(s, SIGKILL);
+}
+
+/* First as an administrator does it, then the other way round, by killing. */
+static void nothing_is_lost_when_a_replica_takes_over(void)
+{
+    struct redis_server *master = &cluster.servers[0], *replica = &cluster.servers[cluster.masters];
+    struct load l;
+    unsigned before;
+
+    begin_load(&l, cluster.url, topic_at(0, "h.failover"), load_count(), 0);
+    WAIT_FOR(l.ear->items > 200);
+    CU_ASSERT_STRING_EQUAL(redis_say(replica, "CLUSTER FAILOVER"), "+OK\r\n");
+    WAIT_FOR(strstr(redis_say_all(replica, "ROLE"), "master") != NULL);
+    before = l.ear->items;
+    WAIT_FOR(l.ear->items > before + 50);
+    WAIT_FOR(strstr(redis_say_all(master, "INFO replication"), "master_link_status:up") != NULL);
+    kill_when_replicated(replica, master); /* they have changed places */
+    before = l.ear->items;
+    WAIT_FOR(l.ear->items > before + 50);
+    end_load(&l);
+    redis_start_again(replica);
+}
+
+static const struct unit_case cases[] = {
+    CASE(topics_of_all_slots_come_in_order),
+    CASE(who_resumes_gets_what_it_missed_from_any_master),
+    CASE(programs_without_weft_publish_to_shards),
+    CASE(patterns_hear_of_all_masters_and_each_message_once),
+    CASE(names_are_found_in_all_slots_and_kept_fresh),
+    CASE(one_server_of_the_url_is_enough_and_may_be_a_replica),
+    CASE(a_database_is_refused_and_the_log_says_why),
+    CASE(nothing_is_lost_while_a_slot_moves),
+    CASE(what_has_no_history_goes_on_when_its_slot_has_moved),
+    CASE(a_master_that_does_not_answer_holds_up_no_other),
+    CASE(every_allocation_may_fail),
+    CASE(nothing_is_lost_when_a_replica_takes_over),
+};
+
+int main(int argc, char **argv)
+{
+    int rc;
+
+    cluster_start(&cluster, 3, 1);
+    rc = unit_main(argc, argv, "bus_cluster", cases, sizeof cases / sizeof cases[0]);
+    cluster_end(&cluster);
+    return rc;
+}
