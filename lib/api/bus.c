@@ -60,12 +60,14 @@ void bus_unref_sub(struct bus_sub *s)
 
 /* --- small things --- */
 
-uint64_t bus_random(void)
+uint64_t bus_random(struct weft_bus *b)
 {
-    uint64_t r = 0;
+    uint64_t r;
 
-    while (!random_fill(&r, sizeof r) || (r >>= 1) == 0) {
-    }
+    do {
+        b->random_count++;
+        r = siphash(&b->random_key, &b->random_count, sizeof b->random_count) >> 1;
+    } while (!r);
     return r;
 }
 
@@ -329,7 +331,9 @@ static int begin(struct weft_bus *b, const struct bus_url *url)
 {
     int rc;
 
-    b->key = (struct siphash_key){bus_random(), bus_random()};
+    /* The system is asked once: where it has nothing to give, opening fails, and nothing later does. */
+    if (!random_fill(&b->key, sizeof b->key) || !random_fill(&b->random_key, sizeof b->random_key))
+        return WEFT_E_SYSTEM;
     b->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     rc = wake_init(&b->wake);
     if (rc != WEFT_OK || b->stop_fd < 0)

@@ -182,7 +182,6 @@ struct bus_backend {
     uint64_t (*turn)(struct weft_bus *b, struct pollfd *fds, nfds_t *count);
     /* Behind the wait; count is 0 when nothing was ready. */
     void (*polled)(struct weft_bus *b, const struct pollfd *fds, nfds_t count);
-    bool (*has_patterns)(const struct weft_bus *b); /* any thread */
     bool (*is_drained)(struct weft_bus *b);         /* nothing published is left to pass on */
     void (*stop)(struct weft_bus *b);               /* settle and answer what is left */
     void (*free)(struct weft_bus *b);               /* also behind an open that failed */
@@ -198,7 +197,9 @@ struct weft_bus {
     struct stack commands; /* (q) */
     struct wake wake;
     int stop_fd; /* an eventfd: the deadline of weft_bus_close has passed */
-    struct siphash_key key;
+    struct siphash_key key;        /* (c) of the table of topics */
+    struct siphash_key random_key; /* (c) */
+    uint64_t random_count;         /* (bus) */
 
     struct bus_topic **buckets; /* (bus) */
     size_t bucket_count, topic_count;
@@ -232,7 +233,7 @@ void bus_set_state(struct weft_bus *b, enum weft_bus_state state, const char *wh
 /* The rule of a topic that remembers; NULL: it does not. Any thread. */
 const weft_bus_rule *bus_rule_of(const struct weft_bus *b, const char *topic);
 struct history_limits bus_limits_of(const struct weft_bus *b, const weft_bus_rule *rule);
-uint64_t bus_random(void);                  /* never 0, below 2^63 */
+uint64_t bus_random(struct weft_bus *b);    /* nobody can tell it beforehand; never 0, below 2^63. (bus) */
 bool bus_is_here(const struct weft_bus *b); /* on its own thread? */
 struct timespec bus_timespec(uint64_t ms);  /* of clock_now_ms */
 

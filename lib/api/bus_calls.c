@@ -150,15 +150,14 @@ static struct bus_sub *new_sub(struct weft_bus *b, size_t size, const char *topi
     return s;
 }
 
-static int check_sub(struct weft_bus *b, const char *topic, const weft_bus_position *from,
-                     const char *presence)
+static int check_sub(const char *topic, const weft_bus_position *from, const char *presence)
 {
     bool is_pattern;
 
     if (bus_check_topic(topic, true) != WEFT_OK)
         return WEFT_E_INVAL;
     is_pattern = topic[strlen(topic) - 1] == '*';
-    if (is_pattern && (from || presence || !b->backend->has_patterns(b)))
+    if (is_pattern && (from || presence))
         return WEFT_E_INVAL;
     return !presence || bus_check_topic(presence, true) == WEFT_OK ? WEFT_OK : WEFT_E_INVAL;
 }
@@ -188,7 +187,7 @@ int weft_bus_subscribe(weft_bus *b, weft_conn *c, const char *topic, const weft_
 
     if (!b || !c || option_copy(&o, sizeof o, given, given ? given->size : 0) != WEFT_OK)
         return WEFT_E_INVAL;
-    rc = check_sub(b, topic, o.from, o.presence);
+    rc = check_sub(topic, o.from, o.presence);
     if (rc != WEFT_OK)
         return rc;
     if (atomic_load_explicit(&c->is_closed, memory_order_relaxed)) /* looked at again when it is entered */
@@ -242,7 +241,7 @@ int weft_bus_listen(weft_bus *b, weft_bus_listener **out, const char *topic, con
 
     if (!b || !out || !on_item)
         return WEFT_E_INVAL;
-    rc = check_sub(b, topic, from, NULL);
+    rc = check_sub(topic, from, NULL);
     if (rc != WEFT_OK)
         return rc;
     if (!take_place(b))

@@ -312,7 +312,7 @@ static void try_seed(struct weft_bus *b, uint64_t now_ms)
 
     find_or_add(r, seed->host, seed->port);
     r->seed_ms = redis_doubled(r->seed_ms, &b->opts);
-    r->seed_at_ms = now_ms + redis_shortened(r->seed_ms);
+    r->seed_at_ms = now_ms + redis_shortened(b, r->seed_ms);
 }
 
 void cluster_turn(struct weft_bus *b, uint64_t now_ms)

@@ -72,7 +72,7 @@ static bool put_fill(struct weft_bus *b, struct redis_node *n, struct redis_fill
     resp_arg_text(&n->commands, t->last_id);
     snprintf(number, sizeof number, "%lld", (long long)fill->from);
     resp_arg_text(&n->commands, number);
-    resp_arg_number(&n->commands, bus_random());
+    resp_arg_number(&n->commands, bus_random(b));
     resp_arg_number(&n->commands, FILL_PAGE);
     return true;
 }

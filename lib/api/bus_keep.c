@@ -113,7 +113,7 @@ static void unkeep(struct keep *k, struct bus_topic *t)
     if (t->is_unkept)
         return;
     t->is_unkept = true;
-    bus_history_renew(&t->history, bus_random());
+    bus_history_renew(&t->history, bus_random(k->bus));
     t->unkept_next = k->unkept;
     t->unkept_place = &k->unkept;
     if (t->unkept_next)
@@ -348,7 +348,7 @@ static int load_topic(const char *name, void *arg)
     if (!t)
         return WEFT_E_NOMEM;
     if (!store_load(k->store, name, &t->history))
-        t->history.at.epoch = bus_random();
+        t->history.at.epoch = bus_random(k->bus);
     keep_topic(k, t);
     local_put_newest(k->bus, t);
     return WEFT_OK;

@@ -138,7 +138,7 @@ static void send_remembered(struct weft_bus *b, struct redis_node *n, struct lan
     put_numbers_key(b, l, p->slot);
     resp_arg_number(l, p->number);
     resp_arg_number(l, lane->sent_number);
-    resp_arg_number(l, bus_random());
+    resp_arg_number(l, bus_random(b));
     resp_arg_number(l, p->rule->history_messages);
     resp_arg_number(l, (uint64_t)p->rule->history_seconds * 1000);
     resp_arg_begin(l, 1 + weft_msg_bytes(p->msg));
@@ -271,7 +271,7 @@ static void note_refusal(struct weft_bus *b, struct lane *l, struct redis_node *
         return;
     default:
         l->hold_ms = redis_doubled(l->hold_ms, &b->opts);
-        l->hold_until_ms = now_ms + redis_shortened(l->hold_ms);
+        l->hold_until_ms = now_ms + redis_shortened(b, l->hold_ms);
         return;
     }
     if (l->redirects++ < REDIRECTS_QUICK)

@@ -73,7 +73,7 @@ void local_make_room(struct weft_bus *b)
 /* It has its rule and is in the table. */
 static void begin_history(struct weft_bus *b, struct bus_topic *t)
 {
-    t->history.at.epoch = bus_random();
+    t->history.at.epoch = bus_random(b);
     if (keep_of(b))
         keep_topic(keep_of(b), t);
     local_put_newest(b, t);
@@ -199,12 +199,6 @@ static void local_polled(struct weft_bus *b, const struct pollfd *fds, nfds_t co
         keep_polled(keep_of(b), fds, count);
 }
 
-static bool local_has_patterns(const struct weft_bus *b)
-{
-    (void)b;
-    return true;
-}
-
 static bool local_is_drained(struct weft_bus *b)
 {
     return !keep_of(b) || keep_is_drained(keep_of(b));
@@ -239,7 +233,6 @@ const struct bus_backend bus_local = {
     .ask = local_ask,
     .turn = local_turn,
     .polled = local_polled,
-    .has_patterns = local_has_patterns,
     .is_drained = local_is_drained,
     .stop = local_stop,
     .free = local_free,

@@ -181,7 +181,7 @@ void node_down(struct weft_bus *b, struct redis_node *n, const char *why)
     LOG(n->retry_ms || !n->is_wanted ? WEFT_LOG_INFO : WEFT_LOG_WARNING, 0, "bus: no connection to Redis: %s",
         text);
     n->retry_ms = redis_doubled(n->retry_ms, &b->opts);
-    n->retry_at_ms = clock_now_ms() + redis_shortened(n->retry_ms);
+    n->retry_at_ms = clock_now_ms() + redis_shortened(b, n->retry_ms);
     cluster_node_failed(b, n);
     redis_tell_state(b, text);
 }

@@ -32,9 +32,9 @@ uint16_t redis_slot(const struct weft_bus *b, const char *topic)
     return slots_of_key(key, redis_key(b, key, 's', topic)); /* the same for all of a topic */
 }
 
-uint32_t redis_shortened(uint32_t ms)
+uint32_t redis_shortened(struct weft_bus *b, uint32_t ms)
 {
-    return ms - (uint32_t)(bus_random() % (ms / 2 + 1));
+    return ms - (uint32_t)(bus_random(b) % (ms / 2 + 1));
 }
 
 uint32_t redis_doubled(uint32_t ms, const weft_bus_opts *o)
@@ -103,12 +103,6 @@ static void redis_polled(struct weft_bus *b, const struct pollfd *fds, nfds_t co
 static bool redis_is_drained(struct weft_bus *b)
 {
     return !redis_of(b)->oldest;
-}
-
-static bool redis_has_patterns(const struct weft_bus *b)
-{
-    (void)b;
-    return true;
 }
 
 /* --- beginning and end --- */
@@ -188,8 +182,8 @@ static int redis_open(struct weft_bus *b, const struct bus_url *url)
     if (!r)
         return WEFT_E_NOMEM;
     b->data = r;
-    snprintf(r->instance, sizeof r->instance, "%016llx%016llx", (unsigned long long)bus_random(),
-             (unsigned long long)bus_random());
+    snprintf(r->instance, sizeof r->instance, "%016llx%016llx", (unsigned long long)bus_random(b),
+             (unsigned long long)bus_random(b));
     if (b->opts.history_file)
         LOG(WEFT_LOG_WARNING, 0, "bus: history_file is for local: only; Redis keeps the histories");
     if (bus_url_copy(&r->url, url) != WEFT_OK)
@@ -225,7 +219,6 @@ const struct bus_backend bus_redis = {
     .ask = presence_ask,
     .turn = redis_turn,
     .polled = redis_polled,
-    .has_patterns = redis_has_patterns,
     .is_drained = redis_is_drained,
     .stop = redis_stop,
     .free = redis_free,

@@ -160,7 +160,7 @@ size_t redis_key(const struct weft_bus *b, char *out, char what, const char *top
 void redis_put_key(struct weft_bus *b, struct resp_link *l, char what, const char *topic);
 uint16_t redis_slot(const struct weft_bus *b, const char *topic);
 uint32_t redis_doubled(uint32_t ms, const weft_bus_opts *o);
-uint32_t redis_shortened(uint32_t ms); /* at random, by up to half */
+uint32_t redis_shortened(struct weft_bus *b, uint32_t ms); /* at random, by up to half */
 uint64_t redis_earlier(uint64_t a, uint64_t b);
 /* UP while every node that is wanted is. why: of DOWN */
 void redis_tell_state(struct weft_bus *b, const char *why);
