@@ -257,7 +257,7 @@ static void a_server_refuses_what_makes_no_sense(void)
     CU_ASSERT(REFUSED("origins", .origins = null_text, .origin_count = 2));
 #undef REFUSED
     CU_ASSERT_EQUAL(SERVER_WITH(&s, .handler = on_handler, .receive_parts = true), WEFT_OK);
-    CU_ASSERT(s.is_straight && s.session.gives_parts && !s.policy.is_enabled);
+    CU_ASSERT(s.is_straight && s.session.gives_parts && s.policy.is_enabled);
     CU_ASSERT_EQUAL(SERVER_WITH(&s, .unlimited_address_count = 5, .origin_count = 5),
                     WEFT_OK); /* of no list */
     CU_ASSERT(!s.unlimited && !s.origins);

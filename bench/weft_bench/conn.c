@@ -306,7 +306,8 @@ static int new_handshake(struct conn *c)
                             .host = run->target->host,
                             .port = run->target->port == (run->tls ? 443 : 80) ? 0 : run->target->port,
                             .target = run->target->path,
-                            .origin = run->options->origin};
+                            .origin = run->options->origin,
+                            .compression = {.is_off = true}};
 
     return weft_proto_new(&c->handshake, &opts, c->loader->now_ns / 1000000u);
 }

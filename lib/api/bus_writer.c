@@ -17,7 +17,8 @@ struct bus_writer {
     struct store *store;
     pthread_t thread;
     int done_fd;
-    bool is_failed; /* the writer's own: W3 */
+    bool is_running; /* its thread; the bus's own */
+    bool is_failed;  /* the writer's own: W3 */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     struct bus_writes todo; /* under lock */
@@ -162,6 +163,7 @@ int bus_writer_open(struct bus_writer **out, struct store *s)
         bus_writer_free(w);
         return WEFT_E_SYSTEM;
     }
+    w->is_running = true;
     *out = w;
     return WEFT_OK;
 }
@@ -208,6 +210,7 @@ bool bus_writer_end(struct bus_writer *w)
     pthread_cond_signal(&w->changed);
     pthread_mutex_unlock(&w->lock);
     pthread_join(w->thread, NULL);
+    w->is_running = false;
     return !w->is_failed;
 }
 
@@ -215,6 +218,8 @@ void bus_writer_free(struct bus_writer *w)
 {
     if (!w)
         return;
+    if (w->is_running)
+        bus_writer_end(w);
     if (w->done_fd >= 0)
         close(w->done_fd);
     pthread_cond_destroy(&w->changed);

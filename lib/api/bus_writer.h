@@ -49,7 +49,7 @@ void bus_writer_problem(struct bus_writer *w, char out[WRITER_PROBLEM_BYTES]);
 /* The transaction under way is the last one; what was given and is not in it comes back not written. Then the
  * thread has ended. True: it wrote everything that it was given. */
 bool bus_writer_end(struct bus_writer *w);
-/* Behind bus_writer_end and the last take. NULL is allowed. */
+/* Behind the last take; ends the thread where that was not done, when opening the bus failed. NULL is allowed. */
 void bus_writer_free(struct bus_writer *w);
 
 #endif
