@@ -39,7 +39,7 @@ static const struct figure figures[] = {
     FIGURE(worker_wakeups, "weft_worker_wakeups_total", "counter", "Wake-ups of a sleeping worker"),
     FIGURE(accept_pauses, "weft_accept_pauses_total", "counter", "Times that accepting paused at a limit"),
     FIGURE(read_pauses, "weft_read_pauses_total", "counter", "Times that reading paused for a full inbox"),
-    FIGURE(longest_handler_us, "weft_longest_handler_seconds", "gauge", "Longest call of a handler"),
+    FIGURE(longest_handler_us, "weft_longest_handler_seconds", "gauge", "Longest call of a handler, or of a few short ones in a row"),
     FIGURE(workers_started, "weft_workers_started", "gauge", "Worker threads now"),
     FIGURE(workers_started_max, "weft_workers_started_max", "gauge", "Worker threads at most"),
     FIGURE(workers_busy, "weft_workers_busy", "gauge", "Worker threads that are not parked"),

@@ -41,7 +41,7 @@ typedef struct weft_stats {
     uint64_t worker_wakeups;          /* futex wakes of a worker */
     uint64_t accept_pauses;           /* no descriptors left, or a limit reached */
     uint64_t read_pauses;             /* inboxes at their high-water mark */
-    uint64_t longest_handler_us;      /* one callback */
+    uint64_t longest_handler_us;      /* one callback, or up to 16 short ones in a row */
     uint64_t workers_started;         /* threads now */
     uint64_t workers_started_max;
     uint64_t workers_busy;            /* not parked, now */

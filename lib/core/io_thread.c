@@ -82,7 +82,7 @@ void io_thread_note_unrun(struct io_thread *io, uint32_t bytes)
 
 static void run_inline(struct io_thread *io, struct weft_conn *c) ON_IO
 {
-    uint64_t now_ns = io->loop.now_ns;
+    uint64_t now_ns = clock_now_ns(); /* not the loop's: reading and parsing are nobody's handler */
 
     thr_enter_worker();
     io->is_running = true;

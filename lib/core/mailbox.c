@@ -231,7 +231,8 @@ static enum run_result handle_messages(struct run *r) ON_WORKER
             if (c->run_list && is_over_budget(r))
                 return RUN_BUDGET;
         }
-        if (is_over_budget(r))
+        /* Of what others will handle (M5) no message is counted here. */
+        if (has_queue(c) ? look_at_budget(r) : is_over_budget(r))
             return RUN_BUDGET;
     }
 }

@@ -16,10 +16,10 @@
  *     5.3).
  * T6  TLS takes bytes in the socket's place. What it took and the socket did not leaves first, and the
  *     connection is blocked for so long; a message may be let go before.
- * T7  In inline mode handlers run between the steps here, on the same thread. What they send to a
- *     connection of that thread joins writing at once if the outbox is empty, so that nothing is overtaken
- *     that was sent before; and the connection is on the dirty list then, so that it is written in the same
- *     turn. */
+ * T7  In inline mode handlers run between the steps here, on the same thread. What they send to a connection of
+ *     that thread joins writing at once if the outbox is empty, so that nothing is overtaken that was sent
+ *     before; and the connection is on the dirty list then, or on its way there, so that it is written before
+ *     the thread sleeps. */
 #include <string.h>
 
 #include "base/log.h"
