@@ -6,9 +6,9 @@
  *     runs it again. A worker looks into the lane of its home loop first, then into the others'.
  * W2  Helping. While handlers are short, the thread that drives a loop runs them itself, because a
  *     hand-over to another core costs more than they do. It lends its role meanwhile (lease.h, watch.h);
- *     when it is stuck in a handler, the loop gets another driver within a millisecond, and this one goes
- *     on as a worker. A loop whose driver got stuck, or whose handlers are long, hands over for a while
- *     (pool_wants_help).
+ *     when it is stuck in a handler, the loop gets another driver within a millisecond (where none was stuck
+ *     for a while, within four), and this one goes on as a worker. A loop whose driver got stuck, or whose
+ *     handlers are long, hands over for a while (pool_wants_help).
  * W3  Waking. Who hands over wakes one parked worker, unless a woken one has not looked yet (`waking`). A
  *     worker that has been at work for a while with a backlog behind it wakes the next. An I/O thread that
  *     goes to sleep over a backlog comes back after a millisecond, and when nothing was taken meanwhile

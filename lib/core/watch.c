@@ -24,6 +24,7 @@ static bool look(struct watch *w, unsigned i)
      * */
     if (atomic_load_explicit(&io->is_vacant, memory_order_relaxed)) {
         w->vacant(io, false, w->arg);
+        w->calm_looks = 0;
         return true;
     }
     if (now != before || !lease_is_lent(now)) {
@@ -33,6 +34,7 @@ static bool look(struct watch *w, unsigned i)
     if (lease_take(&io->lease, now)) {
         atomic_fetch_add_explicit(&w->takeovers, 1, memory_order_relaxed);
         w->vacant(io, true, w->arg);
+        w->calm_looks = 0;
     }
     return true;
 }
@@ -42,6 +44,8 @@ static bool look_at_all(struct watch *w)
     bool is_busy = false;
 
     w->has_met = false;
+    if (w->calm_looks < WATCH_CALM_STEPS * WATCH_CALM_LOOKS)
+        w->calm_looks++;
     for (unsigned i = 0; i < w->engine->io_thread_count; i++)
         is_busy |= look(w, i);
     return is_busy;
@@ -66,10 +70,16 @@ static void sleep_until_lent(struct watch *w)
         park_futex_wait(&w->awake, 0, UINT32_MAX);
 }
 
+static void rest(const struct watch *w)
+{
+    long tick_us = WATCH_TICK_US << w->calm_looks / WATCH_CALM_LOOKS;
+    struct timespec time = {.tv_nsec = (w->has_met ? WATCH_AGAIN_US : tick_us) * 1000};
+
+    clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL);
+}
+
 static void *watch_main(void *arg)
 {
-    static const struct timespec tick = {.tv_nsec = WATCH_TICK_US * 1000};
-    static const struct timespec again = {.tv_nsec = WATCH_AGAIN_US * 1000};
     struct watch *w = arg;
     unsigned idle = 0;
 
@@ -79,7 +89,7 @@ static void *watch_main(void *arg)
         if (idle > IDLE_TICKS)
             sleep_until_lent(w);
         else
-            clock_nanosleep(CLOCK_MONOTONIC, 0, w->has_met ? &again : &tick, NULL);
+            rest(w);
     }
     return NULL;
 }

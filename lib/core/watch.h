@@ -3,7 +3,8 @@
  * A thread that drives a loop may run handlers itself, and lends the role meanwhile (sync/lease.h). The
  * watcher looks at the loans every WATCH_TICK_US, and where it met one, again behind WATCH_AGAIN_US; one that
  * it meets twice belongs to a thread that is stuck in a handler, so it takes the role and has it given to
- * another thread. Looks are rare because each costs a timer and two context switches.
+ * another thread. Looks are rare because each costs a timer and two context switches; and where none found
+ * anybody stuck for a while, they become rarer, down to one in four ticks.
  *
  * It sleeps without end when no loop is vacant and no loans were made for a few ticks; the next one who
  * lends wakes it.
@@ -28,6 +29,9 @@ struct io_thread;
 /* Between two looks, and behind one that met a loan. Together less than a millisecond. */
 #define WATCH_TICK_US  800
 #define WATCH_AGAIN_US 150
+/* Behind so many looks without anybody stuck the tick doubles, twice. */
+#define WATCH_CALM_LOOKS 64
+#define WATCH_CALM_STEPS 2
 
 struct watch {
     struct engine *engine;                               /* (c) borrowed */
@@ -36,6 +40,7 @@ struct watch {
     pthread_t thread;                                    /* (setup) */
     bool is_running;                                     /* (setup) */
     bool has_met;                                        /* (watcher) the last look met a loan */
+    unsigned calm_looks;                                 /* (watcher) since one was stuck, or a loop vacant */
     uint64_t *seen;                                      /* (watcher) the last look, by I/O thread */
     _Alignas(THR_CACHE_LINE) _Atomic uint32_t awake;     /* (a) a futex */
     atomic_bool stopping;                                /* (a) */
