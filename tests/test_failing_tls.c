@@ -136,7 +136,7 @@ static void each_allocation_of_the_tls_library_may_fail(void)
     struct failing_session f = session(false);
 
     weft_log_to(WEFT_LOG_OFF, NULL, NULL);
-    CU_ASSERT(failing_allocations(failing_session_run, &f, &wolf_memory, unit_is_slow() ? 53 : 13) > 100);
+    CU_ASSERT(failing_allocations(failing_session_run, &f, &wolf_memory, unit_is_slow() ? 53 : 29) > 100);
     free_key_shares();
     weft_log_to(WEFT_LOG_WARNING, NULL, NULL);
 }
@@ -147,7 +147,7 @@ static void each_call_may_fail(void)
     unsigned failures;
 
     weft_log_to(WEFT_LOG_OFF, NULL, NULL);
-    failures = failing_calls(failing_session_run, &f, unit_is_slow() ? 17 : 6);
+    failures = failing_calls(failing_session_run, &f, unit_is_slow() ? 17 : 11);
     weft_log_to(WEFT_LOG_WARNING, NULL, NULL);
     free_key_shares();
     CU_ASSERT(failures > 50);
