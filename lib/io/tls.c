@@ -1,75 +1,23 @@
-/* A TLS connection over wolfSSL; see tls.h.
- *
- * wolfSSL's two callbacks move bytes between it and the scratch, and never touch the socket:
- *   in   s->in holds what was received from in_start to in_end. tls_on_receive opens one record after the
- *        other there and hands out its bytes; a record that is not whole is "nothing for now".
- *   out  tls_on_send appends to s->out. Behind each call that may have sent, send_collected writes it in one
- *        system call. A failed write must not come back to wolfSSL, which would demand the same call with the
- *        same bytes again. */
+/* A TLS connection over wolfSSL: the handshake, records in and out, and what was agreed; see tls.h. The bytes below it are
+ * tls_wire.c's. */
 #include <wolfssl/options.h>
 #include <wolfssl/ssl.h>
 #include <wolfssl/error-ssl.h>
 
-#include "io/tls_private.h"
+#include "io/tls_wire.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "base/mem.h"
-#include "io/tls_hello.h"
 #include "io/tls_names.h"
 #include "weft/error.h"
 
-#define READ_BYTES_DEFAULT  (256u * 1024u)
-#define WRITE_BYTES_DEFAULT (64u * 1024u + 1024u)
-#define RECORD_ROOM         (TLS_RECORD_HEADER_BYTES + TLS_RECORD_BYTES_MAX)
-/* What a peer may make us read before the handshake is done: its certificates are most of it. */
-#define HANDSHAKE_BYTES_MAX (64u * 1024u)
-/* Records in a row that bring no data: tickets and new keys are few. */
-#define EMPTY_RECORDS_MAX 64u
-/* Answers (new keys, alerts) that may wait for a peer that does not read. */
-#define ANSWER_BYTES_MAX  (16u * 1024u)
-#define AEAD_TAG_BYTES    16u
 #define SUBJECT_BYTES_MAX 1024u
 #define ALERT_BYTES       7u
 /* Some builds of wolfSSL give OpenSSL's number in place of ASN_NO_SIGNER_E. */
 #define NO_ISSUER_OPENSSL 20
-
-/* The buffers of a loop. Between two calls there is nothing in them. */
-struct tls_scratch {
-    size_t in_room, out_room;
-    size_t in_start, in_end;
-    size_t record_left; /* of the record that wolfSSL is being given */
-    size_t out_end;
-    uint8_t *in, *out;
-    uint8_t plain[TLS_RECORD_PLAIN_MAX]; /* small pieces on their way into one record */
-};
-
-/* Bytes kept from one call to the next. */
-struct tls_held {
-    uint32_t bytes, offset;
-    uint8_t data[];
-};
-
-enum tls_fault {
-    FAULT_NONE,
-    FAULT_WOLF, /* wolf_error says */
-    FAULT_NOT_TLS,
-    FAULT_PLAIN_HTTP,
-    FAULT_PLAIN_ANSWER,
-    FAULT_RECORD,
-    FAULT_RECORD_SHORT,
-    FAULT_HELLO,
-    FAULT_HANDSHAKE_BYTES,
-    FAULT_EMPTY_RECORDS,
-    FAULT_NAME,
-    FAULT_SIGNER,
-    FAULT_UNVERIFIED,
-    FAULT_SUITE,
-    FAULT_MEMORY,
-    FAULT_GONE,
-};
 
 static const char *const fault_texts[] = {
     [FAULT_NONE] = "no error",
@@ -90,31 +38,6 @@ static const char *const fault_texts[] = {
     [FAULT_GONE] = "the peer ended the connection",
 };
 
-struct tls {
-    struct tls_context *context;
-    WOLFSSL *ssl;                /* server: NULL until a whole ClientHello has come */
-    struct tls_scratch *scratch; /* during a call only */
-    struct tls_held *in, *out;
-    char *host;    /* client: until the handshake is done, or as long as its session may be kept */
-    char *subject; /* NULL: none */
-    uint32_t handshake_bytes;
-    uint32_t answer_bytes; /* of out, made by reading */
-    uint16_t port;
-    int wolf_error;
-    uint8_t fault;
-    uint8_t empty_records;
-    bool is_done : 1;     /* with the handshake */
-    bool is_checked : 1;  /* the peer's own certificate was, and what is asked of it here holds */
-    bool has_end : 1;     /* the peer's close_notify came */
-    bool is_finished : 1; /* ours was made */
-    bool is_cut_off : 1;  /* the socket takes no more */
-    bool may_have_more : 1;
-    bool socket_has_more : 1; /* the last read took all that there was room for */
-    bool has_ticket : 1;      /* client: a new one came */
-    bool was_resumed : 1;
-    bool has_alpn : 1;
-};
-
 /* --- results --- */
 
 static int result_of(const struct tls *t)
@@ -131,8 +54,7 @@ static int result_of(const struct tls *t)
     }
 }
 
-/* The first fault is the one; what follows are its consequences. */
-static int fail(struct tls *t, enum tls_fault fault)
+int tls_fail(struct tls *t, enum tls_fault fault)
 {
     if (t->fault == FAULT_NONE)
         t->fault = (uint8_t)fault;
@@ -144,7 +66,7 @@ static int fail_wolf(struct tls *t, int error)
     if (t->fault == FAULT_NONE)
         t->wolf_error = error;
     tls_forget_errors();
-    return fail(t, error == MEMORY_E || error == MEMORY_ERROR ? FAULT_MEMORY : FAULT_WOLF);
+    return tls_fail(t, error == MEMORY_E || error == MEMORY_ERROR ? FAULT_MEMORY : FAULT_WOLF);
 }
 
 static const char *alert_text(const struct tls *t, char *room, size_t n)
@@ -171,311 +93,7 @@ void tls_error_text(const struct tls *t, char *out, size_t room)
     snprintf(out, room, "%s%s", wolf, alert_text(t, alert, sizeof alert));
 }
 
-/* --- scratch, and what is kept of it --- */
-
-struct tls_scratch *tls_scratch_new(size_t read_bytes, size_t write_bytes)
-{
-    struct tls_scratch *s = mem_alloc(sizeof *s);
-
-    if (!s)
-        return NULL;
-    memset(s, 0, offsetof(struct tls_scratch, plain));
-    s->in_room = read_bytes ? read_bytes : READ_BYTES_DEFAULT;
-    s->out_room = write_bytes ? write_bytes : WRITE_BYTES_DEFAULT;
-    if (s->in_room < 2 * RECORD_ROOM)
-        s->in_room = 2 * RECORD_ROOM;
-    if (s->out_room < RECORD_ROOM)
-        s->out_room = RECORD_ROOM;
-    s->in = mem_alloc(s->in_room);
-    s->out = mem_alloc(s->out_room);
-    if (s->in && s->out)
-        return s;
-    tls_scratch_free(s);
-    return NULL;
-}
-
-void tls_scratch_free(struct tls_scratch *s)
-{
-    if (!s)
-        return;
-    if (s->in)
-        explicit_bzero(s->in, s->in_room);
-    explicit_bzero(s->plain, sizeof s->plain);
-    mem_free(s->in);
-    mem_free(s->out);
-    mem_free(s);
-}
-
-static struct tls_held *hold(const uint8_t *p, size_t n)
-{
-    struct tls_held *held = mem_alloc(sizeof *held + n);
-
-    if (!held)
-        return NULL;
-    held->bytes = (uint32_t)n;
-    held->offset = 0;
-    memcpy(held->data, p, n);
-    return held;
-}
-
-static size_t held_bytes(const struct tls_held *held)
-{
-    return held ? held->bytes - held->offset : 0;
-}
-
-static void let_go(struct tls_held **held)
-{
-    mem_free(*held);
-    *held = NULL;
-}
-
-/* T1: at the beginning of each call that reads, and at its end. */
-static void bring_input(struct tls *t, struct tls_scratch *s)
-{
-    size_t n = held_bytes(t->in);
-
-    t->scratch = s;
-    s->in_start = s->in_end = s->record_left = s->out_end = 0;
-    if (!n)
-        return;
-    if (n > s->in_room) {
-        fail(t, FAULT_MEMORY); /* of another loop, with larger buffers */
-        return;
-    }
-    memcpy(s->in, t->in->data + t->in->offset, n);
-    s->in_end = n;
-    let_go(&t->in);
-}
-
-static bool has_whole_record(const uint8_t *p, size_t n)
-{
-    return n >= TLS_RECORD_HEADER_BYTES && n - TLS_RECORD_HEADER_BYTES >= ((size_t)p[3] << 8 | p[4]);
-}
-
-static void keep_input(struct tls *t, struct tls_scratch *s)
-{
-    size_t n = s->in_end - s->in_start;
-
-    t->may_have_more = t->socket_has_more;
-    if (n && !t->fault && !t->has_end) {
-        t->in = hold(s->in + s->in_start, n);
-        if (!t->in)
-            fail(t, FAULT_MEMORY);
-        t->may_have_more |= has_whole_record(s->in + s->in_start, n);
-    }
-    if (t->ssl && t->is_done && !t->fault && !t->has_end && wolfSSL_pending(t->ssl) > 0)
-        t->may_have_more = true;
-    t->may_have_more |= t->fault != FAULT_NONE || t->has_end;
-    t->scratch = NULL;
-}
-
-bool tls_may_have_more(const struct tls *t)
-{
-    return t->may_have_more;
-}
-
-/* --- the socket --- */
-
-/* More bytes behind those in the scratch, at most `most` altogether. */
-static int receive(struct tls *t, int fd, struct tls_scratch *s, size_t most)
-{
-    struct link plain = {.fd = fd};
-    struct iovec iov;
-    ptrdiff_t n;
-
-    if (s->in_start) {
-        memmove(s->in, s->in + s->in_start, s->in_end - s->in_start);
-        s->in_end -= s->in_start;
-        s->in_start = 0;
-    }
-    if (most > s->in_room)
-        most = s->in_room;
-    if (most <= s->in_end)
-        return WEFT_E_AGAIN;
-    iov = (struct iovec){s->in + s->in_end, most - s->in_end};
-    n = link_read(&plain, &iov, 1);
-    t->socket_has_more = n > 0 && (size_t)n == iov.iov_len;
-    if (n <= 0)
-        return (int)n;
-    s->in_end += (size_t)n;
-    if (!t->is_done && (t->handshake_bytes += (uint32_t)n) > HANDSHAKE_BYTES_MAX)
-        return fail(t, FAULT_HANDSHAKE_BYTES);
-    return WEFT_OK;
-}
-
-/* Behind what waits already. */
-static bool hold_output(struct tls *t, const uint8_t *p, size_t n)
-{
-    size_t waits = held_bytes(t->out);
-    struct tls_held *held;
-
-    if (!n)
-        return true;
-    held = mem_alloc(sizeof *held + waits + n);
-    if (!held)
-        return false;
-    if (waits)
-        memcpy(held->data, t->out->data + t->out->offset, waits);
-    memcpy(held->data + waits, p, n);
-    held->bytes = (uint32_t)(waits + n);
-    held->offset = 0;
-    let_go(&t->out);
-    t->out = held;
-    return true;
-}
-
-static int socket_is_gone(struct tls *t)
-{
-    t->is_cut_off = true;
-    let_go(&t->out);
-    return WEFT_E_CLOSED;
-}
-
-static void end_socket(struct tls *t, int fd)
-{
-    struct link plain = {.fd = fd};
-
-    if (t->is_finished && !t->out)
-        link_finish(&plain);
-}
-
-int tls_flush(struct tls *t, int fd)
-{
-    struct link plain = {.fd = fd};
-
-    while (t->out) {
-        struct iovec iov = {t->out->data + t->out->offset, held_bytes(t->out)};
-        ptrdiff_t n = link_write(&plain, &iov, 1);
-        if (n == WEFT_E_AGAIN)
-            return WEFT_E_AGAIN;
-        if (n < 0)
-            return socket_is_gone(t);
-        t->out->offset += (uint32_t)n;
-        if (held_bytes(t->out))
-            return WEFT_E_AGAIN; /* it took what it had room for */
-        let_go(&t->out);
-        t->answer_bytes = 0;
-        end_socket(t, fd);
-    }
-    return t->is_cut_off ? WEFT_E_CLOSED : WEFT_OK;
-}
-
-/* T3 */
-static int send_collected(struct tls *t, int fd, struct tls_scratch *s)
-{
-    struct link plain = {.fd = fd};
-    struct iovec iov = {s->out, s->out_end};
-    ptrdiff_t n = 0;
-
-    s->out_end = 0;
-    if (t->is_cut_off)
-        return WEFT_E_CLOSED;
-    if (t->out) {
-        if (!hold_output(t, s->out, iov.iov_len))
-            return fail(t, FAULT_MEMORY);
-        return tls_flush(t, fd);
-    }
-    if (!iov.iov_len)
-        return WEFT_OK;
-    n = link_write(&plain, &iov, 1);
-    if (n < 0 && n != WEFT_E_AGAIN)
-        return socket_is_gone(t);
-    if (n < 0)
-        n = 0;
-    if (!hold_output(t, s->out + n, iov.iov_len - (size_t)n))
-        return fail(t, FAULT_MEMORY);
-    return t->out ? WEFT_E_AGAIN : WEFT_OK;
-}
-
-bool tls_has_output(const struct tls *t)
-{
-    return t->out != NULL;
-}
-
-bool tls_read_waits(const struct tls *t)
-{
-    return t->out && t->answer_bytes > ANSWER_BYTES_MAX;
-}
-
-uint32_t tls_pending_output_bytes(const struct tls *t)
-{
-    return (uint32_t)held_bytes(t->out);
-}
-
 /* --- wolfSSL's callbacks --- */
-
-static bool is_sealed_1_3(const struct tls *t)
-{
-    return !t->is_done || wolfSSL_version(t->ssl) >= TLS_1_3;
-}
-
-/* T2: look at the record at the front. WEFT_OK: it is whole, and may be given to wolfSSL. */
-static int open_record(struct tls *t, struct tls_scratch *s)
-{
-    const uint8_t *p = s->in + s->in_start;
-    size_t n = s->in_end - s->in_start, length;
-
-    if (n < TLS_RECORD_HEADER_BYTES)
-        return WEFT_E_AGAIN;
-    length = (size_t)p[3] << 8 | p[4];
-    if (!t->is_done && memcmp(p, "HTTP/", TLS_RECORD_HEADER_BYTES) == 0)
-        return fail(t, FAULT_PLAIN_ANSWER);
-    if (p[0] < 20 || p[0] > TLS_RECORD_DATA || p[1] != 3 || length == 0 || length > TLS_RECORD_BYTES_MAX)
-        return fail(t, FAULT_RECORD);
-    /* CVE-2024-0901: a content type and a tag are the least that a record of TLS 1.3 holds. */
-    if (p[0] == TLS_RECORD_DATA && length <= AEAD_TAG_BYTES && is_sealed_1_3(t))
-        return fail(t, FAULT_RECORD_SHORT);
-    if (!has_whole_record(p, n))
-        return WEFT_E_AGAIN;
-    if (t->is_done && ++t->empty_records > EMPTY_RECORDS_MAX)
-        return fail(t, FAULT_EMPTY_RECORDS);
-    s->record_left = TLS_RECORD_HEADER_BYTES + length;
-    return WEFT_OK;
-}
-
-int tls_on_receive(struct WOLFSSL *ssl, char *to, int n, void *arg)
-{
-    struct tls *t = arg;
-    struct tls_scratch *s = t->scratch;
-    size_t part = (size_t)n;
-
-    (void)ssl;
-    if (!s->record_left) {
-        int rc = open_record(t, s);
-        if (rc != WEFT_OK)
-            return rc == WEFT_E_AGAIN ? WOLFSSL_CBIO_ERR_WANT_READ : WOLFSSL_CBIO_ERR_GENERAL;
-    }
-    if (part > s->record_left)
-        part = s->record_left;
-    memcpy(to, s->in + s->in_start, part);
-    s->in_start += part;
-    s->record_left -= part;
-    return (int)part;
-}
-
-int tls_on_send(struct WOLFSSL *ssl, char *from, int n, void *arg)
-{
-    struct tls *t = arg;
-    struct tls_scratch *s = t->scratch;
-
-    (void)ssl;
-    if ((size_t)n > s->out_room - s->out_end) {
-        if (!hold_output(t, s->out, s->out_end)) {
-            fail(t, FAULT_MEMORY);
-            return WOLFSSL_CBIO_ERR_GENERAL;
-        }
-        s->out_end = 0;
-        if ((size_t)n > s->out_room) {
-            if (hold_output(t, (const uint8_t *)from, (size_t)n))
-                return n;
-            fail(t, FAULT_MEMORY);
-            return WOLFSSL_CBIO_ERR_GENERAL;
-        }
-    }
-    memcpy(s->out + s->out_end, from, (size_t)n);
-    s->out_end += (size_t)n;
-    return n;
-}
 
 static void keep_subject(struct tls *t, const uint8_t *der, size_t n)
 {
@@ -484,7 +102,7 @@ static void keep_subject(struct tls *t, const uint8_t *der, size_t n)
     mem_free(t->subject);
     t->subject = NULL;
     if (tls_names_subject(der, n, text, sizeof text) >= 0 && !(t->subject = mem_strdup(text)))
-        fail(t, FAULT_MEMORY);
+        tls_fail(t, FAULT_MEMORY);
 }
 
 /* For each certificate of the peer's chain; its own is the one at depth 0. */
@@ -493,7 +111,7 @@ int tls_on_verify(int is_good, struct WOLFSSL_X509_STORE_CTX *store)
     struct tls *t = store->userCtx;
 
     if (!is_good && t && (store->error == ASN_NO_SIGNER_E || store->error == NO_ISSUER_OPENSSL))
-        fail(t, FAULT_SIGNER);
+        tls_fail(t, FAULT_SIGNER);
     if (!is_good || !t)
         return 0;
     if (store->error_depth != 0)
@@ -503,7 +121,7 @@ int tls_on_verify(int is_good, struct WOLFSSL_X509_STORE_CTX *store)
         return t->context->role == TLS_SERVER;
     if (t->context->role == TLS_CLIENT &&
         !tls_names_match(store->certs[0].buffer, store->certs[0].length, t->host)) {
-        fail(t, FAULT_NAME);
+        tls_fail(t, FAULT_NAME);
         return 0;
     }
     keep_subject(t, store->certs[0].buffer, store->certs[0].length);
@@ -529,14 +147,14 @@ static int make_ssl(struct tls *t, struct WOLFSSL_CTX *w)
 
     t->ssl = wolfSSL_new(w);
     if (!t->ssl)
-        return fail(t, FAULT_MEMORY);
+        return tls_fail(t, FAULT_MEMORY);
     wolfSSL_SetIOReadCtx(t->ssl, t);
     wolfSSL_SetIOWriteCtx(t->ssl, t);
     wolfSSL_SetCertCbCtx(t->ssl, t);
     /* Who offers others only is told so; who offers none is served. */
     if (alpn[0] && wolfSSL_UseALPN(t->ssl, (char *)alpn, (unsigned)strlen(alpn),
                                    WOLFSSL_ALPN_FAILED_ON_MISMATCH) != WOLFSSL_SUCCESS)
-        return fail(t, FAULT_MEMORY);
+        return tls_fail(t, FAULT_MEMORY);
     return WEFT_OK;
 }
 
@@ -549,7 +167,7 @@ static int make_client(struct tls *t)
         return rc;
     if (!tls_names_is_address(t->host) && wolfSSL_UseSNI(t->ssl, WOLFSSL_SNI_HOST_NAME, t->host,
                                                          (unsigned short)strlen(t->host)) != WOLFSSL_SUCCESS)
-        return fail(t, FAULT_MEMORY);
+        return tls_fail(t, FAULT_MEMORY);
     wolfSSL_set_SessionTicket_cb(t->ssl, tls_on_ticket, t);
     session = tls_sessions_take(t->context->sessions, t->host, t->port);
     if (session) {
@@ -603,8 +221,7 @@ void tls_free(struct tls *t)
     save_session(t);
     if (t->ssl)
         wolfSSL_free(t->ssl);
-    let_go(&t->in);
-    let_go(&t->out);
+    tls_wire_free(t);
     mem_free(t->host);
     mem_free(t->subject);
     tls_context_unref(t->context);
@@ -651,8 +268,8 @@ static int meet_hello(struct tls *t, struct tls_scratch *s)
         return make_ssl(t, tls_context_choose(t->context, said.name, said.offers_1_3));
     refuse_hello(s, p[0] == TLS_RECORD_HANDSHAKE ? decode_error : unexpected_message);
     if (p[0] == TLS_RECORD_HANDSHAKE)
-        return fail(t, FAULT_HELLO);
-    return fail(t, looks_like_http(p, n) ? FAULT_PLAIN_HTTP : FAULT_NOT_TLS);
+        return tls_fail(t, FAULT_HELLO);
+    return tls_fail(t, looks_like_http(p, n) ? FAULT_PLAIN_HTTP : FAULT_NOT_TLS);
 }
 
 /* wolfSSL says that it is done. Is that what was asked for? */
@@ -662,10 +279,10 @@ static int check_result(struct tls *t)
 
     if (!tls_context_allows(c, wolfSSL_get_current_cipher_suite(t->ssl)) ||
         wolfSSL_version(t->ssl) < (int)c->version_min)
-        return fail(t, FAULT_SUITE);
+        return tls_fail(t, FAULT_SUITE);
     if (c->role == TLS_CLIENT ? !c->insecure && !t->is_checked && !t->was_resumed
                               : c->client_auth == TLS_CLIENT_AUTH_REQUIRED && !t->is_checked)
-        return fail(t, FAULT_UNVERIFIED);
+        return tls_fail(t, FAULT_UNVERIFIED);
     return WEFT_OK;
 }
 
@@ -727,23 +344,23 @@ int tls_handshake(struct tls *t, int fd, struct tls_scratch *s)
 
     if (t->is_done || t->fault)
         return result_of(t);
-    bring_input(t, s);
+    tls_wire_begin(t, s);
     for (;;) {
         rc = step(t, s);
         /* Also behind a failure: the peer is told. */
         if (s->out_end || t->out)
-            sent = send_collected(t, fd, s);
+            sent = tls_wire_send(t, fd, s);
         if (rc != WEFT_E_AGAIN)
             break;
-        rc = receive(t, fd, s, s->in_room);
+        rc = tls_wire_receive(t, fd, s, s->in_room);
         if (rc == LINK_END || (rc == WEFT_E_AGAIN && sent == WEFT_E_CLOSED))
             rc = WEFT_E_CLOSED;
         if (rc == WEFT_E_CLOSED)
-            fail(t, FAULT_GONE);
+            tls_fail(t, FAULT_GONE);
         if (rc != WEFT_OK)
             break;
     }
-    keep_input(t, s);
+    tls_wire_end(t, s);
     return rc == WEFT_OK ? result_of(t) : rc;
 }
 
@@ -797,7 +414,7 @@ static size_t ciphertext_of(const struct iovec *iov, int count)
 
     for (int i = 0; i < count; i++)
         total += iov[i].iov_len;
-    return total + total / 64 + 2 * RECORD_ROOM;
+    return total + total / 64 + 2 * TLS_RECORD_ROOM;
 }
 
 ptrdiff_t tls_read(struct tls *t, int fd, struct tls_scratch *s, struct iovec *iov, int count)
@@ -813,18 +430,18 @@ ptrdiff_t tls_read(struct tls *t, int fd, struct tls_scratch *s, struct iovec *i
         t->may_have_more = true;
         return WEFT_E_AGAIN;
     }
-    bring_input(t, s);
+    tls_wire_begin(t, s);
     got = decrypt(t, iov, count);
-    while (got == WEFT_E_AGAIN && (rc = receive(t, fd, s, ciphertext_of(iov, count))) == WEFT_OK)
+    while (got == WEFT_E_AGAIN && (rc = tls_wire_receive(t, fd, s, ciphertext_of(iov, count))) == WEFT_OK)
         got = decrypt(t, iov, count);
     if (got == WEFT_E_AGAIN && rc != WEFT_OK)
         got = rc == LINK_END ? TLS_CUT : rc;
     if (s->out_end) {
         t->answer_bytes += (uint32_t)s->out_end;
-        if (send_collected(t, fd, s) == WEFT_OK)
+        if (tls_wire_send(t, fd, s) == WEFT_OK)
             t->answer_bytes = 0;
     }
-    keep_input(t, s);
+    tls_wire_end(t, s);
     return got;
 }
 
@@ -869,7 +486,7 @@ static ptrdiff_t encrypt(struct tls *t, struct tls_scratch *s, struct source *fr
     size_t total = 0, n;
     const uint8_t *p = NULL;
 
-    while (s->out_room - s->out_end >= RECORD_ROOM && (n = next_record(from, s->plain, &p)) != 0) {
+    while (s->out_room - s->out_end >= TLS_RECORD_ROOM && (n = next_record(from, s->plain, &p)) != 0) {
         int rc = wolfSSL_write(t->ssl, p, (int)n);
         if (t->fault)
             return result_of(t);
@@ -895,7 +512,7 @@ ptrdiff_t tls_write(struct tls *t, int fd, struct tls_scratch *s, const struct i
     do {
         n = encrypt(t, s, &from);
         if (n > 0)
-            rc = send_collected(t, fd, s);
+            rc = tls_wire_send(t, fd, s);
         if (n > 0 && rc != WEFT_E_CLOSED)
             total += n;
     } while (n > 0 && rc == WEFT_OK && from.count);
@@ -916,10 +533,10 @@ void tls_finish(struct tls *t, int fd, struct tls_scratch *s)
         s->out_end = 0;
         wolfSSL_shutdown(t->ssl);
         tls_forget_errors();
-        send_collected(t, fd, s);
+        tls_wire_send(t, fd, s);
         t->scratch = NULL;
     }
-    end_socket(t, fd);
+    tls_wire_finish(t, fd);
 }
 
 /* --- what was negotiated --- */

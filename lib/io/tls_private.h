@@ -1,6 +1,6 @@
 /* What the parts of TLS share: io/tls_context.c makes contexts, io/tls_resume.c keeps what
- * sessions are resumed with, io/tls.c is the connection. The TLS library's
- * structs appear by name only, so that its headers stay in those three files. */
+ * sessions are resumed with, io/tls.c is the connection, and io/tls_wire.c its bytes below. The TLS library's
+ * structs appear by name only, so that its headers stay in those four files. */
 #ifndef WEFT_IO_TLS_PRIVATE_H
 #define WEFT_IO_TLS_PRIVATE_H
 
@@ -90,7 +90,7 @@ void tls_sessions_put(struct tls_sessions *s, const char *host, uint16_t port,
 /* Some builds of the TLS library keep a list of errors for each thread. */
 void tls_forget_errors(void);
 
-/* Callbacks of the TLS library into io/tls.c; arg and the store's userCtx are the struct tls. */
+/* Callbacks of the TLS library into io/tls.c and io/tls_wire.c; arg and the store's userCtx are the struct tls. */
 int tls_on_receive(struct WOLFSSL *ssl, char *to, int n, void *arg);
 int tls_on_send(struct WOLFSSL *ssl, char *from, int n, void *arg);
 int tls_on_ticket(struct WOLFSSL *ssl, const unsigned char *ticket, int n, void *arg);
