@@ -114,7 +114,7 @@ typedef struct weft_server_opts {
     uint32_t turn_us_max;         /* the same in time; default 500 */
 
     /* By default a thread that has read messages also runs their handlers while these are short, and
-     * another one takes over its sockets within a millisecond when it is stuck in one. */
+     * another one takes over its sockets within a few milliseconds when it is stuck in one. */
     bool separate_io;             /* I/O threads never run handlers, workers always do */
     bool pin_threads;             /* each of the first io_threads + workers threads to a processor of its own, in turn */
     uint32_t spin_us;             /* a worker without work looks for so long before it sleeps, and less where that
