@@ -527,6 +527,52 @@ static void histories_beyond_topics_max_are_forgotten_oldest_first(void)
     CU_ASSERT_EQUAL(weft_bus_close(b, 1000), WEFT_OK);
 }
 
+/* What somebody listens to counts only where it remembers, and is never forgotten. */
+static void topics_without_a_history_forget_none_and_those_in_use_stay(void)
+{
+    enum { PLAIN = 20 };
+    weft_bus_opts opts = with_rules;
+    weft_bus_position nothing = {0};
+    struct heard *plain[PLAIN], *used, *h;
+    char name[16];
+    weft_bus *b;
+
+    opts.topics_max = 3;
+    b = open_local(&opts);
+    for (unsigned i = 0; i < PLAIN; i++) {
+        snprintf(name, sizeof name, i % 2 ? "plain.%u" : "plain.%u*", i);
+        plain[i] = listen_to(b, name, NULL);
+    }
+    used = listen_to(b, "h.used", NULL);
+    say(b, "h.used", "x");
+    say(b, "h.1", "x");
+    say(b, "h.2", "x");
+    FLUSH(b);
+    CU_ASSERT_EQUAL(stats_of(b).topics, PLAIN + 3);
+    say(b, "h.3", "x"); /* in place of h.1, though h.used was not used for longest */
+    FLUSH(b);
+    CU_ASSERT_EQUAL(stats_of(b).topics, PLAIN + 3);
+    h = listen_to(b, "h.2", &nothing);
+    WAIT_FOR(h->items == 1);
+    CU_ASSERT_STRING_EQUAL(h->text, "h.2=x@1 ");
+    CU_ASSERT_STRING_EQUAL(used->text, "h.used=x@1 ");
+    end_heard(used);
+    end_heard(h);
+    say(b, "h.4", "x");
+    say(b, "h.5", "x"); /* h.3 and h.used are gone, and h.2 was used behind them */
+    FLUSH(b);
+    h = listen_to(b, "h.2", &nothing);
+    used = listen_to(b, "h.used", &nothing);
+    WAIT_FOR(used->readies == 1);
+    CU_ASSERT_STRING_EQUAL(h->text, "h.2=x@1 ");
+    CU_ASSERT_STRING_EQUAL(used->text, "");
+    end_heard(h);
+    end_heard(used);
+    for (unsigned i = 0; i < PLAIN; i++)
+        end_heard(plain[i]);
+    CU_ASSERT_EQUAL(weft_bus_close(b, 1000), WEFT_OK);
+}
+
 /* --- bounds and misuse --- */
 
 static void wrong_arguments_are_refused(void)
@@ -804,6 +850,7 @@ static const struct unit_case cases[] = {
     CASE(a_history_in_a_file_outlives_the_process),
     CASE(a_history_file_that_cannot_be_used_is_refused),
     CASE(histories_beyond_topics_max_are_forgotten_oldest_first),
+    CASE(topics_without_a_history_forget_none_and_those_in_use_stay),
     CASE(wrong_arguments_are_refused),
     CASE(bounds_answer_again_or_drop_and_count),
     CASE(every_allocation_may_fail),

@@ -95,7 +95,8 @@ enum bus_topic_state {
 
 struct bus_topic {
     struct bus_topic *chain;         /* in its bucket */
-    struct bus_topic *older, *newer; /* by use; local: */
+    struct bus_topic *older, *newer; /* is_idle: by use; local: */
+    bool is_idle;                    /* among those that may be forgotten; local: */
     uint64_t hash;
     weft_group *group;    /* its connections */
     struct bus_sub *subs; /* all, the newest first */
@@ -204,7 +205,8 @@ struct weft_bus {
     struct bus_topic **buckets; /* (bus) */
     size_t bucket_count, topic_count;
     uint32_t pattern_lengths[WEFT_BUS_TOPIC_BYTES_MAX + 1]; /* (bus) how many patterns have that many bytes */
-    struct bus_topic *oldest, *newest;                      /* (bus) those with a history of this process */
+    size_t history_count;              /* (bus) topics with a history of this process */
+    struct bus_topic *oldest, *newest; /* (bus) those of them that may be forgotten */
     uint64_t last_number, settled_number;                   /* (bus) B5 */
     bool has_lost;                                          /* at its end something was not passed on */
 

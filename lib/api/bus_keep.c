@@ -75,6 +75,7 @@ static void give_message(struct keep *k, struct bus_topic *t, struct bus_publish
     w->write.what.entries = &w->entry;
     w->write.what.count = 1;
     t->writes++;
+    local_used(k->bus, t);
     give(k, w);
 }
 
@@ -100,6 +101,7 @@ static bool give_whole(struct keep *k, struct bus_topic *t)
     w->write.what = (struct store_write){
         .kind = STORE_WHOLE, .topic = t->name, .at = h->at, .entries = entries, .count = h->count};
     t->writes++;
+    local_used(k->bus, t);
     k->wholes++;
     give(k, w);
     return true;
@@ -202,6 +204,7 @@ static void came_back_put(struct keep *k, struct kept *w)
 static void came_back_whole(struct keep *k, struct kept *w)
 {
     w->topic->writes--;
+    local_used(k->bus, w->topic);
     k->wholes--;
     free_entries(w);
     if (!w->write.is_written) {
@@ -350,7 +353,7 @@ static int load_topic(const char *name, void *arg)
     if (!store_load(k->store, name, &t->history))
         t->history.at.epoch = bus_random(k->bus);
     keep_topic(k, t);
-    local_put_newest(k->bus, t);
+    local_used(k->bus, t);
     return WEFT_OK;
 }
 
