@@ -320,6 +320,29 @@ static void close_gives_up_at_its_deadline_and_what_it_passed_on_is_in_the_file(
     remove_file();
 }
 
+/* Nothing waits behind the transaction that the deadline finds under way, so nothing is lost. */
+static void close_tells_no_loss_when_the_last_transaction_has_it_all(void)
+{
+    pthread_t helper;
+    struct ear *e;
+    weft_bus *b;
+
+    new_file();
+    b = open_bus(NULL);
+    e = listen_from(b, "h.x", NULL);
+    file_is_held = true;
+    say(b, "h.x", "one");
+    WAIT_FOR(file_waiting == 1);
+    pthread_create(&helper, NULL, let_go, NULL);
+    CU_ASSERT_EQUAL(weft_bus_close(b, 20), WEFT_OK);
+    pthread_join(helper, NULL);
+    CU_ASSERT_STRING_EQUAL(e->text, "one@1 ");
+    end_ear(e);
+    CU_ASSERT_EQUAL(sql("SELECT offset FROM topic"), 1);
+    CU_ASSERT_EQUAL(sql("SELECT is_open FROM run"), 0);
+    remove_file();
+}
+
 /* --- a file that takes nothing --- */
 
 static void the_chat_goes_on_in_memory_and_the_file_is_mended(int fault)
@@ -866,6 +889,7 @@ static const struct unit_case cases[] = {
     CASE(a_file_that_is_too_slow_fills_the_queue_to_its_bound),
     CASE(close_writes_out_everything),
     CASE(close_gives_up_at_its_deadline_and_what_it_passed_on_is_in_the_file),
+    CASE(close_tells_no_loss_when_the_last_transaction_has_it_all),
     CASE(a_full_disk_is_told_and_mended),
     CASE(a_disk_with_errors_is_told_and_mended),
     CASE(a_disk_that_becomes_read_only_is_told_and_mended),

@@ -81,11 +81,12 @@ int weft_bus_publish(weft_bus *b, const char *topic, weft_msg *m)
     return p ? WEFT_E_CLOSED : WEFT_E_NOMEM;
 }
 
-/* All that were published before are among the first `published` of the queue, which is settled in order. */
+/* All that were published before are among the first `published` of the queue, which is settled in order. A
+ * loss of this turn that is told later counts as one since the call. */
 int weft_bus_flush(weft_bus *b, uint32_t timeout_ms)
 {
     struct timespec until = bus_timespec(clock_now_ms() + timeout_ms);
-    uint64_t wanted;
+    uint64_t wanted, lost_before;
     int rc = WEFT_OK;
 
     if (!b)
@@ -94,6 +95,7 @@ int weft_bus_flush(weft_bus *b, uint32_t timeout_ms)
         return WEFT_E_STATE;
     wanted = atomic_load_explicit(&b->count.published, memory_order_relaxed); /* the caller's own are in it */
     pthread_mutex_lock(&b->lock);
+    lost_before = b->lost;
     b->flushers++;
     while (rc == WEFT_OK && b->settled < wanted) {
         if (b->has_ended)
@@ -104,6 +106,8 @@ int weft_bus_flush(weft_bus *b, uint32_t timeout_ms)
             rc = WEFT_E_TIMEOUT;
     }
     b->flushers--;
+    if (rc == WEFT_OK && b->lost != lost_before)
+        rc = WEFT_E_TIMEOUT;
     pthread_mutex_unlock(&b->lock);
     return rc;
 }
