@@ -698,6 +698,29 @@ static void the_file_forgets_the_topics_that_the_bus_forgets(void)
     remove_file();
 }
 
+/* With a look at all of them for each of them this would take minutes. */
+static void a_file_with_many_more_topics_than_wanted_is_cut_at_once(void)
+{
+    weft_bus_opts o = options(NULL);
+    weft_bus *b;
+
+    new_file();
+    close_bus(open_with(&o));
+    sql("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 65536)"
+        " INSERT INTO topic SELECT CAST('h.' || i AS BLOB), 7, 1 FROM n");
+    sql("INSERT INTO message"
+        " SELECT name, 1, CAST(substr(name, 3) AS INTEGER), 0, CAST('x' AS BLOB) FROM topic");
+    o.topics_max = 1000;
+    b = open_with(&o);
+    CU_ASSERT_EQUAL(stats_of(b).topics, 1000);
+    say(b, "h.65536", "y"); /* used last of all, so it is there still */
+    FLUSH(b);
+    close_bus(b);
+    CU_ASSERT_EQUAL(sql("SELECT count(*) FROM topic"), 1000);
+    CU_ASSERT_EQUAL(sql("SELECT count(*) FROM message"), 1001);
+    remove_file();
+}
+
 /* --- killed --- */
 
 /* A process that says "ROUND NUMBER" as fast as it can, and tells through its standard output what it has seen. */
@@ -903,6 +926,7 @@ static const struct unit_case cases[] = {
     CASE(a_hole_in_the_file_is_told_as_a_gap),
     CASE(a_file_that_was_in_use_when_the_machine_went_down_is_told_as_a_gap),
     CASE(the_file_forgets_the_topics_that_the_bus_forgets),
+    CASE(a_file_with_many_more_topics_than_wanted_is_cut_at_once),
     CASE(a_process_that_is_killed_takes_nothing_back_that_was_seen),
     CASE(every_allocation_may_fail),
 };

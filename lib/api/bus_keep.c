@@ -18,6 +18,7 @@
 struct kept {
     struct bus_write write;
     struct kept *later;          /* given behind this one */
+    struct kept *later_put;      /* PUT: the next one of those */
     struct bus_topic *topic;     /* PUT, WHOLE: its `writes` counts this one */
     struct bus_publish *publish; /* PUT */
     struct history_entry entry;  /* PUT */
@@ -31,6 +32,8 @@ struct keep {
     struct bus_writes given; /* in this turn */
     struct kept *oldest;     /* all that did not come back, in order */
     struct kept *newest;     /* with oldest only */
+    struct kept *oldest_put; /* of these, with a publish */
+    struct kept *newest_put; /* with oldest_put only */
     struct bus_topic *unkept;
     unsigned wholes;   /* at the writer: 0 or 1 */
     bool is_failing;   /* K4 */
@@ -76,6 +79,8 @@ static void give_message(struct keep *k, struct bus_topic *t, struct bus_publish
     w->write.what.count = 1;
     t->writes++;
     local_used(k->bus, t);
+    *(k->oldest_put ? &k->newest_put->later_put : &k->oldest_put) = w;
+    k->newest_put = w;
     give(k, w);
 }
 
@@ -257,6 +262,8 @@ static void take_all(struct keep *k, void (*answer)(struct keep *k, struct kept 
 
         next = w->next;
         k->oldest = one->later; /* W2: it is this one */
+        if (one->publish)
+            k->oldest_put = one->later_put;
         answer(k, one);
         mem_block_free(one);
         bus_settled_up_to(k->bus, keep_settled(k));
@@ -266,11 +273,7 @@ static void take_all(struct keep *k, void (*answer)(struct keep *k, struct kept 
 
 uint64_t keep_settled(const struct keep *k)
 {
-    const struct kept *w = k->oldest;
-
-    while (w && !w->publish)
-        w = w->later;
-    return w ? w->publish->number - 1 : k->bus->last_number;
+    return k->oldest_put ? k->oldest_put->publish->number - 1 : k->bus->last_number;
 }
 
 /* --- the bus's side --- */
