@@ -268,6 +268,39 @@ static void a_listener_may_outlive_its_bus(void)
     end_heard(h);
 }
 
+struct end_of_listener {
+    struct heard *h;
+    atomic_bool *go;
+};
+
+static void *unlisten_when_told(void *arg)
+{
+    struct end_of_listener *e = arg;
+
+    while (!*e->go) {
+    }
+    end_heard(e->h);
+    return NULL;
+}
+
+/* Whoever comes last frees the bus, with nobody touching it behind that. */
+static void a_listener_may_end_while_its_bus_is_closed(void)
+{
+    unsigned rounds = unit_is_slow() ? 200 : 2000;
+
+    for (unsigned i = 0; i < rounds; i++) {
+        weft_bus *b = open_local(NULL);
+        atomic_bool go = false;
+        struct end_of_listener e = {listen_to(b, "t", NULL), &go};
+        pthread_t thread;
+
+        pthread_create(&thread, NULL, unlisten_when_told, &e);
+        go = true;
+        CU_ASSERT_EQUAL(weft_bus_close(b, 5000), WEFT_OK);
+        pthread_join(thread, NULL);
+    }
+}
+
 static weft_bus *being_closed;
 
 static bool wants_stop(weft_bus *b)
@@ -841,6 +874,7 @@ static const struct unit_case cases[] = {
     CASE(a_listener_may_end_itself_in_its_callback),
     CASE(unlisten_waits_for_the_call_that_runs),
     CASE(a_listener_may_outlive_its_bus),
+    CASE(a_listener_may_end_while_its_bus_is_closed),
     CASE(what_was_published_before_the_close_is_passed_on),
     CASE(a_close_that_comes_to_no_end_tells_that_something_was_lost),
     CASE(each_publisher_keeps_its_order),

@@ -112,6 +112,11 @@ int weft_bus_flush(weft_bus *b, uint32_t timeout_ms)
     return rc;
 }
 
+static void ref_bus(struct weft_bus *b)
+{
+    atomic_fetch_add_explicit(&b->refs, 1, memory_order_relaxed); /* who takes one has one */
+}
+
 /* --- subscribe --- */
 
 static bool take_place(struct weft_bus *b)
@@ -121,11 +126,6 @@ static bool take_place(struct weft_bus *b)
         return true;
     BUS_COUNT_OFF(b, subscriptions, 1);
     return false;
-}
-
-static void ref_bus(struct weft_bus *b)
-{
-    atomic_fetch_add_explicit(&b->refs, 1, memory_order_relaxed); /* who takes one has one */
 }
 
 /* name: a presence; NULL for none. */
@@ -268,6 +268,8 @@ int weft_bus_listen(weft_bus *b, weft_bus_listener **out, const char *topic, con
     return rc;
 }
 
+/* The handle's reference goes with the command, and with it may go the bus, which is still to be woken: so one is
+ * held meanwhile. */
 void weft_bus_unlisten(weft_bus_listener *l)
 {
     struct bus_sub *s = (struct bus_sub *)l;
@@ -281,8 +283,10 @@ void weft_bus_unlisten(weft_bus_listener *l)
     while (!bus_is_here(b) && b->calling == s)
         pthread_cond_wait(&b->changed, &b->lock);
     pthread_mutex_unlock(&b->lock);
+    ref_bus(b);
     if (!push(b, &s->left_command))
         bus_unref_sub(s);
+    bus_unref(b);
 }
 
 int weft_bus_presence(weft_bus *b, const char *topic,
