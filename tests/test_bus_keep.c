@@ -442,6 +442,28 @@ static void what_was_seen_in_memory_only_is_given_no_second_time_behind_a_restar
     remove_file();
 }
 
+/* Of the two blocks that are asked for then, the second is the copy of the history. */
+static void a_topic_is_mended_too_when_there_was_no_memory_for_it_at_first(void)
+{
+    struct told told = {0};
+    weft_bus *b;
+
+    new_file();
+    b = open_bus(&told);
+    file_fault = SQLITE_FULL;
+    say(b, "h.x", "one");
+    WAIT_FOR(told.state == WEFT_BUS_UNKEPT);
+    FLUSH(b);
+    mem_fail_at(2);
+    file_fault = SQLITE_OK;
+    WAIT_FOR(mem_fail_happened());
+    mem_fail_at(0);
+    WAIT_FOR(told.state == WEFT_BUS_UP);
+    close_bus(b);
+    CU_ASSERT_EQUAL(sql("SELECT count(*) FROM message"), 1);
+    remove_file();
+}
+
 /* The system's own bound: its signal must not end the process, and an error comes in its place. */
 static void a_file_that_may_not_grow_is_an_error_and_not_a_signal(void)
 {
@@ -917,6 +939,7 @@ static const struct unit_case cases[] = {
     CASE(a_disk_with_errors_is_told_and_mended),
     CASE(a_disk_that_becomes_read_only_is_told_and_mended),
     CASE(what_was_seen_in_memory_only_is_given_no_second_time_behind_a_restart),
+    CASE(a_topic_is_mended_too_when_there_was_no_memory_for_it_at_first),
     CASE(a_file_that_may_not_grow_is_an_error_and_not_a_signal),
     CASE(topics_stay_complete_and_in_order_while_the_file_fails_now_and_then),
     CASE(a_file_belongs_to_one_at_a_time),

@@ -12,7 +12,8 @@
 
 #define RETRY_MIN_MS 500
 #define RETRY_MAX_MS 30000
-#define MEMORY_US    1000 /* until memory is asked for again */
+#define MEMORY_US    1000 /* until memory is asked for again, where nothing can go on without */
+#define MEMORY_MS    10   /* the same, where everything else can */
 
 /* One write, with what is to be done when it comes back. */
 struct kept {
@@ -314,13 +315,22 @@ void keep_forget(struct keep *k, struct bus_topic *t)
     give(k, w);
 }
 
+/* Until when nothing is to be done but what comes back from the writer. That a topic could be written and is not
+ * means that there was no memory for it. */
+static uint64_t next_time(const struct keep *k)
+{
+    if (k->is_failing)
+        return k->is_testing ? UINT64_MAX : k->retry_ms;
+    return k->unkept && !k->wholes && k->unkept->writes == 0 ? clock_now_ms() + MEMORY_MS : UINT64_MAX;
+}
+
 uint64_t keep_turn(struct keep *k, struct pollfd *fds, nfds_t *count)
 {
     mend(k);
     bus_writer_put(k->writer, &k->given);
     fds[0] = (struct pollfd){.fd = bus_writer_fd(k->writer), .events = POLLIN};
     *count = 1;
-    return k->is_failing && !k->is_testing ? k->retry_ms : UINT64_MAX;
+    return next_time(k);
 }
 
 void keep_polled(struct keep *k, const struct pollfd *fds, nfds_t count)
