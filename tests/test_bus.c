@@ -196,6 +196,34 @@ static void a_history_holds_the_last_ones_within_all_its_limits(void)
     bus_history_fini(&h);
 }
 
+/* Each earlier one until what followed it is forgotten, and no further than it went. */
+static void a_history_knows_its_earlier_epochs_while_that_is_of_use(void)
+{
+    struct history_limits limits = {.messages = 5, .bytes = 100000};
+    weft_msg *m = e2e_text("x");
+    struct history h;
+
+    bus_history_init(&h, &limits, (weft_bus_position){1, 0});
+    for (uint64_t epoch = 1; epoch <= 20; epoch++) {
+        bus_history_put(&h, m, 1, 0);
+        bus_history_put(&h, m, 1, 0);
+        bus_history_renew(&h, epoch + 1);
+    }
+    bus_history_put(&h, m, 1, 0); /* 37 to 41 are held, in epoch 21 */
+    CU_ASSERT_EQUAL(bus_history_first(&h), 37);
+    CU_ASSERT(h.before_count <= 4 && h.before_room <= 8);
+    CU_ASSERT(bus_history_knows(&h, &(weft_bus_position){21, 41}));
+    CU_ASSERT(bus_history_knows(&h, &(weft_bus_position){20, 40}));
+    CU_ASSERT(bus_history_knows(&h, &(weft_bus_position){19, 38}));
+    CU_ASSERT(bus_history_knows(&h, &(weft_bus_position){18, 36}));
+    CU_ASSERT_FALSE(bus_history_knows(&h, &(weft_bus_position){21, 42}));
+    CU_ASSERT_FALSE(bus_history_knows(&h, &(weft_bus_position){20, 41}));
+    CU_ASSERT_FALSE(bus_history_knows(&h, &(weft_bus_position){19, 39}));
+    CU_ASSERT_FALSE(bus_history_knows(&h, &(weft_bus_position){1, 1}));
+    bus_history_fini(&h);
+    weft_msg_unref(m);
+}
+
 /* --- listeners --- */
 
 static void listeners_get_their_topics_in_order(void)
@@ -870,6 +898,7 @@ static const struct unit_case cases[] = {
     CASE(urls_are_taken_apart),
     CASE(wrong_urls_are_refused_with_a_reason),
     CASE(a_history_holds_the_last_ones_within_all_its_limits),
+    CASE(a_history_knows_its_earlier_epochs_while_that_is_of_use),
     CASE(listeners_get_their_topics_in_order),
     CASE(a_listener_may_end_itself_in_its_callback),
     CASE(unlisten_waits_for_the_call_that_runs),

@@ -154,10 +154,10 @@ WEFT_API int weft_bus_open(weft_bus **out, const char *url, const weft_bus_opts 
 /* End a bus: what was published is passed on for up to deadline_ms, then its thread ends. Subscriptions and
  * listeners end with it. NULL is allowed.
  *
- * Returns  WEFT_OK         everything that waited to be passed on was, and before that written to history_file
- *                          unless it took nothing (WEFT_BUS_UNKEPT)
- *          WEFT_E_TIMEOUT  some of it was lost (dropped_lost), at the deadline or before; the bus is closed all the
- *                          same
+ * Returns  WEFT_OK         everything that waited to be passed on was, and before that written to
+ *                          history_file unless it took nothing (WEFT_BUS_UNKEPT)
+ *          WEFT_E_TIMEOUT  some of it was lost (dropped_lost), at the deadline or before; the bus is closed
+ *                          all the same
  *          WEFT_E_STATE    called on the bus's own thread: nothing was done
  * Thread   any that may block, when no other thread uses the handle any more
  * Since    0.1 */
@@ -175,11 +175,11 @@ WEFT_API int weft_bus_close(weft_bus *bus, uint32_t deadline_ms);
  * Since    0.1 */
 WEFT_API int weft_bus_publish(weft_bus *bus, const char *topic, weft_msg *m);
 
-/* Wait until nothing of what was published before waits any more to be passed on: to the connections' outboxes
- * (local:), or to Redis.
+/* Wait until nothing of what was published before waits any more to be passed on: to the connections'
+ * outboxes (local:), or to Redis.
  *
- * Returns  WEFT_OK         all that waited was passed on: Redis has it. What was lost before the call was made is in
- *                          dropped_lost alone
+ * Returns  WEFT_OK         all that waited was passed on: Redis has it. What was lost before the call was
+ *                          made is in dropped_lost alone
  *          WEFT_E_TIMEOUT  some of it waits still, or something was lost meanwhile (dropped_lost)
  *          WEFT_E_STATE (on the bus's own thread), WEFT_E_CLOSED
  * Thread   any that may block

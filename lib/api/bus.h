@@ -112,6 +112,8 @@ struct bus_topic {
     uint64_t given;  /* the offset that was given last, to a message that may be on its way to the file */
     uint32_t writes; /* on their way */
     bool is_unkept;
+    bool is_in_file;    /* something of it may be there */
+    bool is_epoch_told; /* the file may know its epoch */
     struct bus_topic *unkept_next, **unkept_place;
 
     /* The Redis backend's. */
@@ -206,8 +208,8 @@ struct weft_bus {
     struct bus_topic **buckets; /* (bus) */
     size_t bucket_count, topic_count;
     uint32_t pattern_lengths[WEFT_BUS_TOPIC_BYTES_MAX + 1]; /* (bus) how many patterns have that many bytes */
-    size_t history_count;              /* (bus) topics with a history of this process */
-    struct bus_topic *oldest, *newest; /* (bus) those of them that may be forgotten */
+    size_t history_count;                                   /* (bus) topics with a history of this process */
+    struct bus_topic *oldest, *newest;                      /* (bus) those of them that may be forgotten */
     uint64_t last_number, settled_number;                   /* (bus) B5 */
     bool has_lost; /* behind the thread's end: something was lost since weft_bus_close was called */
 

@@ -268,8 +268,8 @@ int weft_bus_listen(weft_bus *b, weft_bus_listener **out, const char *topic, con
     return rc;
 }
 
-/* The handle's reference goes with the command, and with it may go the bus, which is still to be woken: so one is
- * held meanwhile. */
+/* The handle's reference goes with the command, and with it may go the bus, which is still to be woken: so
+ * one is held meanwhile. */
 void weft_bus_unlisten(weft_bus_listener *l)
 {
     struct bus_sub *s = (struct bus_sub *)l;

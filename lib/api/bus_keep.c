@@ -66,6 +66,14 @@ static void give(struct keep *k, struct kept *w)
     bus_writes_append(&k->given, &w->write);
 }
 
+/* What is given while it is failing is not written: the test is given behind it (K4). */
+static void note_given(struct keep *k, struct bus_topic *t)
+{
+    t->is_in_file = true;
+    if (!k->is_failing)
+        t->is_epoch_told = true;
+}
+
 static void give_message(struct keep *k, struct bus_topic *t, struct bus_publish *p, uint64_t time_ms)
 {
     struct kept *w = new_kept(STORE_PUT, 0);
@@ -82,6 +90,7 @@ static void give_message(struct keep *k, struct bus_topic *t, struct bus_publish
     local_used(k->bus, t);
     *(k->oldest_put ? &k->newest_put->later_put : &k->oldest_put) = w;
     k->newest_put = w;
+    note_given(k, t);
     give(k, w);
 }
 
@@ -109,19 +118,18 @@ static bool give_whole(struct keep *k, struct bus_topic *t)
     t->writes++;
     local_used(k->bus, t);
     k->wholes++;
+    note_given(k, t);
     give(k, w);
     return true;
 }
 
 /* --- unkept topics --- */
 
-/* A new epoch: what was seen so far stays known to whoever resumes (bus_history_renew). */
 static void unkeep(struct keep *k, struct bus_topic *t)
 {
     if (t->is_unkept)
         return;
     t->is_unkept = true;
-    bus_history_renew(&t->history, bus_random(k->bus));
     t->unkept_next = k->unkept;
     t->unkept_place = &k->unkept;
     if (t->unkept_next)
@@ -137,6 +145,16 @@ static void leave_unkept(struct bus_topic *t)
     *t->unkept_place = t->unkept_next;
     if (t->unkept_next)
         t->unkept_next->unkept_place = t->unkept_place;
+}
+
+/* Before a message that is not in the file is passed on: it gets an epoch that the file does not know. What
+ * was seen so far stays known to whoever resumes (bus_history_renew). */
+static void pass_by(struct keep *k, struct bus_topic *t)
+{
+    unkeep(k, t);
+    if (t->is_epoch_told)
+        bus_history_renew(&t->history, bus_random(k->bus));
+    t->is_epoch_told = false;
 }
 
 /* --- failing --- */
@@ -201,7 +219,7 @@ static void came_back_put(struct keep *k, struct kept *w)
     t->writes--;
     if (!w->write.is_written) {
         begin_failing(k);
-        unkeep(k, t);
+        pass_by(k, t);
         BUS_COUNT(k->bus, history_failures);
     }
     local_pass_on(k->bus, t, w->publish, w->entry.time_ms);
@@ -290,7 +308,7 @@ bool keep_publish(struct keep *k, struct bus_topic *t, struct bus_publish *p, ui
     if (t->writes == 0 && (k->is_failing || t->is_unkept)) {
         if (k->is_failing)
             BUS_COUNT(k->bus, history_failures);
-        unkeep(k, t);
+        pass_by(k, t);
         t->given++;
         return false;
     }
@@ -309,14 +327,16 @@ void keep_forget(struct keep *k, struct bus_topic *t)
     struct kept *w;
 
     leave_unkept(t);
+    if (!t->is_in_file)
+        return;
     w = new_kept(STORE_FORGET, bytes);
     memcpy(w->name, t->name, bytes);
     w->write.what.topic = w->name;
     give(k, w);
 }
 
-/* Until when nothing is to be done but what comes back from the writer. That a topic could be written and is not
- * means that there was no memory for it. */
+/* Until when nothing is to be done but what comes back from the writer. That a topic could be written and is
+ * not means that there was no memory for it. */
 static uint64_t next_time(const struct keep *k)
 {
     if (k->is_failing)
@@ -365,6 +385,7 @@ static int load_topic(const char *name, void *arg)
         return WEFT_E_NOMEM;
     if (!store_load(k->store, name, &t->history))
         t->history.at.epoch = bus_random(k->bus);
+    t->is_in_file = t->is_epoch_told = true;
     keep_topic(k, t);
     local_used(k->bus, t);
     return WEFT_OK;
