@@ -196,6 +196,34 @@ static void a_history_holds_the_last_ones_within_all_its_limits(void)
     bus_history_fini(&h);
 }
 
+/* Each earlier one until what followed it is forgotten, and no further than it went. */
+static void a_history_knows_its_earlier_epochs_while_that_is_of_use(void)
+{
+    struct history_limits limits = {.messages = 5, .bytes = 100000};
+    weft_msg *m = e2e_text("x");
+    struct history h;
+
+    bus_history_init(&h, &limits, (weft_bus_position){1, 0});
+    for (uint64_t epoch = 1; epoch <= 20; epoch++) {
+        bus_history_put(&h, m, 1, 0);
+        bus_history_put(&h, m, 1, 0);
+        bus_history_renew(&h, epoch + 1);
+    }
+    bus_history_put(&h, m, 1, 0); /* 37 to 41 are held, in epoch 21 */
+    CU_ASSERT_EQUAL(bus_history_first(&h), 37);
+    CU_ASSERT(h.before_count <= 4 && h.before_room <= 8);
+    CU_ASSERT(bus_history_knows(&h, &(weft_bus_position){21, 41}));
+    CU_ASSERT(bus_history_knows(&h, &(weft_bus_position){20, 40}));
+    CU_ASSERT(bus_history_knows(&h, &(weft_bus_position){19, 38}));
+    CU_ASSERT(bus_history_knows(&h, &(weft_bus_position){18, 36}));
+    CU_ASSERT_FALSE(bus_history_knows(&h, &(weft_bus_position){21, 42}));
+    CU_ASSERT_FALSE(bus_history_knows(&h, &(weft_bus_position){20, 41}));
+    CU_ASSERT_FALSE(bus_history_knows(&h, &(weft_bus_position){19, 39}));
+    CU_ASSERT_FALSE(bus_history_knows(&h, &(weft_bus_position){1, 1}));
+    bus_history_fini(&h);
+    weft_msg_unref(m);
+}
+
 /* --- listeners --- */
 
 static void listeners_get_their_topics_in_order(void)
@@ -266,6 +294,39 @@ static void a_listener_may_outlive_its_bus(void)
     CU_ASSERT_EQUAL(weft_bus_close(b, 5000), WEFT_OK);
     CU_ASSERT_EQUAL(h->items, 1);
     end_heard(h);
+}
+
+struct end_of_listener {
+    struct heard *h;
+    atomic_bool *go;
+};
+
+static void *unlisten_when_told(void *arg)
+{
+    struct end_of_listener *e = arg;
+
+    while (!*e->go) {
+    }
+    end_heard(e->h);
+    return NULL;
+}
+
+/* Whoever comes last frees the bus, with nobody touching it behind that. */
+static void a_listener_may_end_while_its_bus_is_closed(void)
+{
+    unsigned rounds = unit_is_slow() ? 200 : 2000;
+
+    for (unsigned i = 0; i < rounds; i++) {
+        weft_bus *b = open_local(NULL);
+        atomic_bool go = false;
+        struct end_of_listener e = {listen_to(b, "t", NULL), &go};
+        pthread_t thread;
+
+        pthread_create(&thread, NULL, unlisten_when_told, &e);
+        go = true;
+        CU_ASSERT_EQUAL(weft_bus_close(b, 5000), WEFT_OK);
+        pthread_join(thread, NULL);
+    }
 }
 
 static weft_bus *being_closed;
@@ -524,6 +585,52 @@ static void histories_beyond_topics_max_are_forgotten_oldest_first(void)
     CU_ASSERT_STRING_EQUAL(last->text, "");
     end_heard(first);
     end_heard(last);
+    CU_ASSERT_EQUAL(weft_bus_close(b, 1000), WEFT_OK);
+}
+
+/* What somebody listens to counts only where it remembers, and is never forgotten. */
+static void topics_without_a_history_forget_none_and_those_in_use_stay(void)
+{
+    enum { PLAIN = 20 };
+    weft_bus_opts opts = with_rules;
+    weft_bus_position nothing = {0};
+    struct heard *plain[PLAIN], *used, *h;
+    char name[16];
+    weft_bus *b;
+
+    opts.topics_max = 3;
+    b = open_local(&opts);
+    for (unsigned i = 0; i < PLAIN; i++) {
+        snprintf(name, sizeof name, i % 2 ? "plain.%u" : "plain.%u*", i);
+        plain[i] = listen_to(b, name, NULL);
+    }
+    used = listen_to(b, "h.used", NULL);
+    say(b, "h.used", "x");
+    say(b, "h.1", "x");
+    say(b, "h.2", "x");
+    FLUSH(b);
+    CU_ASSERT_EQUAL(stats_of(b).topics, PLAIN + 3);
+    say(b, "h.3", "x"); /* in place of h.1, though h.used was not used for longest */
+    FLUSH(b);
+    CU_ASSERT_EQUAL(stats_of(b).topics, PLAIN + 3);
+    h = listen_to(b, "h.2", &nothing);
+    WAIT_FOR(h->items == 1);
+    CU_ASSERT_STRING_EQUAL(h->text, "h.2=x@1 ");
+    CU_ASSERT_STRING_EQUAL(used->text, "h.used=x@1 ");
+    end_heard(used);
+    end_heard(h);
+    say(b, "h.4", "x");
+    say(b, "h.5", "x"); /* h.3 and h.used are gone, and h.2 was used behind them */
+    FLUSH(b);
+    h = listen_to(b, "h.2", &nothing);
+    used = listen_to(b, "h.used", &nothing);
+    WAIT_FOR(used->readies == 1);
+    CU_ASSERT_STRING_EQUAL(h->text, "h.2=x@1 ");
+    CU_ASSERT_STRING_EQUAL(used->text, "");
+    end_heard(h);
+    end_heard(used);
+    for (unsigned i = 0; i < PLAIN; i++)
+        end_heard(plain[i]);
     CU_ASSERT_EQUAL(weft_bus_close(b, 1000), WEFT_OK);
 }
 
@@ -791,10 +898,12 @@ static const struct unit_case cases[] = {
     CASE(urls_are_taken_apart),
     CASE(wrong_urls_are_refused_with_a_reason),
     CASE(a_history_holds_the_last_ones_within_all_its_limits),
+    CASE(a_history_knows_its_earlier_epochs_while_that_is_of_use),
     CASE(listeners_get_their_topics_in_order),
     CASE(a_listener_may_end_itself_in_its_callback),
     CASE(unlisten_waits_for_the_call_that_runs),
     CASE(a_listener_may_outlive_its_bus),
+    CASE(a_listener_may_end_while_its_bus_is_closed),
     CASE(what_was_published_before_the_close_is_passed_on),
     CASE(a_close_that_comes_to_no_end_tells_that_something_was_lost),
     CASE(each_publisher_keeps_its_order),
@@ -804,6 +913,7 @@ static const struct unit_case cases[] = {
     CASE(a_history_in_a_file_outlives_the_process),
     CASE(a_history_file_that_cannot_be_used_is_refused),
     CASE(histories_beyond_topics_max_are_forgotten_oldest_first),
+    CASE(topics_without_a_history_forget_none_and_those_in_use_stay),
     CASE(wrong_arguments_are_refused),
     CASE(bounds_answer_again_or_drop_and_count),
     CASE(every_allocation_may_fail),

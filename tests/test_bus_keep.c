@@ -320,6 +320,29 @@ static void close_gives_up_at_its_deadline_and_what_it_passed_on_is_in_the_file(
     remove_file();
 }
 
+/* Nothing waits behind the transaction that the deadline finds under way, so nothing is lost. */
+static void close_tells_no_loss_when_the_last_transaction_has_it_all(void)
+{
+    pthread_t helper;
+    struct ear *e;
+    weft_bus *b;
+
+    new_file();
+    b = open_bus(NULL);
+    e = listen_from(b, "h.x", NULL);
+    file_is_held = true;
+    say(b, "h.x", "one");
+    WAIT_FOR(file_waiting == 1);
+    pthread_create(&helper, NULL, let_go, NULL);
+    CU_ASSERT_EQUAL(weft_bus_close(b, 20), WEFT_OK);
+    pthread_join(helper, NULL);
+    CU_ASSERT_STRING_EQUAL(e->text, "one@1 ");
+    end_ear(e);
+    CU_ASSERT_EQUAL(sql("SELECT offset FROM topic"), 1);
+    CU_ASSERT_EQUAL(sql("SELECT is_open FROM run"), 0);
+    remove_file();
+}
+
 /* --- a file that takes nothing --- */
 
 static void the_chat_goes_on_in_memory_and_the_file_is_mended(int fault)
@@ -416,6 +439,63 @@ static void what_was_seen_in_memory_only_is_given_no_second_time_behind_a_restar
     CU_ASSERT_STRING_EQUAL(e->text, "one@1 new@2 ");
     end_ear(e);
     close_bus(b);
+    remove_file();
+}
+
+/* Each failure is an epoch of its own; as long as what followed is remembered, nobody misses anything. */
+static void positions_stay_good_however_often_the_file_fails(void)
+{
+    enum { FAILURES = 4 };
+    weft_bus_position at[FAILURES + 1];
+    struct told told = {0};
+    struct ear *live, *again;
+    weft_bus *b;
+
+    new_file();
+    b = open_bus(&told);
+    live = listen_from(b, "h.x", NULL);
+    for (unsigned i = 0; i <= FAILURES; i++) {
+        say(b, "h.x", "written");
+        FLUSH(b);
+        at[i] = live->last;
+        file_fault = i < FAILURES ? SQLITE_FULL : SQLITE_OK;
+        say(b, "h.x", "not written");
+        say(b, "h.x", "neither");
+        FLUSH(b);
+        file_fault = SQLITE_OK;
+        WAIT_FOR(told.changes == (i < FAILURES ? 2 * i + 2 : 2 * FAILURES));
+    }
+    for (unsigned i = 0; i <= FAILURES; i++) {
+        CU_ASSERT(i == 0 || at[i].epoch != at[i - 1].epoch);
+        again = listen_from(b, "h.x", &at[i]);
+        CU_ASSERT_FALSE(again->ready.is_gap);
+        CU_ASSERT_EQUAL(again->items, live->last.offset - at[i].offset);
+        end_ear(again);
+    }
+    end_ear(live);
+    close_bus(b);
+    remove_file();
+}
+
+/* Of the two blocks that are asked for then, the second is the copy of the history. */
+static void a_topic_is_mended_too_when_there_was_no_memory_for_it_at_first(void)
+{
+    struct told told = {0};
+    weft_bus *b;
+
+    new_file();
+    b = open_bus(&told);
+    file_fault = SQLITE_FULL;
+    say(b, "h.x", "one");
+    WAIT_FOR(told.state == WEFT_BUS_UNKEPT);
+    FLUSH(b);
+    mem_fail_at(2);
+    file_fault = SQLITE_OK;
+    WAIT_FOR(mem_fail_happened());
+    mem_fail_at(0);
+    WAIT_FOR(told.state == WEFT_BUS_UP);
+    close_bus(b);
+    CU_ASSERT_EQUAL(sql("SELECT count(*) FROM message"), 1);
     remove_file();
 }
 
@@ -675,6 +755,66 @@ static void the_file_forgets_the_topics_that_the_bus_forgets(void)
     remove_file();
 }
 
+/* The disk stalls; names come and go. What never had a message is not in the file, and leaves nothing to be
+ * done there. */
+static void names_that_come_and_go_while_the_disk_stalls_hold_no_memory(void)
+{
+    enum { KEPT = 4, ROUNDS = 2000 };
+    weft_bus_opts o = options(NULL);
+    int64_t blocks = 0;
+    char name[32];
+    weft_bus *b;
+
+    new_file();
+    o.topics_max = KEPT;
+    b = open_with(&o);
+    for (unsigned i = 0; i < KEPT; i++) {
+        snprintf(name, sizeof name, "h.kept.%u", i);
+        say(b, name, "x");
+    }
+    FLUSH(b);
+    mem_count_live(true);
+    file_is_held = true;
+    say(b, "h.waits", "x");
+    WAIT_FOR(file_waiting == 1);
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        snprintf(name, sizeof name, "h.fresh.%u", i);
+        end_ear(listen_from(b, name, NULL));
+        if (i == ROUNDS / 2)
+            blocks = mem_live_blocks();
+    }
+    CU_ASSERT(mem_live_blocks() - blocks < ROUNDS / 8);
+    mem_count_live(false);
+    file_is_held = false;
+    FLUSH(b);
+    close_bus(b);
+    CU_ASSERT_EQUAL(sql("SELECT count(*) FROM topic"), 1);
+    remove_file();
+}
+
+/* With a look at all of them for each of them this would take minutes. */
+static void a_file_with_many_more_topics_than_wanted_is_cut_at_once(void)
+{
+    weft_bus_opts o = options(NULL);
+    weft_bus *b;
+
+    new_file();
+    close_bus(open_with(&o));
+    sql("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 65536)"
+        " INSERT INTO topic SELECT CAST('h.' || i AS BLOB), 7, 1 FROM n");
+    sql("INSERT INTO message"
+        " SELECT name, 1, CAST(substr(name, 3) AS INTEGER), 0, CAST('x' AS BLOB) FROM topic");
+    o.topics_max = 1000;
+    b = open_with(&o);
+    CU_ASSERT_EQUAL(stats_of(b).topics, 1000);
+    say(b, "h.65536", "y"); /* used last of all, so it is there still */
+    FLUSH(b);
+    close_bus(b);
+    CU_ASSERT_EQUAL(sql("SELECT count(*) FROM topic"), 1000);
+    CU_ASSERT_EQUAL(sql("SELECT count(*) FROM message"), 1001);
+    remove_file();
+}
+
 /* --- killed --- */
 
 /* A process that says "ROUND NUMBER" as fast as it can, and tells through its standard output what it has seen. */
@@ -866,10 +1006,13 @@ static const struct unit_case cases[] = {
     CASE(a_file_that_is_too_slow_fills_the_queue_to_its_bound),
     CASE(close_writes_out_everything),
     CASE(close_gives_up_at_its_deadline_and_what_it_passed_on_is_in_the_file),
+    CASE(close_tells_no_loss_when_the_last_transaction_has_it_all),
     CASE(a_full_disk_is_told_and_mended),
     CASE(a_disk_with_errors_is_told_and_mended),
     CASE(a_disk_that_becomes_read_only_is_told_and_mended),
     CASE(what_was_seen_in_memory_only_is_given_no_second_time_behind_a_restart),
+    CASE(positions_stay_good_however_often_the_file_fails),
+    CASE(a_topic_is_mended_too_when_there_was_no_memory_for_it_at_first),
     CASE(a_file_that_may_not_grow_is_an_error_and_not_a_signal),
     CASE(topics_stay_complete_and_in_order_while_the_file_fails_now_and_then),
     CASE(a_file_belongs_to_one_at_a_time),
@@ -879,6 +1022,8 @@ static const struct unit_case cases[] = {
     CASE(a_hole_in_the_file_is_told_as_a_gap),
     CASE(a_file_that_was_in_use_when_the_machine_went_down_is_told_as_a_gap),
     CASE(the_file_forgets_the_topics_that_the_bus_forgets),
+    CASE(names_that_come_and_go_while_the_disk_stalls_hold_no_memory),
+    CASE(a_file_with_many_more_topics_than_wanted_is_cut_at_once),
     CASE(a_process_that_is_killed_takes_nothing_back_that_was_seen),
     CASE(every_allocation_may_fail),
 };

@@ -114,8 +114,8 @@ typedef struct weft_bus_opts {
     enum weft_bus_full full_policy; /* default WEFT_BUS_FULL_REFUSE */
     uint64_t message_bytes_max;     /* default 1 MiB: publishing more answers WEFT_E_TOO_BIG */
     uint32_t subscriptions_max;     /* of this process; default 1,048,576 */
-    uint32_t topics_max; /* with a history in this process' memory; default 65,536: the one that was not
-                                       used for longest is forgotten, also by history_file */
+    uint32_t topics_max;          /* with a history in this process' memory; default 65,536: of those without
+                            subscribers the one not used for longest is forgotten, also by history_file */
     uint64_t history_bytes_max;   /* of one topic in this process' memory; default 16 MiB */
     uint32_t presence_timeout_ms; /* default 30,000 */
 
@@ -154,9 +154,10 @@ WEFT_API int weft_bus_open(weft_bus **out, const char *url, const weft_bus_opts 
 /* End a bus: what was published is passed on for up to deadline_ms, then its thread ends. Subscriptions and
  * listeners end with it. NULL is allowed.
  *
- * Returns  WEFT_OK         everything published before was passed on, and before that written to history_file
- *                          unless it took nothing (WEFT_BUS_UNKEPT)
- *          WEFT_E_TIMEOUT  some of it was not; the bus is closed all the same
+ * Returns  WEFT_OK         everything that waited to be passed on was, and before that written to
+ *                          history_file unless it took nothing (WEFT_BUS_UNKEPT)
+ *          WEFT_E_TIMEOUT  some of it was lost (dropped_lost), at the deadline or before; the bus is closed
+ *                          all the same
  *          WEFT_E_STATE    called on the bus's own thread: nothing was done
  * Thread   any that may block, when no other thread uses the handle any more
  * Since    0.1 */
@@ -174,10 +175,13 @@ WEFT_API int weft_bus_close(weft_bus *bus, uint32_t deadline_ms);
  * Since    0.1 */
 WEFT_API int weft_bus_publish(weft_bus *bus, const char *topic, weft_msg *m);
 
-/* Wait until everything that was published before has been passed on: to the connections' outboxes
- * (local:), or Redis has it.
+/* Wait until nothing of what was published before waits any more to be passed on: to the connections'
+ * outboxes (local:), or to Redis.
  *
- * Returns  WEFT_OK, WEFT_E_TIMEOUT, WEFT_E_STATE (on the bus's own thread), WEFT_E_CLOSED
+ * Returns  WEFT_OK         all that waited was passed on: Redis has it. What was lost before the call was
+ *                          made is in dropped_lost alone
+ *          WEFT_E_TIMEOUT  some of it waits still, or something was lost meanwhile (dropped_lost)
+ *          WEFT_E_STATE (on the bus's own thread), WEFT_E_CLOSED
  * Thread   any that may block
  * Since    0.1 */
 WEFT_API int weft_bus_flush(weft_bus *bus, uint32_t timeout_ms);

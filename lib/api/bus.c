@@ -221,13 +221,20 @@ static void do_commands(struct weft_bus *b, bool is_over)
     }
 }
 
-/* What was published before wants_stop was set is passed on, or still among the commands. */
+/* Relaxed: only the bus's thread counts it, and asks here. */
+static uint64_t lost_so_far(const struct weft_bus *b)
+{
+    return atomic_load_explicit(&b->count.dropped_lost, memory_order_relaxed);
+}
+
+/* What was published before wants_stop was set is settled, or still among the commands. */
 static bool tell_flushers(struct weft_bus *b, uint64_t now_ms)
 {
     bool may_end;
 
     pthread_mutex_lock(&b->lock);
     b->settled = b->settled_number;
+    b->lost = lost_so_far(b);
     if (b->flushers)
         pthread_cond_broadcast(&b->changed);
     may_end = b->wants_stop &&
@@ -272,16 +279,13 @@ static void wait_for_work(struct weft_bus *b, struct pollfd *fds, nfds_t count, 
 
 static void end_thread(struct weft_bus *b)
 {
-    uint64_t last_number = b->last_number;
-
-    b->has_lost = b->settled_number != last_number;
     b->backend->stop(b);
     stack_close(&b->commands);
     do_commands(b, true);
-    b->has_lost = b->has_lost || b->last_number != last_number; /* the deadline came first */
     bus_each_topic(b, end_all, NULL);
     bus_each_topic(b, drop_topic, NULL);
     pthread_mutex_lock(&b->lock);
+    b->has_lost = lost_so_far(b) != b->lost_before;
     b->has_ended = true;
     pthread_cond_broadcast(&b->changed);
     pthread_mutex_unlock(&b->lock);
@@ -403,6 +407,7 @@ static void tell_to_stop(struct weft_bus *b, uint32_t deadline_ms)
     pthread_mutex_lock(&b->lock);
     b->wants_stop = true;
     b->stop_ms = until_ms;
+    b->lost_before = b->lost;
     pthread_mutex_unlock(&b->lock);
     /* Written whether it sleeps or not: what it looks for is no command. */
     while (write(b->wake.fd, &one, sizeof one) < 0 && errno == EINTR) {

@@ -10,7 +10,8 @@
  * B4  The program's code is called on the bus's thread, with no lock held. A listener's call is announced in
  *     `calling`, so that weft_bus_unlisten can wait for it and for nothing else.
  * B5  Publishes are numbered in the order of the commands. settled_number is the one up to which all were
- *     passed on or given up: what weft_bus_flush waits for.
+ *     passed on or lost: what weft_bus_flush waits for. Numbers alone do not say which of both, so it, and
+ *     weft_bus_close, compare how many were lost when they began and in the end.
  *
  *   operation        | on            | order
  *   push, take       | commands      | STACK_PUSH; the wake-up WAKE_LOOK
@@ -95,7 +96,8 @@ enum bus_topic_state {
 
 struct bus_topic {
     struct bus_topic *chain;         /* in its bucket */
-    struct bus_topic *older, *newer; /* by use; local: */
+    struct bus_topic *older, *newer; /* is_idle: by use; local: */
+    bool is_idle;                    /* among those that may be forgotten; local: */
     uint64_t hash;
     weft_group *group;    /* its connections */
     struct bus_sub *subs; /* all, the newest first */
@@ -110,6 +112,8 @@ struct bus_topic {
     uint64_t given;  /* the offset that was given last, to a message that may be on its way to the file */
     uint32_t writes; /* on their way */
     bool is_unkept;
+    bool is_in_file;    /* something of it may be there */
+    bool is_epoch_told; /* the file may know its epoch */
     struct bus_topic *unkept_next, **unkept_place;
 
     /* The Redis backend's. */
@@ -204,15 +208,18 @@ struct weft_bus {
     struct bus_topic **buckets; /* (bus) */
     size_t bucket_count, topic_count;
     uint32_t pattern_lengths[WEFT_BUS_TOPIC_BYTES_MAX + 1]; /* (bus) how many patterns have that many bytes */
-    struct bus_topic *oldest, *newest;                      /* (bus) those with a history of this process */
+    size_t history_count;                                   /* (bus) topics with a history of this process */
+    struct bus_topic *oldest, *newest;                      /* (bus) those of them that may be forgotten */
     uint64_t last_number, settled_number;                   /* (bus) B5 */
-    bool has_lost;                                          /* at its end something was not passed on */
+    bool has_lost; /* behind the thread's end: something was lost since weft_bus_close was called */
 
     pthread_mutex_t lock;
     pthread_cond_t changed;
     struct bus_sub *calling; /* under lock: the listener that is being called */
     uint32_t flushers;       /* under lock */
     uint64_t settled;        /* under lock: settled_number, told once a turn */
+    uint64_t lost;           /* under lock: dropped_lost, told with it */
+    uint64_t lost_before;    /* under lock: lost, when weft_bus_close was called */
     bool wants_stop;         /* under lock */
     bool has_ended;          /* under lock: the thread does nothing any more */
     uint64_t stop_ms;        /* under lock: the deadline */

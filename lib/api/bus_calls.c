@@ -81,11 +81,12 @@ int weft_bus_publish(weft_bus *b, const char *topic, weft_msg *m)
     return p ? WEFT_E_CLOSED : WEFT_E_NOMEM;
 }
 
-/* All that were published before are among the first `published` of the queue, which is settled in order. */
+/* All that were published before are among the first `published` of the queue, which is settled in order. A
+ * loss of this turn that is told later counts as one since the call. */
 int weft_bus_flush(weft_bus *b, uint32_t timeout_ms)
 {
     struct timespec until = bus_timespec(clock_now_ms() + timeout_ms);
-    uint64_t wanted;
+    uint64_t wanted, lost_before;
     int rc = WEFT_OK;
 
     if (!b)
@@ -94,6 +95,7 @@ int weft_bus_flush(weft_bus *b, uint32_t timeout_ms)
         return WEFT_E_STATE;
     wanted = atomic_load_explicit(&b->count.published, memory_order_relaxed); /* the caller's own are in it */
     pthread_mutex_lock(&b->lock);
+    lost_before = b->lost;
     b->flushers++;
     while (rc == WEFT_OK && b->settled < wanted) {
         if (b->has_ended)
@@ -104,8 +106,15 @@ int weft_bus_flush(weft_bus *b, uint32_t timeout_ms)
             rc = WEFT_E_TIMEOUT;
     }
     b->flushers--;
+    if (rc == WEFT_OK && b->lost != lost_before)
+        rc = WEFT_E_TIMEOUT;
     pthread_mutex_unlock(&b->lock);
     return rc;
+}
+
+static void ref_bus(struct weft_bus *b)
+{
+    atomic_fetch_add_explicit(&b->refs, 1, memory_order_relaxed); /* who takes one has one */
 }
 
 /* --- subscribe --- */
@@ -117,11 +126,6 @@ static bool take_place(struct weft_bus *b)
         return true;
     BUS_COUNT_OFF(b, subscriptions, 1);
     return false;
-}
-
-static void ref_bus(struct weft_bus *b)
-{
-    atomic_fetch_add_explicit(&b->refs, 1, memory_order_relaxed); /* who takes one has one */
 }
 
 /* name: a presence; NULL for none. */
@@ -264,6 +268,8 @@ int weft_bus_listen(weft_bus *b, weft_bus_listener **out, const char *topic, con
     return rc;
 }
 
+/* The handle's reference goes with the command, and with it may go the bus, which is still to be woken: so
+ * one is held meanwhile. */
 void weft_bus_unlisten(weft_bus_listener *l)
 {
     struct bus_sub *s = (struct bus_sub *)l;
@@ -277,8 +283,10 @@ void weft_bus_unlisten(weft_bus_listener *l)
     while (!bus_is_here(b) && b->calling == s)
         pthread_cond_wait(&b->changed, &b->lock);
     pthread_mutex_unlock(&b->lock);
+    ref_bus(b);
     if (!push(b, &s->left_command))
         bus_unref_sub(s);
+    bus_unref(b);
 }
 
 int weft_bus_presence(weft_bus *b, const char *topic,

@@ -5,8 +5,9 @@
 
 #include "base/mem.h"
 
-#define ROOM_FIRST 8
-#define ENTRY_COST 64 /* beside the payload */
+#define ROOM_FIRST   8
+#define BEFORE_FIRST 2
+#define ENTRY_COST   64 /* beside the payload */
 
 void bus_history_init(struct history *h, const struct history_limits *limits, weft_bus_position at)
 {
@@ -40,12 +41,43 @@ void bus_history_clear(struct history *h, weft_bus_position at)
     while (h->count)
         drop_oldest(h);
     h->at = at;
-    h->before = (weft_bus_position){0};
+    h->before_count = 0;
+}
+
+/* Whoever was there is told a gap in any case. */
+static void drop_useless(struct history *h)
+{
+    uint64_t first = bus_history_first(h);
+    uint32_t n = 0;
+
+    while (n < h->before_count && h->before[n].offset + 1 < first)
+        n++;
+    h->before_count -= n;
+    if (n && h->before_count)
+        memmove(h->before, h->before + n, h->before_count * sizeof *h->before);
+}
+
+/* False: no memory. */
+static bool has_room_before(struct history *h)
+{
+    uint32_t room = h->before_room ? 2 * h->before_room : BEFORE_FIRST;
+    weft_bus_position *before;
+
+    if (h->before_count < h->before_room)
+        return true;
+    before = mem_realloc(h->before, room * sizeof *before);
+    if (!before)
+        return false;
+    h->before = before;
+    h->before_room = room;
+    return true;
 }
 
 void bus_history_renew(struct history *h, uint64_t epoch)
 {
-    h->before = h->at;
+    drop_useless(h);
+    if (has_room_before(h)) /* if not, those who were there are told a gap (H2) */
+        h->before[h->before_count++] = h->at;
     h->at.epoch = epoch;
 }
 
@@ -53,8 +85,10 @@ void bus_history_fini(struct history *h)
 {
     bus_history_clear(h, h->at);
     mem_free(h->ring);
+    mem_free(h->before);
     h->ring = NULL;
-    h->room = 0;
+    h->before = NULL;
+    h->room = h->before_room = 0;
 }
 
 /* False: no memory, and nothing changed. */
@@ -119,8 +153,12 @@ void bus_history_copy(const struct history *h, struct history_entry *out)
 
 bool bus_history_knows(const struct history *h, const weft_bus_position *from)
 {
-    return (from->epoch == h->at.epoch && from->offset <= h->at.offset) ||
-           (from->epoch == h->before.epoch && from->offset <= h->before.offset);
+    if (from->epoch == h->at.epoch)
+        return from->offset <= h->at.offset;
+    for (uint32_t i = 0; i < h->before_count; i++)
+        if (from->epoch == h->before[i].epoch)
+            return from->offset <= h->before[i].offset;
+    return false;
 }
 
 uint64_t history_tag(const struct history *h, uint64_t offset)

@@ -2,6 +2,9 @@
  *
  * H1  The entries have the offsets at.offset - count + 1 up to at.offset.
  * H2  Memory that cannot be had makes it forget, never lie: what is not held is told as a gap.
+ * H3  An earlier epoch is known for as long as somebody who was in it might miss nothing: until what followed
+ *     its last message is not held any more. Each has a message behind it, so there are not more of them than
+ *     messages, and one.
  * Used by one thread at a time. */
 #ifndef WEFT_API_BUS_HISTORY_H
 #define WEFT_API_BUS_HISTORY_H
@@ -26,11 +29,13 @@ struct history_entry {
 
 struct history {
     weft_bus_position at;
-    weft_bus_position before; /* up to here positions of that epoch hold as well; all zero: none */
     struct history_limits limits;
     struct history_entry *ring; /* room of them; the oldest at head */
     uint32_t head, count, room;
     uint64_t bytes;
+    /* Positions of earlier epochs, in order: up to there they hold as well (H3). */
+    weft_bus_position *before;
+    uint32_t before_count, before_room;
 };
 
 void bus_history_init(struct history *h, const struct history_limits *limits, weft_bus_position at);
@@ -39,7 +44,8 @@ void bus_history_fini(struct history *h);
 void bus_history_clear(struct history *h, weft_bus_position at);
 /* The next message: at.offset counts up. Takes a reference of its own. */
 void bus_history_put(struct history *h, weft_msg *m, uint64_t time_ms, uint64_t tag);
-/* From now on in another epoch; the offsets go on, and positions of the one before stay good. */
+/* From now on in another epoch, for a message that follows; the offsets go on, and positions of those before
+ * stay good. */
 void bus_history_renew(struct history *h, uint64_t epoch);
 /* Let go of what is older than allowed. */
 void bus_history_prune(struct history *h, uint64_t now_ms);

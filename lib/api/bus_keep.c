@@ -12,12 +12,14 @@
 
 #define RETRY_MIN_MS 500
 #define RETRY_MAX_MS 30000
-#define MEMORY_US    1000 /* until memory is asked for again */
+#define MEMORY_US    1000 /* until memory is asked for again, where nothing can go on without */
+#define MEMORY_MS    10   /* the same, where everything else can */
 
 /* One write, with what is to be done when it comes back. */
 struct kept {
     struct bus_write write;
     struct kept *later;          /* given behind this one */
+    struct kept *later_put;      /* PUT: the next one of those */
     struct bus_topic *topic;     /* PUT, WHOLE: its `writes` counts this one */
     struct bus_publish *publish; /* PUT */
     struct history_entry entry;  /* PUT */
@@ -31,6 +33,8 @@ struct keep {
     struct bus_writes given; /* in this turn */
     struct kept *oldest;     /* all that did not come back, in order */
     struct kept *newest;     /* with oldest only */
+    struct kept *oldest_put; /* of these, with a publish */
+    struct kept *newest_put; /* with oldest_put only */
     struct bus_topic *unkept;
     unsigned wholes;   /* at the writer: 0 or 1 */
     bool is_failing;   /* K4 */
@@ -62,6 +66,14 @@ static void give(struct keep *k, struct kept *w)
     bus_writes_append(&k->given, &w->write);
 }
 
+/* What is given while it is failing is not written: the test is given behind it (K4). */
+static void note_given(struct keep *k, struct bus_topic *t)
+{
+    t->is_in_file = true;
+    if (!k->is_failing)
+        t->is_epoch_told = true;
+}
+
 static void give_message(struct keep *k, struct bus_topic *t, struct bus_publish *p, uint64_t time_ms)
 {
     struct kept *w = new_kept(STORE_PUT, 0);
@@ -75,6 +87,10 @@ static void give_message(struct keep *k, struct bus_topic *t, struct bus_publish
     w->write.what.entries = &w->entry;
     w->write.what.count = 1;
     t->writes++;
+    local_used(k->bus, t);
+    *(k->oldest_put ? &k->newest_put->later_put : &k->oldest_put) = w;
+    k->newest_put = w;
+    note_given(k, t);
     give(k, w);
 }
 
@@ -100,20 +116,20 @@ static bool give_whole(struct keep *k, struct bus_topic *t)
     w->write.what = (struct store_write){
         .kind = STORE_WHOLE, .topic = t->name, .at = h->at, .entries = entries, .count = h->count};
     t->writes++;
+    local_used(k->bus, t);
     k->wholes++;
+    note_given(k, t);
     give(k, w);
     return true;
 }
 
 /* --- unkept topics --- */
 
-/* A new epoch: what was seen so far stays known to whoever resumes (bus_history_renew). */
 static void unkeep(struct keep *k, struct bus_topic *t)
 {
     if (t->is_unkept)
         return;
     t->is_unkept = true;
-    bus_history_renew(&t->history, bus_random(k->bus));
     t->unkept_next = k->unkept;
     t->unkept_place = &k->unkept;
     if (t->unkept_next)
@@ -129,6 +145,16 @@ static void leave_unkept(struct bus_topic *t)
     *t->unkept_place = t->unkept_next;
     if (t->unkept_next)
         t->unkept_next->unkept_place = t->unkept_place;
+}
+
+/* Before a message that is not in the file is passed on: it gets an epoch that the file does not know. What
+ * was seen so far stays known to whoever resumes (bus_history_renew). */
+static void pass_by(struct keep *k, struct bus_topic *t)
+{
+    unkeep(k, t);
+    if (t->is_epoch_told)
+        bus_history_renew(&t->history, bus_random(k->bus));
+    t->is_epoch_told = false;
 }
 
 /* --- failing --- */
@@ -193,7 +219,7 @@ static void came_back_put(struct keep *k, struct kept *w)
     t->writes--;
     if (!w->write.is_written) {
         begin_failing(k);
-        unkeep(k, t);
+        pass_by(k, t);
         BUS_COUNT(k->bus, history_failures);
     }
     local_pass_on(k->bus, t, w->publish, w->entry.time_ms);
@@ -202,6 +228,7 @@ static void came_back_put(struct keep *k, struct kept *w)
 static void came_back_whole(struct keep *k, struct kept *w)
 {
     w->topic->writes--;
+    local_used(k->bus, w->topic);
     k->wholes--;
     free_entries(w);
     if (!w->write.is_written) {
@@ -254,6 +281,8 @@ static void take_all(struct keep *k, void (*answer)(struct keep *k, struct kept 
 
         next = w->next;
         k->oldest = one->later; /* W2: it is this one */
+        if (one->publish)
+            k->oldest_put = one->later_put;
         answer(k, one);
         mem_block_free(one);
         bus_settled_up_to(k->bus, keep_settled(k));
@@ -263,11 +292,7 @@ static void take_all(struct keep *k, void (*answer)(struct keep *k, struct kept 
 
 uint64_t keep_settled(const struct keep *k)
 {
-    const struct kept *w = k->oldest;
-
-    while (w && !w->publish)
-        w = w->later;
-    return w ? w->publish->number - 1 : k->bus->last_number;
+    return k->oldest_put ? k->oldest_put->publish->number - 1 : k->bus->last_number;
 }
 
 /* --- the bus's side --- */
@@ -283,7 +308,7 @@ bool keep_publish(struct keep *k, struct bus_topic *t, struct bus_publish *p, ui
     if (t->writes == 0 && (k->is_failing || t->is_unkept)) {
         if (k->is_failing)
             BUS_COUNT(k->bus, history_failures);
-        unkeep(k, t);
+        pass_by(k, t);
         t->given++;
         return false;
     }
@@ -302,10 +327,21 @@ void keep_forget(struct keep *k, struct bus_topic *t)
     struct kept *w;
 
     leave_unkept(t);
+    if (!t->is_in_file)
+        return;
     w = new_kept(STORE_FORGET, bytes);
     memcpy(w->name, t->name, bytes);
     w->write.what.topic = w->name;
     give(k, w);
+}
+
+/* Until when nothing is to be done but what comes back from the writer. That a topic could be written and is
+ * not means that there was no memory for it. */
+static uint64_t next_time(const struct keep *k)
+{
+    if (k->is_failing)
+        return k->is_testing ? UINT64_MAX : k->retry_ms;
+    return k->unkept && !k->wholes && k->unkept->writes == 0 ? clock_now_ms() + MEMORY_MS : UINT64_MAX;
 }
 
 uint64_t keep_turn(struct keep *k, struct pollfd *fds, nfds_t *count)
@@ -314,7 +350,7 @@ uint64_t keep_turn(struct keep *k, struct pollfd *fds, nfds_t *count)
     bus_writer_put(k->writer, &k->given);
     fds[0] = (struct pollfd){.fd = bus_writer_fd(k->writer), .events = POLLIN};
     *count = 1;
-    return k->is_failing && !k->is_testing ? k->retry_ms : UINT64_MAX;
+    return next_time(k);
 }
 
 void keep_polled(struct keep *k, const struct pollfd *fds, nfds_t count)
@@ -349,8 +385,9 @@ static int load_topic(const char *name, void *arg)
         return WEFT_E_NOMEM;
     if (!store_load(k->store, name, &t->history))
         t->history.at.epoch = bus_random(k->bus);
+    t->is_in_file = t->is_epoch_told = true;
     keep_topic(k, t);
-    local_put_newest(k->bus, t);
+    local_used(k->bus, t);
     return WEFT_OK;
 }
 

@@ -5,13 +5,15 @@
  *     offset that was seen is never given again, and what one subscriber got the others can get.
  * K2  One topic's messages are passed on in the order of their offsets: while one of them is at the writer
  *     (topic.writes), the next goes there too.
- * K3  A topic that has messages which are not in the file is *unkept*. With the first of them it got a new
- *     epoch, which the file does not know, so no place in it is given again by the next process either. Its
- *     messages are passed on at once.
+ * K3  A topic that has messages which are not in the file is *unkept*. Each of them is passed on in an epoch
+ *     which the file does not know (a new one where it may), so no place in it is given again by the next
+ *     process either. They are passed on at once.
  * K4  When the file takes nothing, all goes on in memory (`is_failing`), the state is WEFT_BUS_UNKEPT, and
  *     the file is tried again, more and more rarely. When it takes a STORE_TEST, unkept topics are written
  *     whole, one at a time, and are kept again.
  * K5  What waits for the file is not settled, so it counts in queued_bytes and is bounded by queue_bytes_max.
+ *     A topic is forgotten in the file only if something of it may be there, and not while a message of it is
+ *     at the writer: so what is to be forgotten is bounded by the topics that the file has.
  *
  * All on the bus's thread, but for open (setup) and free. docs/decisions/0019 says why it is so. */
 #ifndef WEFT_API_BUS_KEEP_H

@@ -31,64 +31,78 @@ static int local_open(struct weft_bus *b, const struct bus_url *url)
 
 /* --- topics that remember, by use --- */
 
+/* Those in use are not in the order at all, so that room is made without a look at them: they are bounded by
+ * subscriptions_max, and by queue_bytes_max while their messages wait for the file. */
+static bool is_in_use(const struct bus_topic *t)
+{
+    return t->conns + t->listeners || keep_needs(t);
+}
+
 static void take_from_order(struct weft_bus *b, struct bus_topic *t)
 {
+    if (!t->is_idle)
+        return;
     *(t->older ? &t->older->newer : &b->oldest) = t->newer;
     *(t->newer ? &t->newer->older : &b->newest) = t->older;
     t->older = t->newer = NULL;
+    t->is_idle = false;
 }
 
-void local_put_newest(struct weft_bus *b, struct bus_topic *t)
+static void put_newest(struct weft_bus *b, struct bus_topic *t)
 {
     t->older = b->newest;
     t->newer = NULL;
     *(b->newest ? &b->newest->newer : &b->oldest) = t;
     b->newest = t;
+    t->is_idle = true;
 }
 
-static void touch(struct weft_bus *b, struct bus_topic *t)
+void local_used(struct weft_bus *b, struct bus_topic *t)
 {
-    if (b->newest == t)
-        return;
     take_from_order(b, t);
-    local_put_newest(b, t);
+    if (!is_in_use(t))
+        put_newest(b, t);
 }
 
-/* The bound counts all topics; those with subscribers are bounded by subscriptions_max and stay. */
+static void forget(struct weft_bus *b, struct bus_topic *t)
+{
+    if (keep_of(b))
+        keep_forget(keep_of(b), t);
+    take_from_order(b, t);
+    b->history_count--;
+    bus_remove_topic(b, t);
+}
+
 void local_make_room(struct weft_bus *b)
 {
-    struct bus_topic *t = b->oldest, *newer;
-
-    for (; t && b->topic_count > b->opts.topics_max; t = newer) {
-        newer = t->newer;
-        if (t->conns + t->listeners || t == b->newest || keep_needs(t))
-            continue;
-        if (keep_of(b))
-            keep_forget(keep_of(b), t);
-        take_from_order(b, t);
-        bus_remove_topic(b, t);
-    }
+    while (b->oldest && b->history_count > b->opts.topics_max)
+        forget(b, b->oldest);
 }
 
-/* It has its rule and is in the table. */
+/* It has its rule and is in the table. Room is made for it before it can be forgotten itself. */
 static void begin_history(struct weft_bus *b, struct bus_topic *t)
 {
     t->history.at.epoch = bus_random(b);
     if (keep_of(b))
         keep_topic(keep_of(b), t);
-    local_put_newest(b, t);
+    b->history_count++;
     local_make_room(b);
+    local_used(b, t);
 }
 
 static void local_topic_begin(struct weft_bus *b, struct bus_topic *t)
 {
     if (t->rule && !t->history.at.epoch)
         begin_history(b, t);
+    else if (t->rule)
+        local_used(b, t);
 }
 
 static void local_topic_end(struct weft_bus *b, struct bus_topic *t)
 {
-    if (!t->rule)
+    if (t->rule)
+        local_used(b, t);
+    else
         bus_remove_topic(b, t);
 }
 
@@ -107,8 +121,10 @@ struct bus_topic *local_enter_kept(struct weft_bus *b, const char *name)
 {
     struct bus_topic *t = bus_new_topic(name);
 
-    if (t)
-        bus_enter_topic(b, t);
+    if (!t)
+        return NULL;
+    bus_enter_topic(b, t);
+    b->history_count++;
     return t;
 }
 
@@ -116,7 +132,7 @@ static void remember(struct weft_bus *b, struct bus_topic *t, weft_msg *m, uint6
 {
     bus_history_prune(&t->history, time_ms);
     bus_history_put(&t->history, m, time_ms, 0);
-    touch(b, t);
+    local_used(b, t);
 }
 
 void local_pass_on(struct weft_bus *b, struct bus_topic *t, struct bus_publish *p, uint64_t time_ms)
@@ -151,10 +167,8 @@ static void local_publish(struct weft_bus *b, struct bus_publish *p)
 
 static void local_sub_waits(struct weft_bus *b, struct bus_sub *s)
 {
-    if (s->topic->rule) {
+    if (s->topic->rule)
         bus_history_prune(&s->topic->history, history_ms(b));
-        touch(b, s->topic);
-    }
     bus_make_live(b, s);
 }
 

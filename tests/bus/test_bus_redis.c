@@ -418,6 +418,31 @@ static void while_redis_is_away_the_queue_fills_to_its_bound(void)
     redis_end(&s);
 }
 
+/* What waits is settled when it is lost, too; whoever waited for it is told. */
+static void what_is_lost_meanwhile_is_told_to_who_flushes_or_closes(void)
+{
+    weft_bus_opts o = options();
+    struct redis_server s;
+    weft_bus *b;
+
+    redis_start(&s, false, NULL);
+    o.reply_timeout_ms = 300;
+    b = open_with(s.url, &o);
+    WAIT_FOR(stats_of(b).state == WEFT_BUS_UP);
+    redis_kill(&s, SIGSTOP);
+    say(b, "plain", "lost on its way");
+    CU_ASSERT_EQUAL(weft_bus_flush(b, 20000), WEFT_E_TIMEOUT);
+    CU_ASSERT_EQUAL(stats_of(b).dropped_lost, 1);
+    redis_kill(&s, SIGCONT);
+    say(b, "plain", "behind");
+    CU_ASSERT_EQUAL(weft_bus_flush(b, 20000), WEFT_OK); /* once told is enough */
+    redis_kill(&s, SIGSTOP);
+    say(b, "plain", "lost on its way");
+    CU_ASSERT_EQUAL(weft_bus_close(b, 20000), WEFT_E_TIMEOUT);
+    redis_kill(&s, SIGCONT);
+    redis_end(&s);
+}
+
 /* --- presence --- */
 
 #define PRESENCE_MS 1500
@@ -616,6 +641,7 @@ static const struct unit_case cases[] = {
     CASE(what_is_larger_than_allowed_here_is_a_gap_and_nothing_worse),
     CASE(every_allocation_may_fail),
     CASE(while_redis_is_away_the_queue_fills_to_its_bound),
+    CASE(what_is_lost_meanwhile_is_told_to_who_flushes_or_closes),
     CASE(the_names_of_a_process_that_died_expire),
     CASE(passwords_databases_and_sockets_are_used),
     CASE(the_next_server_of_the_url_is_tried),
