@@ -136,7 +136,7 @@ static void give_up_request(struct weft_bus *b, struct redis_node *n, struct req
         lane_give_back(b, n, q->publish);
         break;
     case REQUEST_FILL:
-        fill_give_up(q->fill);
+        fill_node_failed(b, n, q->fill);
         break;
     case REQUEST_ASK:
         bus_answer(q->ask, WEFT_E_AGAIN, NULL, 0);

@@ -252,7 +252,8 @@ void fill_nudge(struct weft_bus *b, struct bus_topic *t); /* there is something 
 void fill_sub_waits(struct weft_bus *b, struct bus_sub *s);
 /* The fill is given. False: the connection is to be made again. */
 bool fill_answer(struct weft_bus *b, struct redis_node *n, struct redis_fill *fill, const struct resp *reply);
-void fill_give_up(struct redis_fill *fill);
+/* The node where it was, perhaps not the topic's own, breaks or answers nothing of use. The fill is given. */
+void fill_node_failed(struct weft_bus *b, const struct redis_node *n, struct redis_fill *fill);
 void fills_again(struct weft_bus *b, uint64_t now_ms);
 void fills_stop(struct redis *r);
 

@@ -267,6 +267,39 @@ static void nothing_is_lost_while_a_slot_moves(void)
     end_load(&l);
 }
 
+/* The fill is at the slot's next node, by a redirection, when that one stops answering. */
+static void a_history_comes_when_the_node_it_was_asked_of_fails(void)
+{
+    const char *topic = topic_at(1, "h.fill");
+    unsigned slot = slot_of(topic);
+    weft_bus_position nothing = {0};
+    weft_bus *a = open_cluster();
+    struct ear *e = listen_to(a, topic);
+
+    for (int i = 0; i < 5; i++)
+        say(a, topic, "x");
+    WAIT_FOR(e->items == 5);
+    end_ear(e);
+    close_bus(a);
+    a = open_cluster();
+    WAIT_FOR(stats_of(a).state == WEFT_BUS_UP);
+    cluster_begin_move(&cluster, slot, 1, 2);
+    CU_ASSERT(cluster_move_keys(&cluster, slot, 1, 2) >= 2);
+    redis_kill(&cluster.servers[2], SIGSTOP);
+    e = listen_from(a, topic, &nothing);
+    WAIT_FOR(stats_of(a).disconnects >= 1);
+    CU_ASSERT_EQUAL(e->readies, 0);
+    redis_kill(&cluster.servers[2], SIGCONT);
+    WAIT_FOR(e->readies == 1 && e->items == 5);
+    CU_ASSERT_EQUAL(e->gaps, 0);
+    cluster_end_move(&cluster, slot, 1, 2);
+    end_ear(e);
+    close_bus(a);
+    cluster_begin_move(&cluster, slot, 2, 1);
+    cluster_move_keys(&cluster, slot, 2, 1);
+    cluster_end_move(&cluster, slot, 2, 1);
+}
+
 static void what_has_no_history_goes_on_when_its_slot_has_moved(void)
 {
     char topic[64];
@@ -418,6 +451,7 @@ static const struct unit_case cases[] = {
     CASE(one_server_of_the_url_is_enough_and_may_be_a_replica),
     CASE(a_database_is_refused_and_the_log_says_why),
     CASE(nothing_is_lost_while_a_slot_moves),
+    CASE(a_history_comes_when_the_node_it_was_asked_of_fails),
     CASE(what_has_no_history_goes_on_when_its_slot_has_moved),
     CASE(a_master_that_does_not_answer_holds_up_no_other),
     CASE(every_allocation_may_fail),
