@@ -129,10 +129,11 @@ struct redis_node *cluster_redirect(struct weft_bus *b, const struct redis_node 
                                     const struct slots_reply *to)
 {
     struct redis *r = redis_of(b);
+    const char *host = to->host[0] ? to->host : from->at.host;
     struct redis_node *n = NULL;
 
-    if (r->mode == REDIS_CLUSTER)
-        n = find_or_add(r, to->host[0] ? to->host : from->at.host, to->port);
+    if (r->mode == REDIS_CLUSTER && host)
+        n = find_or_add(r, host, to->port);
     if (n)
         n->keep_until_ms = clock_now_ms() + KEEP_MS;
     if (to->what != REFUSED_MOVED)

@@ -222,7 +222,7 @@ static void begin_dial(struct weft_bus *b, struct redis_node *n, uint64_t now_ms
     }
     *d = (struct node_dial){.ended_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC),
                             .at = n->at,
-                            .path = r->url.path,
+                            .path = n->at.host ? NULL : r->url.path,
                             .tls = r->tls,
                             .checks_name = !b->opts.insecure,
                             .limit = {now_ms + b->opts.connect_timeout_ms, b->stop_fd}};
