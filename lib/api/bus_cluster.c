@@ -227,14 +227,13 @@ static bool refuse(char *why, const char *text)
     return false;
 }
 
-/* Who does not know the command, or may not say, is no cluster. */
+/* Who does not know the command, or may not say, is no cluster. Other errors say nothing of that: the first
+ * answer of a server that has too many clients, say, is one to whatever was sent. */
 static bool take_error(struct weft_bus *b, const struct resp *reply, char *why)
 {
     struct redis *r = redis_of(b);
-    struct slots_reply refusal;
 
-    slots_read_error(&refusal, resp_text(reply, NULL));
-    if (refusal.what != REFUSED_FOR_GOOD)
+    if (!slots_means_no_cluster(resp_text(reply, NULL)))
         return false;
     if (r->mode == REDIS_CLUSTER)
         return refuse(why, "it is not of a cluster, and the others are");

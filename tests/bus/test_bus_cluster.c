@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "bus_load.h"
 #include "e2e_server.h"
+#include "fake.h"
 #include "redis.h"
 #include "weft/weft.h"
 
@@ -215,6 +216,60 @@ static void one_server_of_the_url_is_enough_and_may_be_a_replica(void)
     WAIT_FOR(stats_of(a).state == WEFT_BUS_UP);
     end_ear(e);
     close_bus(a);
+}
+
+static void a_cluster_is_found_through_a_socket_file(void)
+{
+    char url[128], topic[64];
+    weft_bus *a;
+    struct ear *e;
+
+    snprintf(url, sizeof url, "redis+unix:%s/sock", cluster.servers[0].dir);
+    a = open_bus(url);
+    for (unsigned master = 0; master < cluster.masters; master++) {
+        strcpy(topic, topic_at(master, "h.unix"));
+        e = listen_to(a, topic);
+        say(a, topic, "x");
+        WAIT_FOR(e->items == 1);
+        end_ear(e);
+    }
+    WAIT_FOR(stats_of(a).state == WEFT_BUS_UP);
+    close_bus(a);
+}
+
+/* The first two connections are of one client too many; the second, for subscriptions, is not told yet. */
+static enum fake_answer have_no_room(const struct fake_command *c, void *arg)
+{
+    _Atomic unsigned *sharded = arg;
+
+    if (c->conn == 1)
+        return FAKE_ANSWERED;
+    if (c->conn == 0) {
+        fake_say(c, "-ERR max number of clients reached\r\n");
+        return FAKE_CLOSE;
+    }
+    *sharded += fake_is(c, "SSUBSCRIBE");
+    if (!fake_is(c, "CLUSTER"))
+        return FAKE_NOT_MINE;
+    fake_say_map(c, c->fake->port);
+    return FAKE_ANSWERED;
+}
+
+static void a_server_that_has_no_room_at_first_may_be_a_cluster_all_the_same(void)
+{
+    _Atomic unsigned sharded = 0;
+    struct fake f;
+    weft_bus *a;
+    struct ear *e;
+
+    fake_start(&f, have_no_room, &sharded);
+    a = open_bus(f.url);
+    e = listen_to(a, "plain");
+    CU_ASSERT_EQUAL(sharded, 1);
+    WAIT_FOR(stats_of(a).state == WEFT_BUS_UP);
+    end_ear(e);
+    close_bus(a);
+    fake_end(&f);
 }
 
 static _Atomic unsigned database_lines;
@@ -449,6 +504,8 @@ static const struct unit_case cases[] = {
     CASE(patterns_hear_of_all_masters_and_each_message_once),
     CASE(names_are_found_in_all_slots_and_kept_fresh),
     CASE(one_server_of_the_url_is_enough_and_may_be_a_replica),
+    CASE(a_cluster_is_found_through_a_socket_file),
+    CASE(a_server_that_has_no_room_at_first_may_be_a_cluster_all_the_same),
     CASE(a_database_is_refused_and_the_log_says_why),
     CASE(nothing_is_lost_while_a_slot_moves),
     CASE(a_history_comes_when_the_node_it_was_asked_of_fails),
