@@ -21,6 +21,7 @@
 #include "base/msg.h"
 
 #define FILL_PAGE    100
+#define FILL_BYTES   (256u * 1024u) /* of a page, and what is left of its last entry */
 #define ID_BYTES_MAX 63
 
 /* Behind which offset does it want the history? -1: it wants none. */
@@ -65,7 +66,7 @@ static bool put_fill(struct weft_bus *b, struct redis_node *n, struct redis_fill
     if (!q)
         return false;
     q->fill = fill;
-    node_begin_script(b, n, FILL_SCRIPT, 2, 6);
+    node_begin_script(b, n, FILL_SCRIPT, 2, 7);
     redis_put_key(b, &n->commands, 's', t->name);
     redis_put_key(b, &n->commands, 'm', t->name);
     resp_arg_number(&n->commands, t->has_at ? t->at.epoch : 0);
@@ -75,6 +76,7 @@ static bool put_fill(struct weft_bus *b, struct redis_node *n, struct redis_fill
     resp_arg_text(&n->commands, number);
     resp_arg_number(&n->commands, bus_random(b));
     resp_arg_number(&n->commands, FILL_PAGE);
+    resp_arg_number(&n->commands, FILL_BYTES);
     return true;
 }
 

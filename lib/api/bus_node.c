@@ -389,7 +389,6 @@ static int take_answer(struct weft_bus *b, struct redis_node *n, const struct re
     char reason[RESP_WHY_BYTES] = "an answer that makes no sense";
     int rc = WEFT_OK;
 
-    n->heard_ms = clock_now_ms();
     if (!q)
         return WEFT_E_PROTOCOL;
     if (resp_kind(reply) == RESP_ERROR)
@@ -424,7 +423,6 @@ static int take_sub_answer(struct weft_bus *b, struct redis_node *n, const struc
     bool is_array = resp_kind(reply) == RESP_ARRAY;
     const struct resp *mark = is_array ? resp_item(reply, 1) : reply;
 
-    n->sub_heard_ms = clock_now_ms();
     if (!is_bearable(b, reply)) {
         snprintf(why, RESP_WHY_BYTES, "it answers %s", resp_text(reply, NULL));
         return WEFT_E_CLOSED;
@@ -457,15 +455,20 @@ static int take_all(struct weft_bus *b, struct redis_node *n, struct resp_link *
     return rc == WEFT_E_AGAIN ? WEFT_OK : rc;
 }
 
+/* Bytes are life: on a slow link the rest of a large answer may take longer than any answer should. */
 static int read_link(struct weft_bus *b, struct redis_node *n, struct resp_link *l, taker *take, char *why)
 {
+    uint64_t *heard_ms = l == &n->commands ? &n->heard_ms : &n->sub_heard_ms;
+
     for (int i = 0; i < READS_MAX; i++) {
         int rc = resp_read(l);
 
         if (rc == WEFT_E_AGAIN)
             return WEFT_OK;
-        if (rc == WEFT_OK)
+        if (rc == WEFT_OK) {
+            *heard_ms = clock_now_ms();
             rc = take_all(b, n, l, take, why);
+        }
         if (rc != WEFT_OK)
             return rc;
         if (!l->may_have_more)

@@ -97,7 +97,7 @@ struct redis_node {
     enum announcement announced; /* that there are patterns */
     uint64_t announced_mark;
 
-    /* Silence: when a connection that owes answers gave the last one. */
+    /* Silence: when something of what a connection owes came last. */
     uint64_t heard_ms, sub_heard_ms, check_at_ms;
 };
 

@@ -56,8 +56,8 @@ static void say_subscribed(const struct fake_command *c)
     snprintf(kind, sizeof kind, "%s", c->args[0]);
     for (char *p = kind; *p; p++)
         *p = (char)(*p | 0x20);
-    snprintf(text, sizeof text, "*3\r\n$%zu\r\n%s\r\n$%zu\r\n%s\r\n:1\r\n", strlen(kind), kind, strlen(c->args[1]),
-             c->args[1]);
+    snprintf(text, sizeof text, "*3\r\n$%zu\r\n%s\r\n$%zu\r\n%s\r\n:1\r\n", strlen(kind), kind,
+             strlen(c->args[1]), c->args[1]);
     fake_say(c, text);
 }
 
@@ -175,7 +175,8 @@ static void *take_in(void *arg)
     return NULL;
 }
 
-void fake_start(struct fake *f, enum fake_answer (*answer)(const struct fake_command *c, void *arg), void *arg)
+void fake_start(struct fake *f, enum fake_answer (*answer)(const struct fake_command *c, void *arg),
+                void *arg)
 {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t n = sizeof a;

@@ -26,13 +26,15 @@ struct fake {
     uint16_t port;
     char url[64];
     int listen_fd, stop_fd;
-    enum fake_answer (*answer)(const struct fake_command *c, void *arg); /* on the connection's thread; NULL: none */
+    enum fake_answer (*answer)(const struct fake_command *c,
+                               void *arg); /* on the connection's thread; NULL: none */
     void *arg;
     _Atomic unsigned conns;
     pthread_t thread, threads[FAKE_CONNS_MAX];
 };
 
-void fake_start(struct fake *f, enum fake_answer (*answer)(const struct fake_command *c, void *arg), void *arg);
+void fake_start(struct fake *f, enum fake_answer (*answer)(const struct fake_command *c, void *arg),
+                void *arg);
 void fake_end(struct fake *f);
 /* False: it is over. */
 bool fake_say(const struct fake_command *c, const char *text);

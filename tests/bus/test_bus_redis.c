@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "bus_load.h"
 #include "e2e_server.h"
+#include "fake.h"
 #include "redis.h"
 #include "weft/weft.h"
 #ifdef WEFT_TLS
@@ -128,6 +129,79 @@ static void who_resumes_gets_it_from_redis_and_a_gap_is_told(void)
     close_bus(a);
     close_bus(b);
     redis_end(&s);
+}
+
+static unsigned long calls_of_scripts(struct redis_server *s)
+{
+    const char *line = strstr(redis_say_all(s, "INFO commandstats"), "cmdstat_evalsha:calls=");
+
+    return line ? strtoul(strchr(line, '=') + 1, NULL, 10) : 0;
+}
+
+static void large_messages_of_a_history_come_a_few_at_a_time(void)
+{
+    struct redis_server s;
+    weft_bus_position nothing = {0};
+    weft_msg *m = e2e_bytes(200000, 'x');
+    unsigned long before;
+    weft_bus *a, *b;
+    struct ear *e;
+
+    redis_start(&s, false, NULL);
+    a = open_bus(s.url);
+    for (int i = 0; i < 20; i++) {
+        say(a, "h.x", "small");
+        CU_ASSERT_EQUAL(weft_bus_publish(a, "h.x", weft_msg_ref(m)), WEFT_OK);
+        CU_ASSERT_EQUAL(weft_bus_flush(a, 10000), WEFT_OK);
+    }
+    weft_msg_unref(m);
+    before = calls_of_scripts(&s);
+    b = open_bus(s.url);
+    e = listen_from(b, "h.x", &nothing);
+    WAIT_FOR(e->items == 40);
+    CU_ASSERT(e->ready.missed == 40 && !e->ready.is_gap && e->last_offset == 40);
+    CU_ASSERT_EQUAL(calls_of_scripts(&s) - before, 10); /* above 256 KiB none is added */
+    end_ear(e);
+    close_bus(a);
+    close_bus(b);
+    redis_end(&s);
+}
+
+#define SLOW_STEPS 30
+
+/* A page with one entry, in small pieces that together take three times as long as an answer may. */
+static enum fake_answer answer_slowly(const struct fake_command *c, void *arg)
+{
+    (void)arg;
+    if (!fake_is_fill(c) || strcmp(c->args[8], "-1") == 0)
+        return FAKE_NOT_MINE;
+    fake_say(
+        c, "*7\r\n$1\r\n5\r\n$1\r\n1\r\n:0\r\n$1\r\n1\r\n$1\r\n0\r\n"
+           "*1\r\n*2\r\n$3\r\n1-0\r\n*6\r\n$1\r\nt\r\n$1\r\n1\r\n$1\r\ni\r\n$1\r\nw\r\n$1\r\nd\r\n$31\r\nT");
+    for (int i = 0; i < SLOW_STEPS; i++) {
+        usleep(100000);
+        fake_say(c, "x");
+    }
+    fake_say(c, "\r\n$0\r\n\r\n");
+    return FAKE_ANSWERED;
+}
+
+static void an_answer_may_take_long_while_it_comes(void)
+{
+    weft_bus_position nothing = {0};
+    struct fake f;
+    struct ear *e;
+    weft_bus *b;
+
+    fake_start(&f, answer_slowly, NULL);
+    b = open_bus(f.url);
+    e = listen_from(b, "h.x", &nothing);
+    WAIT_FOR(e->items == 1);
+    CU_ASSERT(e->last_offset == 1 && e->gaps == 0);
+    CU_ASSERT(stats_of(b).disconnects == 0 && f.conns == 2);
+    end_ear(e);
+    close_bus(b);
+    fake_end(&f);
 }
 
 static void nothing_is_lost_when_redis_is_killed_and_restarted_under_load(void)
@@ -605,6 +679,8 @@ static const struct unit_case cases[] = {
     CASE(redis_hears_only_of_topics_with_a_subscriber_here),
     CASE(what_others_publish_is_delivered_as_it_is_but_not_into_a_history),
     CASE(who_resumes_gets_it_from_redis_and_a_gap_is_told),
+    CASE(large_messages_of_a_history_come_a_few_at_a_time),
+    CASE(an_answer_may_take_long_while_it_comes),
     CASE(nothing_is_lost_when_redis_is_killed_and_restarted_under_load),
     CASE(nothing_is_lost_when_redis_is_too_slow_to_answer),
     CASE(nothing_is_lost_when_redis_has_no_memory),
