@@ -2,7 +2,8 @@
  *
  * The map is CLUSTER SLOTS of any node that is up, asked for when something says that it has changed, while
  * it has holes or a node of it is down, and every MAP_EVERY_MS; never more often than reconnect_min_ms. A
- * redirection is believed at once. While no node can be reached those of the URL are tried. */
+ * redirection is believed at once. While no node can be reached those of the URL are tried, in turn, with a
+ * pause behind each that doubles with each round until a node of the map has come. */
 #include <stdio.h>
 #include <string.h>
 
@@ -305,13 +306,24 @@ static bool is_any_on_its_way(const struct redis *r)
     return is_any;
 }
 
+/* A node of the URL is none of the map, perhaps by another name: that it was reached ends no pause. */
+static bool has_come(const struct redis *r)
+{
+    bool has_any = false;
+
+    for (size_t i = 0; i < r->node_count; i++)
+        has_any |= r->nodes[i]->is_wanted && r->nodes[i]->phase == NODE_UP;
+    return has_any;
+}
+
 static void try_seed(struct weft_bus *b, uint64_t now_ms)
 {
     struct redis *r = redis_of(b);
-    const struct bus_seed *seed = &r->url.seeds[r->url.seed_count ? r->next_seed++ % r->url.seed_count : 0];
+    size_t i = r->url.seed_count ? r->next_seed++ % r->url.seed_count : 0;
 
-    find_or_add(r, seed->host, seed->port);
-    r->seed_ms = redis_doubled(r->seed_ms, &b->opts);
+    find_or_add(r, r->url.seeds[i].host, r->url.seeds[i].port);
+    if (i == 0 || !r->seed_ms)
+        r->seed_ms = redis_doubled(r->seed_ms, &b->opts);
     r->seed_at_ms = now_ms + redis_shortened(b, r->seed_ms);
 }
 
@@ -324,9 +336,9 @@ void cluster_turn(struct weft_bus *b, uint64_t now_ms)
     remove_idle(b, now_ms);
     if (is_map_due(r, now_ms))
         ask_for_map(b, now_ms);
-    if (is_any_on_its_way(r))
+    if (has_come(r))
         r->seed_ms = 0;
-    else if (now_ms >= r->seed_at_ms)
+    if (!is_any_on_its_way(r) && now_ms >= r->seed_at_ms)
         try_seed(b, now_ms);
 }
 

@@ -272,6 +272,33 @@ static void a_server_that_has_no_room_at_first_may_be_a_cluster_all_the_same(voi
     fake_end(&f);
 }
 
+/* It names a node that is not there, and breaks. */
+static enum fake_answer send_away(const struct fake_command *c, void *arg)
+{
+    if (!fake_is(c, "CLUSTER"))
+        return FAKE_NOT_MINE;
+    fake_say_map(c, *(uint16_t *)arg);
+    return FAKE_CLOSE;
+}
+
+static void the_servers_of_the_url_are_asked_more_and_more_seldom(void)
+{
+    weft_bus_opts o = options();
+    uint16_t nobody = free_port();
+    struct fake f;
+    uint64_t from_us;
+    weft_bus *a;
+
+    fake_start(&f, send_away, &nobody);
+    o.reconnect_max_ms = 1000;
+    from_us = e2e_now_us();
+    a = open_with(f.url, &o);
+    WAIT_FOR(f.conns >= 2 * 7); /* 20, 40, .. 640 ms between them, or half of it */
+    CU_ASSERT(e2e_now_us() - from_us >= 400000);
+    close_bus(a);
+    fake_end(&f);
+}
+
 static _Atomic unsigned database_lines;
 
 static void note_line(enum weft_log_level level, uint64_t conn_id, const char *text, void *app)
@@ -506,6 +533,7 @@ static const struct unit_case cases[] = {
     CASE(one_server_of_the_url_is_enough_and_may_be_a_replica),
     CASE(a_cluster_is_found_through_a_socket_file),
     CASE(a_server_that_has_no_room_at_first_may_be_a_cluster_all_the_same),
+    CASE(the_servers_of_the_url_are_asked_more_and_more_seldom),
     CASE(a_database_is_refused_and_the_log_says_why),
     CASE(nothing_is_lost_while_a_slot_moves),
     CASE(a_history_comes_when_the_node_it_was_asked_of_fails),
