@@ -281,6 +281,7 @@ static void end_fill(struct weft_bus *b, struct bus_topic *t, weft_bus_position 
         return;
     }
     t->state = TOPIC_LIVE;
+    t->refused_ms = 0;
     fill_make_all_live(b, t);
 }
 
@@ -355,7 +356,11 @@ static bool try_again(struct weft_bus *b, struct redis_node *n, struct redis_fil
     case REFUSED_FOR_NOW:
     case REFUSED_WHILE_MOVING:
         break;
-    default:
+    case REFUSED_FOR_GOOD:
+        channel_refused(b, fill->topic, error); /* which leaves the fill alone */
+        give_up(fill);
+        return true;
+    case REFUSED_HERE:
         fill_node_failed(b, n, fill);
         return false;
     }

@@ -57,9 +57,9 @@
 
 /* KEYS: stream, meta. ARGV: 1 and 2 the caller's epoch (or 0) and offset, 3 who published what stands
  * there, "" unknown; 4 give what is behind this offset, -1: nothing; 5 an epoch in case that a new one
- * begins; 6 so many entries at most; 7 none behind so many bytes of data. A new epoch begins when what the caller has seen is not there any more: a
- * replica that was behind took over. Then what follows is given from where the two may have parted at the
- * latest, `base`, with who published what stands there.
+ * begins; 6 so many entries at most; 7 none behind so many bytes of data. A new epoch begins when what the
+ * caller has seen is not there any more: a replica that was behind took over. Then what follows is given from
+ * where the two may have parted at the latest, `base`, with who published what stands there.
  * Returns epoch (0: none), offset, 1 (the caller's epoch went on as this one, from base) or 0, now, the
  * offset that 4 became, entries, who published what stands at base. */
 #define SCRIPT_FILL                                                                                          \

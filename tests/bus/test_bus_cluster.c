@@ -141,6 +141,35 @@ static void patterns_hear_of_all_masters_and_each_message_once(void)
     close_bus(b);
 }
 
+static void patterns_wait_while_a_master_may_not_know_of_them(void)
+{
+    weft_bus *a = open_cluster();
+    struct ear *all, *exact;
+    unsigned connects;
+
+    WAIT_FOR(stats_of(a).state == WEFT_BUS_UP);
+    connects = (unsigned)stats_of(a).connects;
+    for (unsigned i = 0; i < cluster.masters; i++)
+        redis_say(&cluster.servers[i], "ACL SETUSER default resetchannels &weft:c:*");
+    all = listen_from(a, "wait.*", NULL);
+    for (unsigned i = 0; i < cluster.masters; i++) {
+        exact = listen_to(a, topic_at(i, "exact"));
+        say(a, topic_at(i, "exact"), "x");
+        WAIT_FOR(exact->items == 1);
+        end_ear(exact);
+    }
+    CU_ASSERT_EQUAL(all->readies, 0);
+    for (unsigned i = 0; i < cluster.masters; i++)
+        CU_ASSERT_STRING_EQUAL(redis_say(&cluster.servers[i], "ACL SETUSER default allchannels"), "+OK\r\n");
+    WAIT_FOR(all->readies == 1);
+    for (unsigned i = 0; i < cluster.masters; i++)
+        say(a, topic_at(i, "wait."), "x");
+    WAIT_FOR(all->items == cluster.masters);
+    CU_ASSERT(stats_of(a).disconnects == 0 && stats_of(a).connects == connects);
+    end_ear(all);
+    close_bus(a);
+}
+
 /* --- presence --- */
 
 #define ROOMS       6
@@ -529,6 +558,7 @@ static const struct unit_case cases[] = {
     CASE(who_resumes_gets_what_it_missed_from_any_master),
     CASE(programs_without_weft_publish_to_shards),
     CASE(patterns_hear_of_all_masters_and_each_message_once),
+    CASE(patterns_wait_while_a_master_may_not_know_of_them),
     CASE(names_are_found_in_all_slots_and_kept_fresh),
     CASE(one_server_of_the_url_is_enough_and_may_be_a_replica),
     CASE(a_cluster_is_found_through_a_socket_file),

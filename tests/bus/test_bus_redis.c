@@ -615,6 +615,86 @@ static void passwords_databases_and_sockets_are_used(void)
     redis_end(&s);
 }
 
+static _Atomic unsigned refused_lines;
+
+static void note_refused(enum weft_log_level level, uint64_t conn_id, const char *text, void *app)
+{
+    (void)level, (void)conn_id, (void)app;
+    refused_lines += strstr(text, "refuses the topic") != NULL;
+}
+
+struct answered {
+    _Atomic int result;
+    _Atomic unsigned answers;
+};
+
+static void note_result(int result, const char *const *names, size_t count, void *arg)
+{
+    struct answered *a = arg;
+
+    (void)names, (void)count;
+    a->result = result;
+    a->answers++;
+}
+
+static void what_is_not_permitted_concerns_its_topic_only(void)
+{
+    struct answered asked = {0};
+    struct redis_server s;
+    struct ear *good, *channel, *key;
+    weft_bus *b;
+
+    redis_start(&s, false, NULL);
+    redis_say(&s, "ACL SETUSER default resetchannels &weft:c:{t:h.good} &weft:c:{t:h.key} &weft:c:{t:plain}");
+    redis_say(&s, "ACL SETUSER default resetkeys ~weft:?:{t:h.good} ~weft:?:{t:h.channel} ~weft:d:*");
+    weft_log_to(WEFT_LOG_WARNING, note_refused, NULL);
+    b = open_bus(s.url);
+    good = listen_to(b, "h.good");
+    channel = listen_from(b, "h.channel", NULL); /* its channel is not permitted */
+    key = listen_from(b, "h.key", NULL);         /* nor this one's keys */
+    WAIT_FOR(refused_lines == 2);
+    CU_ASSERT_EQUAL(weft_bus_presence(b, "hidden", note_result, &asked), WEFT_OK);
+    WAIT_FOR(asked.answers == 1);
+    CU_ASSERT_EQUAL(asked.result, WEFT_E_AGAIN);
+    for (int i = 0; i < 10; i++) {
+        say(b, "h.good", "x");
+        CU_ASSERT_EQUAL(weft_bus_flush(b, 10000), WEFT_OK);
+        usleep(20000); /* so that they are asked for again meanwhile; not a wait for anything */
+    }
+    WAIT_FOR(good->items == 10);
+    CU_ASSERT(channel->readies == 0 && key->readies == 0);
+    CU_ASSERT_STRING_EQUAL(redis_say(&s, "ACL SETUSER default allchannels allkeys"), "+OK\r\n");
+    WAIT_FOR(channel->readies == 1 && key->readies == 1);
+    say(b, "h.channel", "x");
+    say(b, "h.key", "x");
+    WAIT_FOR(channel->items == 1 && key->items == 1);
+    CU_ASSERT_EQUAL(refused_lines, 2); /* told once */
+    CU_ASSERT(stats_of(b).disconnects == 0 && stats_of(b).connects == 1 && good->gaps == 0);
+    weft_log_to(WEFT_LOG_WARNING, NULL, NULL);
+    end_ear(good);
+    end_ear(channel);
+    end_ear(key);
+    close_bus(b);
+    redis_end(&s);
+}
+
+static void a_question_that_is_open_at_the_end_is_answered(void)
+{
+    struct answered asked = {0};
+    struct redis_server s;
+    weft_bus *b;
+
+    redis_start(&s, false, NULL);
+    b = open_bus(s.url);
+    WAIT_FOR(stats_of(b).state == WEFT_BUS_UP);
+    redis_kill(&s, SIGSTOP);
+    CU_ASSERT_EQUAL(weft_bus_presence(b, "room", note_result, &asked), WEFT_OK);
+    close_bus(b);
+    CU_ASSERT(asked.answers == 1 && asked.result == WEFT_E_CLOSED);
+    redis_kill(&s, SIGCONT);
+    redis_end(&s);
+}
+
 static void the_next_server_of_the_url_is_tried(void)
 {
     char url[96];
@@ -694,6 +774,8 @@ static const struct unit_case cases[] = {
     CASE(while_redis_is_away_the_queue_fills_to_its_bound),
     CASE(the_names_of_a_process_that_died_expire),
     CASE(passwords_databases_and_sockets_are_used),
+    CASE(what_is_not_permitted_concerns_its_topic_only),
+    CASE(a_question_that_is_open_at_the_end_is_answered),
     CASE(the_next_server_of_the_url_is_tried),
 #ifdef WEFT_TLS
     CASE(tls_is_spoken_and_certificates_are_checked),
