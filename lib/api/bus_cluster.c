@@ -149,8 +149,9 @@ struct redis_node *cluster_redirect(struct weft_bus *b, const struct redis_node 
 }
 
 /* { first, last, { host, port, .. }, replicas .. }. An empty host is the one that answered; "?": it is not
- * known. */
-static void take_range(struct redis *r, const struct redis_node *from, const struct resp *range)
+ * known. A slot is in one range only, so there are no more slots in all of them than there are. */
+static void take_range(struct redis *r, const struct redis_node *from, const struct resp *range,
+                       int64_t *slots_left)
 {
     const struct resp *master = resp_item(range, 2);
     int64_t first = resp_integer(resp_item(range, 0)), last = resp_integer(resp_item(range, 1));
@@ -158,8 +159,8 @@ static void take_range(struct redis *r, const struct redis_node *from, const str
     const char *host = resp_text(resp_item(master, 0), NULL);
     struct redis_node *n;
 
-    if (first < 0 || first > last || last >= SLOTS || port < 1 || port > UINT16_MAX ||
-        strcmp(host, "?") == 0 || strlen(host) > SLOT_HOST_BYTES_MAX)
+    if (first < 0 || first > last || last >= SLOTS || last - first >= *slots_left || port < 1 ||
+        port > UINT16_MAX || strcmp(host, "?") == 0 || strlen(host) > SLOT_HOST_BYTES_MAX)
         return;
     if (!*host)
         host = from->at.host;
@@ -167,6 +168,7 @@ static void take_range(struct redis *r, const struct redis_node *from, const str
     if (!n)
         return;
     n->is_wanted = true;
+    *slots_left -= last - first + 1;
     for (int64_t slot = first; slot <= last; slot++)
         r->owner[slot] = n;
 }
@@ -176,6 +178,7 @@ static bool take_ranges(struct weft_bus *b, const struct redis_node *from, const
 {
     struct redis *r = redis_of(b);
     struct redis_node **before = r->owner, **owner = mem_calloc(SLOTS, sizeof(struct redis_node *));
+    int64_t slots_left = SLOTS;
     bool has_changed;
 
     if (!owner)
@@ -184,7 +187,7 @@ static bool take_ranges(struct weft_bus *b, const struct redis_node *from, const
     for (size_t i = 0; i < r->node_count; i++)
         r->nodes[i]->is_wanted = false;
     for (size_t i = 0; i < resp_count(ranges); i++)
-        take_range(r, from, resp_item(ranges, i));
+        take_range(r, from, resp_item(ranges, i), &slots_left);
     r->has_hole = false;
     for (size_t slot = 0; slot < SLOTS; slot++)
         r->has_hole |= !owner[slot];

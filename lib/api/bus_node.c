@@ -498,6 +498,8 @@ static void read_links(struct weft_bus *b, struct redis_node *n, bool commands, 
         rc = read_link(b, n, &n->subscriptions, take_sub_answer, why);
     if (rc == WEFT_OK && (commands || all))
         rc = read_link(b, n, &n->commands, take_answer, why);
+    if (rc == WEFT_E_PROTOCOL || rc == WEFT_E_TOO_BIG)
+        snprintf(why, sizeof why, "an answer that is none of Redis, or too large");
     if (rc != WEFT_OK)
         node_down(b, n, why);
 }

@@ -237,7 +237,7 @@ void channels_replace(struct weft_bus *b); /* the same, and those move that are 
 /* For good, as it seems: N6. */
 void channel_refused(struct weft_bus *b, struct bus_topic *t, const char *error);
 void channels_again(struct weft_bus *b, uint64_t now_ms); /* those that were refused, when it is time */
-void channels_spread(struct weft_bus *b);  /* it is a cluster: each topic has a slot */
+void channels_spread(struct weft_bus *b);                 /* it is a cluster: each topic has a slot */
 void channels_forget(struct weft_bus *b, struct redis_node *n);
 void channels_put_mark(struct redis_node *n);
 void channels_mark_heard(struct weft_bus *b, struct redis_node *n, uint64_t mark);

@@ -120,7 +120,7 @@ static void patterns_hear_of_all_masters_and_each_message_once(void)
     struct ear *all, *some, *exact;
     char topic[32];
 
-    WAIT_FOR(stats_of(a).state == WEFT_BUS_UP);
+    WAIT_FOR(stats_of(a).state == WEFT_BUS_UP && stats_of(b).state == WEFT_BUS_UP);
     all = listen_to(b, "pat.*");
     some = listen_to(b, "pat.1*");
     exact = listen_to(b, "pat.15");
@@ -324,6 +324,41 @@ static void the_servers_of_the_url_are_asked_more_and_more_seldom(void)
     a = open_with(f.url, &o);
     WAIT_FOR(f.conns >= 2 * 7); /* 20, 40, .. 640 ms between them, or half of it */
     CU_ASSERT(e2e_now_us() - from_us >= 400000);
+    close_bus(a);
+    fake_end(&f);
+}
+
+#define RANGES_MAX 100000
+
+/* Very many ranges that are all of the cluster, and no proper map. */
+static enum fake_answer say_too_much(const struct fake_command *c, void *arg)
+{
+    char text[64];
+
+    (void)arg;
+    if (!fake_is(c, "CLUSTER"))
+        return FAKE_NOT_MINE;
+    snprintf(text, sizeof text, "*%u\r\n", RANGES_MAX);
+    fake_say(c, text);
+    snprintf(text, sizeof text, "*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:%u\r\n", c->fake->port);
+    for (unsigned i = 0; i < RANGES_MAX; i++)
+        if (!fake_say(c, text))
+            return FAKE_CLOSE;
+    return FAKE_ANSWERED;
+}
+
+static void a_map_of_very_many_ranges_costs_no_more_than_one_of_all_slots(void)
+{
+    struct fake f;
+    weft_bus *a;
+    struct ear *e;
+
+    fake_start(&f, say_too_much, NULL);
+    a = open_bus(f.url);
+    e = listen_to(a, "plain");
+    WAIT_FOR(stats_of(a).state == WEFT_BUS_UP);
+    CU_ASSERT_EQUAL(stats_of(a).disconnects, 0);
+    end_ear(e);
     close_bus(a);
     fake_end(&f);
 }
@@ -564,6 +599,7 @@ static const struct unit_case cases[] = {
     CASE(a_cluster_is_found_through_a_socket_file),
     CASE(a_server_that_has_no_room_at_first_may_be_a_cluster_all_the_same),
     CASE(the_servers_of_the_url_are_asked_more_and_more_seldom),
+    CASE(a_map_of_very_many_ranges_costs_no_more_than_one_of_all_slots),
     CASE(a_database_is_refused_and_the_log_says_why),
     CASE(nothing_is_lost_while_a_slot_moves),
     CASE(a_history_comes_when_the_node_it_was_asked_of_fails),

@@ -695,6 +695,53 @@ static void a_question_that_is_open_at_the_end_is_answered(void)
     redis_end(&s);
 }
 
+/* The first of them arrays that are too long, alone or together, and too deep; then nothing of the protocol. */
+static const char *const nonsense[] = {
+    "*2147483647\r\n",
+    "*1048577\r\n",
+    "*1000\r\n*1048000\r\n",
+    "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n",
+    "*-2\r\n",
+    "$-2\r\n",
+    "$9999999999999999999999\r\n",
+    "HTTP/1.1 400 Bad Request\r\n\r\n",
+    "*7\r\n:1\r\n:2\r\n:3\r\n:4\r\n:5\r\n$-1\r\n",
+    "*0\r\n",
+    "$-1\r\n",
+    "-\r\n-\r\n-\r\n-\r\n",
+};
+#define NONSENSES (sizeof nonsense / sizeof nonsense[0])
+
+static enum fake_answer answer_nonsense(const struct fake_command *c, void *arg)
+{
+    _Atomic unsigned *next = arg;
+    unsigned i = fake_is_fill(c) ? (*next)++ : NONSENSES;
+
+    if (i >= NONSENSES)
+        return FAKE_NOT_MINE;
+    fake_say(c, nonsense[i]);
+    return nonsense[i][1] == '7' ? FAKE_CLOSE : FAKE_ANSWERED; /* that one is not whole */
+}
+
+static void answers_that_make_no_sense_end_the_connection_and_no_more(void)
+{
+    _Atomic unsigned next = 0;
+    struct fake f;
+    struct ear *e;
+    weft_bus *b;
+
+    weft_log_to(WEFT_LOG_OFF, NULL, NULL);
+    fake_start(&f, answer_nonsense, &next);
+    b = open_bus(f.url);
+    e = listen_to(b, "h.x");
+    CU_ASSERT(next > NONSENSES && e->items == 0);
+    CU_ASSERT(stats_of(b).disconnects + 1 >= NONSENSES && stats_of(b).state == WEFT_BUS_UP);
+    end_ear(e);
+    close_bus(b);
+    fake_end(&f);
+    weft_log_to(WEFT_LOG_WARNING, NULL, NULL);
+}
+
 static void the_next_server_of_the_url_is_tried(void)
 {
     char url[96];
@@ -776,6 +823,7 @@ static const struct unit_case cases[] = {
     CASE(passwords_databases_and_sockets_are_used),
     CASE(what_is_not_permitted_concerns_its_topic_only),
     CASE(a_question_that_is_open_at_the_end_is_answered),
+    CASE(answers_that_make_no_sense_end_the_connection_and_no_more),
     CASE(the_next_server_of_the_url_is_tried),
 #ifdef WEFT_TLS
     CASE(tls_is_spoken_and_certificates_are_checked),

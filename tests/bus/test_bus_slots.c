@@ -116,7 +116,8 @@ static void only_some_errors_say_that_there_is_no_cluster(void)
 {
     CU_ASSERT(slots_means_no_cluster("ERR This instance has cluster support disabled"));
     CU_ASSERT(slots_means_no_cluster("ERR unknown command 'CLUSTER', with args beginning with: 'SLOTS' "));
-    CU_ASSERT(slots_means_no_cluster("NOPERM User app has no permissions to run the 'cluster|slots' command"));
+    CU_ASSERT(
+        slots_means_no_cluster("NOPERM User app has no permissions to run the 'cluster|slots' command"));
     CU_ASSERT(!slots_means_no_cluster("ERR max number of clients reached"));
     CU_ASSERT(!slots_means_no_cluster("DENIED Redis is running in protected mode"));
     CU_ASSERT(!slots_means_no_cluster("NOAUTH Authentication required."));
