@@ -122,7 +122,7 @@ typedef struct weft_bus_opts {
     /* Redis. */
     const char *prefix;          /* of its keys and channels; default "weft:" */
     uint32_t connect_timeout_ms; /* default 5,000 */
-    uint32_t reply_timeout_ms;   /* no answer for so long: the connection is dropped; default 5,000 */
+    uint32_t reply_timeout_ms;   /* nothing of an answer comes so long: it is dropped; default 5,000 */
     uint32_t reconnect_min_ms;   /* default 100; doubled each time, and shortened at random by up to half */
     uint32_t reconnect_max_ms;   /* default 10,000 */
     uint32_t in_flight_max;      /* publishes sent and not answered, of each node; default 1,024 */

@@ -120,6 +120,8 @@ struct bus_topic {
     enum bus_topic_state state;
     struct redis_node *node; /* where it is subscribed, or asked to be; NULL: OFF */
     uint16_t slot;
+    uint32_t refused_ms;                         /* OFF: the pause, for Redis refuses it; 0: it does not */
+    uint64_t again_at_ms;                        /* with refused_ms: asked for again then */
     bool is_heard;                               /* ASKED: the last answer for its channel says yes */
     uint64_t mark;                               /* ASKED: behind the answer to this one it counts */
     struct bus_topic *asked_next, **asked_place; /* ASKED: of the node's */

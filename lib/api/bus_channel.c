@@ -3,7 +3,8 @@
  * A topic's channel is subscribed at the node of its slot: by SUBSCRIBE, in a cluster by SSUBSCRIBE. Behind
  * what was asked for a PING with a number goes. What the last answer for the channel said before the PING's
  * own counts: so neither a refusal (which names no channel) nor what a server takes back by itself, when
- * the slot moves, is taken for something else.
+ * the slot moves, is taken for something else. When there was a refusal for good before the PING's answer,
+ * what was not heard of by then is taken to be refused, and asked for again by itself.
  *
  * Shards have no patterns. So a pattern is subscribed by PSUBSCRIBE at one node, its home, which hears of
  * each PUBLISH at any node; and on every node something is subscribed by PSUBSCRIBE that never comes, so that
@@ -156,7 +157,7 @@ static void place(struct weft_bus *b, struct bus_topic *t, void *arg)
     struct redis_node *n;
 
     (void)arg;
-    if (t->state != TOPIC_OFF)
+    if (t->state != TOPIC_OFF || (t->refused_ms && clock_now_ms() < t->again_at_ms))
         return;
     n = t->is_pattern ? home_of(r) : cluster_owner(r, t->slot);
     if (n && n->phase == NODE_UP)
@@ -175,6 +176,7 @@ static void put_announcement(struct weft_bus *b, struct redis_node *n, bool on)
     n->wants_mark = true;
     n->announced = on ? ANNOUNCED_ASKED : ANNOUNCED_NOT;
     n->announced_mark = n->marks_sent + 1;
+    n->is_announcement_heard = false;
 }
 
 static void announce(struct weft_bus *b)
@@ -203,6 +205,7 @@ static bool do_all_know(const struct redis *r)
 static void make_live(struct weft_bus *b, struct bus_topic *t)
 {
     t->state = TOPIC_LIVE;
+    t->refused_ms = 0;
     fill_make_all_live(b, t);
 }
 
@@ -211,6 +214,45 @@ static void make_heard_live(struct weft_bus *b, struct bus_topic *t, void *arg)
     (void)arg;
     if (t->state == TOPIC_HEARD)
         make_live(b, t);
+}
+
+/* --- refused --- */
+
+void channel_refused(struct weft_bus *b, struct bus_topic *t, const char *error)
+{
+    struct redis *r = redis_of(b);
+
+    if (!t->refused_ms)
+        LOG(WEFT_LOG_ERROR, 0, "bus: Redis refuses the topic %s: %s", t->name, error);
+    t->refused_ms = redis_doubled(t->refused_ms, &b->opts);
+    t->again_at_ms = clock_now_ms() + redis_shortened(b, t->refused_ms);
+    r->refused_at_ms = redis_earlier(r->refused_at_ms, t->again_at_ms);
+    if (t->state != TOPIC_ASKED)
+        put_subscribe(b, t->node, t, false);
+    switch_off(b, t);
+}
+
+static void ask_again(struct weft_bus *b, struct bus_topic *t, void *arg)
+{
+    struct redis *r = redis_of(b);
+
+    if (t->state != TOPIC_OFF || !t->refused_ms)
+        return;
+    if (*(const uint64_t *)arg >= t->again_at_ms)
+        place(b, t, NULL);
+    else
+        r->refused_at_ms = redis_earlier(r->refused_at_ms, t->again_at_ms);
+}
+
+void channels_again(struct weft_bus *b, uint64_t now_ms)
+{
+    struct redis *r = redis_of(b);
+
+    if (now_ms < r->refused_at_ms)
+        return;
+    r->refused_at_ms = UINT64_MAX;
+    announce(b);
+    bus_each_topic(b, ask_again, &now_ms);
 }
 
 /* --- begin and end --- */
@@ -288,7 +330,9 @@ void channels_forget(struct weft_bus *b, struct redis_node *n)
 
 static void confirm(struct weft_bus *b, struct bus_topic *t)
 {
-    if (!t->is_heard) {
+    if (!t->is_heard && t->node->refusal[0]) {
+        channel_refused(b, t, t->node->refusal);
+    } else if (!t->is_heard) {
         switch_off(b, t); /* asked for again when the map has come */
         cluster_wants_map(b);
     } else if (t->rule) {
@@ -298,6 +342,24 @@ static void confirm(struct weft_bus *b, struct bus_topic *t)
     } else {
         make_live(b, t);
     }
+}
+
+/* Refused, patterns wait: who publishes there would not know of them. */
+static void end_announcement(struct weft_bus *b, struct redis_node *n)
+{
+    struct redis *r = redis_of(b);
+
+    n->announced = n->is_announcement_heard ? ANNOUNCED : ANNOUNCED_NOT;
+    if (n->is_announcement_heard) {
+        r->has_told_patterns = false;
+        if (do_all_know(r))
+            bus_each_topic(b, make_heard_live, NULL);
+        return;
+    }
+    if (!r->has_told_patterns)
+        LOG(WEFT_LOG_ERROR, 0, "bus: Redis refuses the pattern %sp: %s", b->opts.prefix, n->refusal);
+    r->has_told_patterns = true;
+    r->refused_at_ms = redis_earlier(r->refused_at_ms, clock_now_ms() + b->opts.reconnect_max_ms);
 }
 
 void channels_mark_heard(struct weft_bus *b, struct redis_node *n, uint64_t mark)
@@ -311,11 +373,16 @@ void channels_mark_heard(struct weft_bus *b, struct redis_node *n, uint64_t mark
         leave_asked(t);
         confirm(b, t);
     }
-    if (n->announced == ANNOUNCED_ASKED && n->announced_mark <= mark) {
-        n->announced = ANNOUNCED;
-        if (do_all_know(redis_of(b)))
-            bus_each_topic(b, make_heard_live, NULL);
-    }
+    if (n->announced == ANNOUNCED_ASKED && n->announced_mark <= mark)
+        end_announcement(b, n);
+    n->refusal[0] = '\0';
+}
+
+static bool is_announcement(const struct weft_bus *b, const char *pattern)
+{
+    size_t bytes = strlen(b->opts.prefix);
+
+    return strncmp(pattern, b->opts.prefix, bytes) == 0 && strcmp(pattern + bytes, "p:") == 0;
 }
 
 /* Yes while it was asked for, and no: refused or taken back. Of one that has it, the server takes it back. */
@@ -414,6 +481,10 @@ void channel_take_push(struct weft_bus *b, struct redis_node *n, const struct re
         topic_of(b, resp_item(reply, 2), &name);
         if (t && name && t->node == n)
             take_message(b, t, name, resp_item(reply, 3));
+        return;
+    }
+    if (strcmp(kind, "psubscribe") == 0 && is_announcement(b, resp_text(resp_item(reply, 1), NULL))) {
+        n->is_announcement_heard = true;
         return;
     }
     if (strstr(kind, "subscribe") && kind[0] == 'p') {

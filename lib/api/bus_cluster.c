@@ -2,7 +2,8 @@
  *
  * The map is CLUSTER SLOTS of any node that is up, asked for when something says that it has changed, while
  * it has holes or a node of it is down, and every MAP_EVERY_MS; never more often than reconnect_min_ms. A
- * redirection is believed at once. While no node can be reached those of the URL are tried. */
+ * redirection is believed at once. While no node can be reached those of the URL are tried, in turn, with a
+ * pause behind each that doubles with each round until a node of the map has come. */
 #include <stdio.h>
 #include <string.h>
 
@@ -129,10 +130,11 @@ struct redis_node *cluster_redirect(struct weft_bus *b, const struct redis_node 
                                     const struct slots_reply *to)
 {
     struct redis *r = redis_of(b);
+    const char *host = to->host[0] ? to->host : from->at.host;
     struct redis_node *n = NULL;
 
-    if (r->mode == REDIS_CLUSTER)
-        n = find_or_add(r, to->host[0] ? to->host : from->at.host, to->port);
+    if (r->mode == REDIS_CLUSTER && host)
+        n = find_or_add(r, host, to->port);
     if (n)
         n->keep_until_ms = clock_now_ms() + KEEP_MS;
     if (to->what != REFUSED_MOVED)
@@ -147,8 +149,9 @@ struct redis_node *cluster_redirect(struct weft_bus *b, const struct redis_node 
 }
 
 /* { first, last, { host, port, .. }, replicas .. }. An empty host is the one that answered; "?": it is not
- * known. */
-static void take_range(struct redis *r, const struct redis_node *from, const struct resp *range)
+ * known. A slot is in one range only, so there are no more slots in all of them than there are. */
+static void take_range(struct redis *r, const struct redis_node *from, const struct resp *range,
+                       int64_t *slots_left)
 {
     const struct resp *master = resp_item(range, 2);
     int64_t first = resp_integer(resp_item(range, 0)), last = resp_integer(resp_item(range, 1));
@@ -156,8 +159,8 @@ static void take_range(struct redis *r, const struct redis_node *from, const str
     const char *host = resp_text(resp_item(master, 0), NULL);
     struct redis_node *n;
 
-    if (first < 0 || first > last || last >= SLOTS || port < 1 || port > UINT16_MAX ||
-        strcmp(host, "?") == 0 || strlen(host) > SLOT_HOST_BYTES_MAX)
+    if (first < 0 || first > last || last >= SLOTS || last - first >= *slots_left || port < 1 ||
+        port > UINT16_MAX || strcmp(host, "?") == 0 || strlen(host) > SLOT_HOST_BYTES_MAX)
         return;
     if (!*host)
         host = from->at.host;
@@ -165,6 +168,7 @@ static void take_range(struct redis *r, const struct redis_node *from, const str
     if (!n)
         return;
     n->is_wanted = true;
+    *slots_left -= last - first + 1;
     for (int64_t slot = first; slot <= last; slot++)
         r->owner[slot] = n;
 }
@@ -174,6 +178,7 @@ static bool take_ranges(struct weft_bus *b, const struct redis_node *from, const
 {
     struct redis *r = redis_of(b);
     struct redis_node **before = r->owner, **owner = mem_calloc(SLOTS, sizeof(struct redis_node *));
+    int64_t slots_left = SLOTS;
     bool has_changed;
 
     if (!owner)
@@ -182,7 +187,7 @@ static bool take_ranges(struct weft_bus *b, const struct redis_node *from, const
     for (size_t i = 0; i < r->node_count; i++)
         r->nodes[i]->is_wanted = false;
     for (size_t i = 0; i < resp_count(ranges); i++)
-        take_range(r, from, resp_item(ranges, i));
+        take_range(r, from, resp_item(ranges, i), &slots_left);
     r->has_hole = false;
     for (size_t slot = 0; slot < SLOTS; slot++)
         r->has_hole |= !owner[slot];
@@ -226,14 +231,13 @@ static bool refuse(char *why, const char *text)
     return false;
 }
 
-/* Who does not know the command, or may not say, is no cluster. */
+/* Who does not know the command, or may not say, is no cluster. Other errors say nothing of that: the first
+ * answer of a server that has too many clients, say, is one to whatever was sent. */
 static bool take_error(struct weft_bus *b, const struct resp *reply, char *why)
 {
     struct redis *r = redis_of(b);
-    struct slots_reply refusal;
 
-    slots_read_error(&refusal, resp_text(reply, NULL));
-    if (refusal.what != REFUSED_FOR_GOOD)
+    if (!slots_means_no_cluster(resp_text(reply, NULL)))
         return false;
     if (r->mode == REDIS_CLUSTER)
         return refuse(why, "it is not of a cluster, and the others are");
@@ -305,13 +309,24 @@ static bool is_any_on_its_way(const struct redis *r)
     return is_any;
 }
 
+/* A node of the URL is none of the map, perhaps by another name: that it was reached ends no pause. */
+static bool has_come(const struct redis *r)
+{
+    bool has_any = false;
+
+    for (size_t i = 0; i < r->node_count; i++)
+        has_any |= r->nodes[i]->is_wanted && r->nodes[i]->phase == NODE_UP;
+    return has_any;
+}
+
 static void try_seed(struct weft_bus *b, uint64_t now_ms)
 {
     struct redis *r = redis_of(b);
-    const struct bus_seed *seed = &r->url.seeds[r->url.seed_count ? r->next_seed++ % r->url.seed_count : 0];
+    size_t i = r->url.seed_count ? r->next_seed++ % r->url.seed_count : 0;
 
-    find_or_add(r, seed->host, seed->port);
-    r->seed_ms = redis_doubled(r->seed_ms, &b->opts);
+    find_or_add(r, r->url.seeds[i].host, r->url.seeds[i].port);
+    if (i == 0 || !r->seed_ms)
+        r->seed_ms = redis_doubled(r->seed_ms, &b->opts);
     r->seed_at_ms = now_ms + redis_shortened(b, r->seed_ms);
 }
 
@@ -324,9 +339,9 @@ void cluster_turn(struct weft_bus *b, uint64_t now_ms)
     remove_idle(b, now_ms);
     if (is_map_due(r, now_ms))
         ask_for_map(b, now_ms);
-    if (is_any_on_its_way(r))
+    if (has_come(r))
         r->seed_ms = 0;
-    else if (now_ms >= r->seed_at_ms)
+    if (!is_any_on_its_way(r) && now_ms >= r->seed_at_ms)
         try_seed(b, now_ms);
 }
 

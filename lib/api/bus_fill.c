@@ -8,7 +8,8 @@
  *     there, so that a thousand clients that come back cost Redis one read.
  * F3  A fill belongs to its topic's node. A node that has the slot no more says so by a redirection or by
  *     taking the subscription back: then the topic is subscribed and filled anew elsewhere. While a slot's
- *     keys are on their way the fill is repeated, for the moment, or once at the other node. */
+ *     keys are on their way the fill is repeated, for the moment, or once at the other node; if that one
+ *     fails meanwhile the fill begins again at the topic's own. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@
 #include "base/msg.h"
 
 #define FILL_PAGE    100
+#define FILL_BYTES   (256u * 1024u) /* of a page, and what is left of its last entry */
 #define ID_BYTES_MAX 63
 
 /* Behind which offset does it want the history? -1: it wants none. */
@@ -64,7 +66,7 @@ static bool put_fill(struct weft_bus *b, struct redis_node *n, struct redis_fill
     if (!q)
         return false;
     q->fill = fill;
-    node_begin_script(b, n, FILL_SCRIPT, 2, 6);
+    node_begin_script(b, n, FILL_SCRIPT, 2, 7);
     redis_put_key(b, &n->commands, 's', t->name);
     redis_put_key(b, &n->commands, 'm', t->name);
     resp_arg_number(&n->commands, t->has_at ? t->at.epoch : 0);
@@ -74,7 +76,15 @@ static bool put_fill(struct weft_bus *b, struct redis_node *n, struct redis_fill
     resp_arg_text(&n->commands, number);
     resp_arg_number(&n->commands, bus_random(b));
     resp_arg_number(&n->commands, FILL_PAGE);
+    resp_arg_number(&n->commands, FILL_BYTES);
     return true;
+}
+
+static void give_up(struct redis_fill *fill)
+{
+    if (fill->topic)
+        fill->topic->fill = NULL;
+    mem_free(fill);
 }
 
 static void send_fill(struct weft_bus *b, struct bus_topic *t, int64_t from, bool is_next_page)
@@ -89,19 +99,23 @@ static void send_fill(struct weft_bus *b, struct bus_topic *t, int64_t from, boo
     *fill = (struct redis_fill){.topic = t, .from = from, .is_next_page = is_next_page};
     t->fill = fill;
     if (!put_fill(b, t->node, fill, false))
-        fill_give_up(fill);
+        give_up(fill);
+}
+
+/* Behind which offset does a fill begin? */
+static int64_t start_of(const struct bus_topic *t)
+{
+    int64_t from = lowest_wish(t);
+
+    return t->has_at && (from < 0 || (uint64_t)from > t->at.offset) ? (int64_t)t->at.offset : from;
 }
 
 void fill_start(struct weft_bus *b, struct bus_topic *t)
 {
-    int64_t from = lowest_wish(t);
-
     if (t->fill)
         return;
-    if (t->has_at && (from < 0 || (uint64_t)from > t->at.offset))
-        from = (int64_t)t->at.offset;
     t->passed_over = (weft_bus_position){0};
-    send_fill(b, t, from, false);
+    send_fill(b, t, start_of(t), false);
 }
 
 void fill_make_all_live(struct weft_bus *b, struct bus_topic *t)
@@ -267,6 +281,7 @@ static void end_fill(struct weft_bus *b, struct bus_topic *t, weft_bus_position 
         return;
     }
     t->state = TOPIC_LIVE;
+    t->refused_ms = 0;
     fill_make_all_live(b, t);
 }
 
@@ -294,6 +309,30 @@ static bool take_page(struct weft_bus *b, struct bus_topic *t, const struct redi
     return true;
 }
 
+static void put_off(struct weft_bus *b, struct redis_fill *fill)
+{
+    struct redis *r = redis_of(b);
+
+    fill->tries = 0;
+    if (!r->fills_later.first)
+        r->fills_at_ms = clock_now_ms() + b->opts.reconnect_min_ms;
+    queue_put(&r->fills_later, &fill->node);
+}
+
+void fill_node_failed(struct weft_bus *b, const struct redis_node *n, struct redis_fill *fill)
+{
+    struct bus_topic *t = fill->topic;
+
+    if (!t || t->node == n) {
+        give_up(fill);
+        return;
+    }
+    t->fill = fill;
+    fill->from = start_of(t); /* from the beginning: of a page a part may have been taken */
+    fill->is_next_page = false;
+    put_off(b, fill);
+}
+
 /* It was refused. False: the connection is to be made again. */
 static bool try_again(struct weft_bus *b, struct redis_node *n, struct redis_fill *fill, const char *error)
 {
@@ -317,14 +356,15 @@ static bool try_again(struct weft_bus *b, struct redis_node *n, struct redis_fil
     case REFUSED_FOR_NOW:
     case REFUSED_WHILE_MOVING:
         break;
-    default:
-        fill_give_up(fill);
+    case REFUSED_FOR_GOOD:
+        channel_refused(b, fill->topic, error); /* which leaves the fill alone */
+        give_up(fill);
+        return true;
+    case REFUSED_HERE:
+        fill_node_failed(b, n, fill);
         return false;
     }
-    fill->tries = 0;
-    if (!redis_of(b)->fills_later.first)
-        redis_of(b)->fills_at_ms = clock_now_ms() + b->opts.reconnect_min_ms;
-    queue_put(&redis_of(b)->fills_later, &fill->node);
+    put_off(b, fill);
     return true;
 }
 
@@ -339,14 +379,7 @@ void fills_again(struct weft_bus *b, uint64_t now_ms)
     r->fills_later.first = NULL;
     while ((fill = queue_take(&due)))
         if (!fill->topic || !put_fill(b, fill->topic->node, fill, false))
-            fill_give_up(fill);
-}
-
-void fill_give_up(struct redis_fill *fill)
-{
-    if (fill->topic)
-        fill->topic->fill = NULL;
-    mem_free(fill);
+            give_up(fill);
 }
 
 void fills_stop(struct redis *r)
@@ -354,7 +387,7 @@ void fills_stop(struct redis *r)
     struct redis_fill *fill;
 
     while ((fill = queue_take(&r->fills_later)))
-        fill_give_up(fill);
+        give_up(fill);
 }
 
 bool fill_answer(struct weft_bus *b, struct redis_node *n, struct redis_fill *fill, const struct resp *reply)
@@ -368,8 +401,12 @@ bool fill_answer(struct weft_bus *b, struct redis_node *n, struct redis_fill *fi
         t->fill = NULL;
     if (t && is_good)
         is_good = take_page(b, t, fill, reply);
-    mem_free(fill);
-    return is_good || !t;
+    if (!t || is_good) {
+        mem_free(fill);
+        return true;
+    }
+    fill_node_failed(b, n, fill);
+    return false;
 }
 
 /* --- what comes live --- */
@@ -382,7 +419,7 @@ static bool follows(const struct bus_topic *t, weft_bus_position at)
     return t->at.epoch == 0 && at.offset == 1;
 }
 
-/* It stands in the stream: D5. */
+/* It stands in the stream: F1. */
 void fill_pass_over(struct weft_bus *b, struct bus_topic *t, weft_bus_position at)
 {
     if (t->state == TOPIC_LIVE)

@@ -136,10 +136,10 @@ static void give_up_request(struct weft_bus *b, struct redis_node *n, struct req
         lane_give_back(b, n, q->publish);
         break;
     case REQUEST_FILL:
-        fill_give_up(q->fill);
+        fill_node_failed(b, n, q->fill);
         break;
     case REQUEST_ASK:
-        bus_answer(q->ask, WEFT_E_AGAIN, NULL, 0);
+        bus_answer(q->ask, redis_of(b)->is_stopping ? WEFT_E_CLOSED : WEFT_E_AGAIN, NULL, 0);
         break;
     case REQUEST_MAP:
         redis_of(b)->is_map_asked = false;
@@ -164,14 +164,18 @@ void node_close(struct weft_bus *b, struct redis_node *n)
     channels_forget(b, n);
     n->marks_sent = n->marks_heard = 0;
     n->wants_mark = n->has_more = false;
+    n->refusal[0] = '\0';
 }
 
 void node_down(struct weft_bus *b, struct redis_node *n, const char *why)
 {
     char text[SLOT_HOST_BYTES_MAX + RESP_WHY_BYTES + 16];
 
-    if (n->phase == NODE_UP)
+    if (n->phase == NODE_UP) {
         BUS_COUNT(b, disconnects);
+        if (clock_now_ms() - n->up_at_ms >= b->opts.reconnect_max_ms)
+            n->retry_ms = 0;
+    }
     node_close(b, n);
     if (n->at.host)
         snprintf(text, sizeof text, "%s:%u: %s", n->at.host, n->at.port, why);
@@ -222,7 +226,7 @@ static void begin_dial(struct weft_bus *b, struct redis_node *n, uint64_t now_ms
     }
     *d = (struct node_dial){.ended_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC),
                             .at = n->at,
-                            .path = r->url.path,
+                            .path = n->at.host ? NULL : r->url.path,
                             .tls = r->tls,
                             .checks_name = !b->opts.insecure,
                             .limit = {now_ms + b->opts.connect_timeout_ms, b->stop_fd}};
@@ -320,7 +324,7 @@ static void come_up(struct weft_bus *b, struct redis_node *n)
     struct redis *r = redis_of(b);
 
     n->phase = NODE_UP;
-    n->retry_ms = 0;
+    n->up_at_ms = clock_now_ms();
     r->presence_at_ms = 0;
     BUS_COUNT(b, connects);
     channels_place(b);
@@ -389,7 +393,6 @@ static int take_answer(struct weft_bus *b, struct redis_node *n, const struct re
     char reason[RESP_WHY_BYTES] = "an answer that makes no sense";
     int rc = WEFT_OK;
 
-    n->heard_ms = clock_now_ms();
     if (!q)
         return WEFT_E_PROTOCOL;
     if (resp_kind(reply) == RESP_ERROR)
@@ -404,17 +407,21 @@ static int take_answer(struct weft_bus *b, struct redis_node *n, const struct re
     return rc;
 }
 
-/* On the subscriptions' connection: may it go on? */
-static bool is_bearable(struct weft_bus *b, const struct resp *reply)
+/* On the subscriptions' connection: may it go on? Once it is greeted what is refused is a topic. */
+static bool is_bearable(struct weft_bus *b, struct redis_node *n, const struct resp *reply)
 {
     struct slots_reply refusal;
 
     if (resp_kind(reply) != RESP_ERROR)
         return true;
     slots_read_error(&refusal, resp_text(reply, NULL));
-    if (refusal.what == REFUSED_HERE || refusal.what == REFUSED_FOR_GOOD)
+    if (refusal.what == REFUSED_HERE || (refusal.what == REFUSED_FOR_GOOD && !n->is_greeted))
         return false;
-    cluster_wants_map(b); /* the mark behind it tells for which */
+    /* The mark behind it tells for which. */
+    if (refusal.what == REFUSED_FOR_GOOD)
+        snprintf(n->refusal, sizeof n->refusal, "%s", resp_text(reply, NULL));
+    else
+        cluster_wants_map(b);
     return true;
 }
 
@@ -424,8 +431,7 @@ static int take_sub_answer(struct weft_bus *b, struct redis_node *n, const struc
     bool is_array = resp_kind(reply) == RESP_ARRAY;
     const struct resp *mark = is_array ? resp_item(reply, 1) : reply;
 
-    n->sub_heard_ms = clock_now_ms();
-    if (!is_bearable(b, reply)) {
+    if (!is_bearable(b, n, reply)) {
         snprintf(why, RESP_WHY_BYTES, "it answers %s", resp_text(reply, NULL));
         return WEFT_E_CLOSED;
     }
@@ -457,15 +463,20 @@ static int take_all(struct weft_bus *b, struct redis_node *n, struct resp_link *
     return rc == WEFT_E_AGAIN ? WEFT_OK : rc;
 }
 
+/* Bytes are life: on a slow link the rest of a large answer may take longer than any answer should. */
 static int read_link(struct weft_bus *b, struct redis_node *n, struct resp_link *l, taker *take, char *why)
 {
+    uint64_t *heard_ms = l == &n->commands ? &n->heard_ms : &n->sub_heard_ms;
+
     for (int i = 0; i < READS_MAX; i++) {
         int rc = resp_read(l);
 
         if (rc == WEFT_E_AGAIN)
             return WEFT_OK;
-        if (rc == WEFT_OK)
+        if (rc == WEFT_OK) {
+            *heard_ms = clock_now_ms();
             rc = take_all(b, n, l, take, why);
+        }
         if (rc != WEFT_OK)
             return rc;
         if (!l->may_have_more)
@@ -487,6 +498,8 @@ static void read_links(struct weft_bus *b, struct redis_node *n, bool commands, 
         rc = read_link(b, n, &n->subscriptions, take_sub_answer, why);
     if (rc == WEFT_OK && (commands || all))
         rc = read_link(b, n, &n->commands, take_answer, why);
+    if (rc == WEFT_E_PROTOCOL || rc == WEFT_E_TOO_BIG)
+        snprintf(why, sizeof why, "an answer that is none of Redis, or too large");
     if (rc != WEFT_OK)
         node_down(b, n, why);
 }

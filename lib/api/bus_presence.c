@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/bus_redis.h"
+#include "base/log.h"
 #include "base/mem.h"
 
 static struct redis_node *node_of(struct weft_bus *b, const char *topic)
@@ -180,5 +181,7 @@ bool presence_answer(struct weft_bus *b, struct redis_node *n, const struct requ
     if (!other || other->phase != NODE_UP ||
         !put_question(b, other, q->ask, q->tries + 1, refusal.what == REFUSED_ASK))
         bus_answer(q->ask, WEFT_E_AGAIN, NULL, 0);
-    return refusal.what != REFUSED_HERE && refusal.what != REFUSED_FOR_GOOD;
+    if (refusal.what == REFUSED_FOR_GOOD)
+        LOG(WEFT_LOG_ERROR, 0, "bus: Redis refused to say who is there: %s", resp_text(reply, NULL));
+    return refusal.what != REFUSED_HERE;
 }

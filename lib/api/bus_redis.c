@@ -64,7 +64,7 @@ static uint64_t next_time(const struct weft_bus *b, uint64_t now_ms)
     const struct redis *r = redis_of(b);
     uint64_t at = redis_earlier(cluster_next_time(b), lanes_next_time(b, now_ms));
 
-    at = redis_earlier(at, r->presence_at_ms);
+    at = redis_earlier(at, redis_earlier(r->presence_at_ms, r->refused_at_ms));
     if (r->fills_later.first)
         at = redis_earlier(at, r->fills_at_ms);
     for (size_t i = 0; i < r->node_count; i++)
@@ -81,6 +81,7 @@ static uint64_t redis_turn(struct weft_bus *b, struct pollfd *fds, nfds_t *count
     for (size_t i = 0; i < r->node_count; i++)
         node_turn(b, r->nodes[i], now_ms);
     presence_refresh(b, now_ms);
+    channels_again(b, now_ms);
     fills_again(b, now_ms);
     lanes_send(b, now_ms);
     for (size_t i = 0; i < r->node_count; i++)
@@ -146,6 +147,7 @@ static void redis_stop(struct weft_bus *b)
     struct redis *r = redis_of(b);
 
     say_goodbye(b);
+    r->is_stopping = true;
     wake_tell(b->stop_fd); /* attempts to connect end now */
     for (size_t i = 0; i < r->node_count; i++)
         node_close(b, r->nodes[i]);

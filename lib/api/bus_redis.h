@@ -9,7 +9,8 @@
  *   bus_presence.c  who is there
  *
  * N1  A node has two connections: commands (publishes are pipelined there) and subscriptions. They come and
- *     go together: when one fails both are dropped and made again, after a pause that doubles (retry_ms).
+ *     go together: when one fails both are dropped and made again, after a pause that doubles (retry_ms)
+ *     until it was up for longer than reconnect_max_ms.
  * N2  Without a cluster there is one node, one lane, and all is in slot 0. What a bus has found once,
  *     cluster or not, it stays with.
  * N3  In a cluster there is a node for each master of the map (is_wanted), and for a while others: of the
@@ -18,7 +19,9 @@
  * N4  What belongs to a slot goes to owner[slot]. Nothing waits for another slot's node: publishes wait in
  *     their lane, topics are OFF and are asked for when the node is up or the map has changed.
  * N5  The thread never waits: connecting (names, sockets, TLS) is done by a thread for each attempt, bounded
- *     by connect_timeout_ms, that owns the links until its descriptor tells that it has ended. */
+ *     by connect_timeout_ms, that owns the links until its descriptor tells that it has ended.
+ * N6  What Redis refuses of a topic (its channel or keys are not permitted, say) concerns that topic: it is
+ *     OFF, which is logged once, and asked for again after a pause of its own that doubles. */
 #ifndef WEFT_API_BUS_REDIS_H
 #define WEFT_API_BUS_REDIS_H
 
@@ -82,6 +85,7 @@ struct redis_node {
     struct resp_link commands, subscriptions;
     uint64_t retry_at_ms; /* DOWN */
     uint32_t retry_ms;
+    uint64_t up_at_ms;
     uint64_t keep_until_ms; /* not wanted: may it go? */
     bool is_greeted;        /* the subscriptions' connection */
     bool has_more;          /* reads were cut short */
@@ -96,8 +100,10 @@ struct redis_node {
     struct bus_topic *asked, **asked_end;
     enum announcement announced; /* that there are patterns */
     uint64_t announced_mark;
+    bool is_announcement_heard;
+    char refusal[RESP_WHY_BYTES]; /* of something since the last mark that was heard; "": none */
 
-    /* Silence: when a connection that owes answers gave the last one. */
+    /* Silence: when something of what a connection owes came last. */
     uint64_t heard_ms, sub_heard_ms, check_at_ms;
 };
 
@@ -145,7 +151,10 @@ struct redis {
     struct queue fills_later;
     uint64_t fills_at_ms;
     uint64_t presence_at_ms;
+    uint64_t refused_at_ms; /* what Redis refuses is asked for again */
+    bool has_told_patterns; /* that it refuses them */
     uint32_t pattern_count;
+    bool is_stopping;
     bool has_off; /* a topic went OFF since all were last looked at */
 };
 
@@ -225,7 +234,10 @@ void channel_begin(struct weft_bus *b, struct bus_topic *t);
 void channel_end(struct weft_bus *b, struct bus_topic *t);
 void channels_place(struct weft_bus *b);   /* ask for all that are OFF and have somewhere to go */
 void channels_replace(struct weft_bus *b); /* the same, and those move that are not where they belong */
-void channels_spread(struct weft_bus *b);  /* it is a cluster: each topic has a slot */
+/* For good, as it seems: N6. */
+void channel_refused(struct weft_bus *b, struct bus_topic *t, const char *error);
+void channels_again(struct weft_bus *b, uint64_t now_ms); /* those that were refused, when it is time */
+void channels_spread(struct weft_bus *b);                 /* it is a cluster: each topic has a slot */
 void channels_forget(struct weft_bus *b, struct redis_node *n);
 void channels_put_mark(struct redis_node *n);
 void channels_mark_heard(struct weft_bus *b, struct redis_node *n, uint64_t mark);
@@ -252,7 +264,8 @@ void fill_nudge(struct weft_bus *b, struct bus_topic *t); /* there is something 
 void fill_sub_waits(struct weft_bus *b, struct bus_sub *s);
 /* The fill is given. False: the connection is to be made again. */
 bool fill_answer(struct weft_bus *b, struct redis_node *n, struct redis_fill *fill, const struct resp *reply);
-void fill_give_up(struct redis_fill *fill);
+/* The node where it was, perhaps not the topic's own, breaks or answers nothing of use. The fill is given. */
+void fill_node_failed(struct weft_bus *b, const struct redis_node *n, struct redis_fill *fill);
 void fills_again(struct weft_bus *b, uint64_t now_ms);
 void fills_stop(struct redis *r);
 

@@ -16,9 +16,50 @@
 #define READ_BYTES     (64u * 1024u)
 #define OUT_BYTES_KEPT (1024u * 1024u) /* a larger buffer is given back when it is empty */
 
+#if HIREDIS_MAJOR >= 1
+typedef size_t item_count;
+#else
+typedef int item_count;
+#endif
+
+/* How many items the arrays of a reply have announced; told by the reader before it makes room for them. */
+struct resp_bounds {
+    redisReplyObjectFunctions functions;
+    void *(*create_array)(const redisReadTask *, item_count);
+    size_t items;
+    bool is_passed;
+};
+
 void resp_init(struct resp_link *l)
 {
     *l = (struct resp_link){.fd = -1};
+}
+
+/* --- bounds --- */
+
+static void *create_array(const redisReadTask *task, item_count count)
+{
+    struct resp_bounds *bounds = task->privdata;
+
+    bounds->is_passed |= (size_t)count > RESP_ITEMS_MAX - bounds->items;
+    if (bounds->is_passed)
+        return NULL; /* which the reader takes for a lack of memory */
+    bounds->items += (size_t)count;
+    return bounds->create_array(task, count);
+}
+
+static bool make_reader(struct resp_link *l)
+{
+    l->reader = redisReaderCreate();
+    l->bounds = mem_calloc(1, sizeof *l->bounds);
+    if (!l->reader || !l->bounds)
+        return false;
+    l->bounds->functions = *l->reader->fn;
+    l->bounds->create_array = l->bounds->functions.createArray;
+    l->bounds->functions.createArray = create_array;
+    l->reader->fn = &l->bounds->functions;
+    l->reader->privdata = l->bounds;
+    return true;
 }
 
 /* --- opening --- */
@@ -66,11 +107,10 @@ int resp_open(struct resp_link *l, const char *host, uint16_t port, const char *
     if (l->fd < 0)
         return l->fd;
     l->scratch = scratch;
-    l->reader = redisReaderCreate();
     l->in = mem_alloc(READ_BYTES);
-    if (l->reader && tls)
+    if (make_reader(l) && tls)
         l->tls = tls_new(tls, checks_name ? host : NULL, port);
-    if (l->reader && l->in && (!tls || l->tls))
+    if (l->bounds && l->reader && l->in && (!tls || l->tls))
         rc = tls ? shake_hands(l, limit, why) : WEFT_OK;
     if (rc == WEFT_OK)
         return rc;
@@ -88,6 +128,7 @@ void resp_close(struct resp_link *l)
         close(l->fd);
     if (l->reader)
         redisReaderFree(l->reader);
+    mem_free(l->bounds);
     mem_free(l->in);
     mem_free(l->out);
     resp_init(l);
@@ -226,6 +267,9 @@ int resp_read(struct resp_link *l)
         return WEFT_E_AGAIN;
     if (n <= 0)
         return WEFT_E_CLOSED;
+    l->unparsed += (size_t)n;
+    if (l->unparsed > RESP_REPLY_BYTES_MAX)
+        return WEFT_E_TOO_BIG;
     return redisReaderFeed(l->reader, l->in, (size_t)n) == REDIS_OK ? WEFT_OK : WEFT_E_NOMEM;
 }
 
@@ -235,9 +279,15 @@ int resp_next(struct resp_link *l, struct resp **out)
 {
     void *reply = NULL;
 
-    if (redisReaderGetReply(l->reader, &reply) != REDIS_OK)
+    if (redisReaderGetReply(l->reader, &reply) != REDIS_OK && l->bounds->is_passed)
+        return WEFT_E_TOO_BIG;
+    if (l->reader->err)
         return l->reader->err == REDIS_ERR_OOM ? WEFT_E_NOMEM : WEFT_E_PROTOCOL;
     *out = reply;
+    if (reply) {
+        l->unparsed = l->reader->len - l->reader->pos;
+        l->bounds->items = 0;
+    }
     return reply ? WEFT_OK : WEFT_E_AGAIN;
 }
 

@@ -1,7 +1,8 @@
 /* A connection to Redis: commands out, replies in (RESP2), over a plain socket or TLS. It knows no bus.
  *
  * Opening waits, bounded by a limit; everything else never does. The socket is level-polled by the owner.
- * Replies are parsed by hiredis' reader and by nothing else of it. */
+ * Replies are parsed by hiredis' reader and by nothing else of it, which bounds how deep they are; their bytes
+ * and items are bounded here. */
 #ifndef WEFT_API_BUS_RESP_H
 #define WEFT_API_BUS_RESP_H
 
@@ -14,17 +15,23 @@
 #include "io/tls.h"
 
 struct redisReader;
+struct resp_bounds;
 struct resp; /* one reply */
 
 #define RESP_WHY_BYTES 160
+#define RESP_REPLY_BYTES_MAX                                                                                 \
+    (320u << 20)                  /* the largest message of any bus (bus_options.c), and a page before it */
+#define RESP_ITEMS_MAX (1u << 20) /* of a reply, in all its arrays: as many names may be in a topic */
 
 struct resp_link {
     int fd; /* -1: closed */
     struct tls *tls;
     struct tls_scratch *scratch; /* the owner's */
     struct redisReader *reader;
-    char *in;  /* for one read */
-    char *out; /* to be sent: [out_at, out_bytes) */
+    struct resp_bounds *bounds; /* the reader's */
+    size_t unparsed;            /* bytes that were read since the last whole reply */
+    char *in;                   /* for one read */
+    char *out;                  /* to be sent: [out_at, out_bytes) */
     size_t out_at, out_bytes, out_room;
     bool may_have_more; /* the last read did not find the socket empty */
     bool has_failed;    /* no memory for a command: what follows would be out of step */
@@ -57,9 +64,10 @@ bool resp_has_output(const struct resp_link *l);
 size_t resp_output_bytes(const struct resp_link *l);
 
 /* Read once. WEFT_OK: there was something, look for replies and read again while may_have_more;
- * WEFT_E_AGAIN; else it is over. */
+ * WEFT_E_AGAIN; WEFT_E_TOO_BIG: a reply larger than it may be; else it is over. */
 int resp_read(struct resp_link *l);
-/* The next reply, to be freed. WEFT_OK, WEFT_E_AGAIN (none yet), WEFT_E_PROTOCOL, WEFT_E_NOMEM. */
+/* The next reply, to be freed. WEFT_OK, WEFT_E_AGAIN (none yet), WEFT_E_TOO_BIG, WEFT_E_PROTOCOL,
+ * WEFT_E_NOMEM. */
 int resp_next(struct resp_link *l, struct resp **out);
 void resp_free(struct resp *r);
 

@@ -57,45 +57,55 @@
 
 /* KEYS: stream, meta. ARGV: 1 and 2 the caller's epoch (or 0) and offset, 3 who published what stands
  * there, "" unknown; 4 give what is behind this offset, -1: nothing; 5 an epoch in case that a new one
- * begins; 6 so many at most. A new epoch begins when what the caller has seen is not there any more: a
- * replica that was behind took over. Then what follows is given from where the two may have parted at the
- * latest, `base`, with who published what stands there.
+ * begins; 6 so many entries at most; 7 none behind so many bytes of data. A new epoch begins when what the
+ * caller has seen is not there any more: a replica that was behind took over. Then what follows is given from
+ * where the two may have parted at the latest, `base`, with who published what stands there.
  * Returns epoch (0: none), offset, 1 (the caller's epoch went on as this one, from base) or 0, now, the
  * offset that 4 became, entries, who published what stands at base. */
 #define SCRIPT_FILL                                                                                          \
-    SCRIPT_HEAD "local function who(offset)\n"                                                               \
-                "  local x = redis.call('XRANGE', KEYS[1], text(offset) .. '-0', text(offset) .. '-0')\n"    \
-                "  return x[1] and x[1][2][4] or ''\n"                                                       \
-                "end\n"                                                                                      \
-                "local m = redis.call('HMGET', KEYS[2], 'e', 'o', 'pe', 'po')\n"                             \
-                "local e, o = m[1] or '0', tonumber(m[2] or '0')\n"                                          \
-                "local at, from, back, id = tonumber(ARGV[2]), tonumber(ARGV[4]), 0, ''\n"                   \
-                "if ARGV[1] ~= '0' then\n"                                                                   \
-                "  if e == ARGV[1] then\n"                                                                   \
-                "    if o < at then\n"                                                                       \
-                "      back = 1\n"                                                                           \
-                "    elseif at > 0 and ARGV[3] ~= '' then\n"                                                 \
-                "      local there = who(at)\n"                                                              \
-                "      if there ~= '' and there ~= ARGV[3] then back = 1 end\n"                              \
-                "    end\n"                                                                                  \
-                "    if back == 1 then\n"                                                                    \
-                "      from = math.min(at, o)\n"                                                             \
-                "      redis.call('HSET', KEYS[2], 'pe', e, 'po', text(from), 'e', ARGV[5])\n"               \
-                "      e = ARGV[5]\n"                                                                        \
-                "    end\n"                                                                                  \
-                "  elseif m[3] == ARGV[1] then\n"                                                            \
-                "    back = 1\n"                                                                             \
-                "    from = math.min(at, tonumber(m[4]))\n"                                                  \
-                "  else\n"                                                                                   \
-                "    from = 0\n"                                                                             \
-                "  end\n"                                                                                    \
-                "  if back == 1 then id = who(from) end\n"                                                   \
-                "end\n"                                                                                      \
-                "local r = {}\n"                                                                             \
-                "if from >= 0 then\n"                                                                        \
-                "  r = redis.call('XRANGE', KEYS[1], '(' .. text(from) .. '-0', '+', 'COUNT', ARGV[6])\n"    \
-                "end\n"                                                                                      \
-                "return {e, text(o), back, text(now), text(from), r, id}\n"
+    SCRIPT_HEAD                                                                                              \
+    "local function who(offset)\n"                                                                           \
+    "  local x = redis.call('XRANGE', KEYS[1], text(offset) .. '-0', text(offset) .. '-0')\n"                \
+    "  return x[1] and x[1][2][4] or ''\n"                                                                   \
+    "end\n"                                                                                                  \
+    "local m = redis.call('HMGET', KEYS[2], 'e', 'o', 'pe', 'po')\n"                                         \
+    "local e, o = m[1] or '0', tonumber(m[2] or '0')\n"                                                      \
+    "local at, from, back, id = tonumber(ARGV[2]), tonumber(ARGV[4]), 0, ''\n"                               \
+    "if ARGV[1] ~= '0' then\n"                                                                               \
+    "  if e == ARGV[1] then\n"                                                                               \
+    "    if o < at then\n"                                                                                   \
+    "      back = 1\n"                                                                                       \
+    "    elseif at > 0 and ARGV[3] ~= '' then\n"                                                             \
+    "      local there = who(at)\n"                                                                          \
+    "      if there ~= '' and there ~= ARGV[3] then back = 1 end\n"                                          \
+    "    end\n"                                                                                              \
+    "    if back == 1 then\n"                                                                                \
+    "      from = math.min(at, o)\n"                                                                         \
+    "      redis.call('HSET', KEYS[2], 'pe', e, 'po', text(from), 'e', ARGV[5])\n"                           \
+    "      e = ARGV[5]\n"                                                                                    \
+    "    end\n"                                                                                              \
+    "  elseif m[3] == ARGV[1] then\n"                                                                        \
+    "    back = 1\n"                                                                                         \
+    "    from = math.min(at, tonumber(m[4]))\n"                                                              \
+    "  else\n"                                                                                               \
+    "    from = 0\n"                                                                                         \
+    "  end\n"                                                                                                \
+    "  if back == 1 then id = who(from) end\n"                                                               \
+    "end\n"                                                                                                  \
+    "local r = {}\n"                                                                                         \
+    "local left, room, some, behind = tonumber(ARGV[6]), tonumber(ARGV[7]), 1, text(from) .. '-0'\n"         \
+    "while from >= 0 and left > 0 and room > 0 do\n"                                                         \
+    "  local page = redis.call('XRANGE', KEYS[1], '(' .. behind, '+', 'COUNT', some)\n"                      \
+    "  for i, x in ipairs(page) do\n"                                                                        \
+    "    if room <= 0 then break end\n"                                                                      \
+    "    r[#r + 1] = x\n"                                                                                    \
+    "    room = room - #(x[2][6] or '')\n"                                                                   \
+    "  end\n"                                                                                                \
+    "  if #page < some then break end\n"                                                                     \
+    "  behind, left = page[#page][1], left - some\n"                                                         \
+    "  some = math.min(some * 2, left)\n"                                                                    \
+    "end\n"                                                                                                  \
+    "return {e, text(o), back, text(now), text(from), r, id}\n"
 
 /* KEYS: presence. ARGV: 1 ms until it expires, the rest: who. */
 #define SCRIPT_JOIN                                                                                          \

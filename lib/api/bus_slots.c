@@ -101,3 +101,15 @@ void slots_read_error(struct slots_reply *out, const char *error)
     if (out->what == REFUSED_MOVED || out->what == REFUSED_ASK)
         out->what = read_place(out, strchr(error, ' ') + 1, out->what);
 }
+
+bool slots_means_no_cluster(const char *error)
+{
+    static const char *const begins[] = {"ERR This instance has cluster support disabled",
+                                         "ERR unknown command", "ERR unknown subcommand",
+                                         "ERR Unknown subcommand", "NOPERM"};
+    bool does = false;
+
+    for (size_t i = 0; i < sizeof begins / sizeof begins[0]; i++)
+        does |= strncmp(error, begins[i], strlen(begins[i])) == 0;
+    return does;
+}

@@ -3,6 +3,7 @@
 #ifndef WEFT_API_BUS_SLOTS_H
 #define WEFT_API_BUS_SLOTS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,5 +38,7 @@ struct slots_reply {
 
 /* error: a reply's text. What looks like a redirection and is none is REFUSED_FOR_GOOD. */
 void slots_read_error(struct slots_reply *out, const char *error);
+/* As an answer to CLUSTER SLOTS: the command is not known there, switched off or not permitted. */
+bool slots_means_no_cluster(const char *error);
 
 #endif

@@ -213,6 +213,8 @@ static void start_member(struct redis_cluster *c, unsigned i)
                            "1000",
                            "--cluster-port",
                            c->ports[i],
+                           "--unixsocket", /* in its directory */
+                           "sock",
                            "--repl-diskless-sync-delay",
                            "0",
                            "--cluster-require-full-coverage",

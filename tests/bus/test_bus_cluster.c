@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "bus_load.h"
 #include "e2e_server.h"
+#include "fake.h"
 #include "redis.h"
 #include "weft/weft.h"
 
@@ -119,7 +120,7 @@ static void patterns_hear_of_all_masters_and_each_message_once(void)
     struct ear *all, *some, *exact;
     char topic[32];
 
-    WAIT_FOR(stats_of(a).state == WEFT_BUS_UP);
+    WAIT_FOR(stats_of(a).state == WEFT_BUS_UP && stats_of(b).state == WEFT_BUS_UP);
     all = listen_to(b, "pat.*");
     some = listen_to(b, "pat.1*");
     exact = listen_to(b, "pat.15");
@@ -138,6 +139,35 @@ static void patterns_hear_of_all_masters_and_each_message_once(void)
         WAIT_FOR(strcmp(redis_say(&cluster.servers[i], "PUBSUB NUMPAT"), ":0\r\n") == 0);
     close_bus(a);
     close_bus(b);
+}
+
+static void patterns_wait_while_a_master_may_not_know_of_them(void)
+{
+    weft_bus *a = open_cluster();
+    struct ear *all, *exact;
+    unsigned connects;
+
+    WAIT_FOR(stats_of(a).state == WEFT_BUS_UP);
+    connects = (unsigned)stats_of(a).connects;
+    for (unsigned i = 0; i < cluster.masters; i++)
+        redis_say(&cluster.servers[i], "ACL SETUSER default resetchannels &weft:c:*");
+    all = listen_from(a, "wait.*", NULL);
+    for (unsigned i = 0; i < cluster.masters; i++) {
+        exact = listen_to(a, topic_at(i, "exact"));
+        say(a, topic_at(i, "exact"), "x");
+        WAIT_FOR(exact->items == 1);
+        end_ear(exact);
+    }
+    CU_ASSERT_EQUAL(all->readies, 0);
+    for (unsigned i = 0; i < cluster.masters; i++)
+        CU_ASSERT_STRING_EQUAL(redis_say(&cluster.servers[i], "ACL SETUSER default allchannels"), "+OK\r\n");
+    WAIT_FOR(all->readies == 1);
+    for (unsigned i = 0; i < cluster.masters; i++)
+        say(a, topic_at(i, "wait."), "x");
+    WAIT_FOR(all->items == cluster.masters);
+    CU_ASSERT(stats_of(a).disconnects == 0 && stats_of(a).connects == connects);
+    end_ear(all);
+    close_bus(a);
 }
 
 /* --- presence --- */
@@ -217,6 +247,125 @@ static void one_server_of_the_url_is_enough_and_may_be_a_replica(void)
     close_bus(a);
 }
 
+static void a_cluster_is_found_through_a_socket_file(void)
+{
+    char url[128], topic[64];
+    weft_bus *a;
+    struct ear *e;
+
+    snprintf(url, sizeof url, "redis+unix:%s/sock", cluster.servers[0].dir);
+    a = open_bus(url);
+    for (unsigned master = 0; master < cluster.masters; master++) {
+        strcpy(topic, topic_at(master, "h.unix"));
+        e = listen_to(a, topic);
+        say(a, topic, "x");
+        WAIT_FOR(e->items == 1);
+        end_ear(e);
+    }
+    WAIT_FOR(stats_of(a).state == WEFT_BUS_UP);
+    close_bus(a);
+}
+
+/* The first two connections are of one client too many; the second, for subscriptions, is not told yet. */
+static enum fake_answer have_no_room(const struct fake_command *c, void *arg)
+{
+    _Atomic unsigned *sharded = arg;
+
+    if (c->conn == 1)
+        return FAKE_ANSWERED;
+    if (c->conn == 0) {
+        fake_say(c, "-ERR max number of clients reached\r\n");
+        return FAKE_CLOSE;
+    }
+    *sharded += fake_is(c, "SSUBSCRIBE");
+    if (!fake_is(c, "CLUSTER"))
+        return FAKE_NOT_MINE;
+    fake_say_map(c, c->fake->port);
+    return FAKE_ANSWERED;
+}
+
+static void a_server_that_has_no_room_at_first_may_be_a_cluster_all_the_same(void)
+{
+    _Atomic unsigned sharded = 0;
+    struct fake f;
+    weft_bus *a;
+    struct ear *e;
+
+    fake_start(&f, have_no_room, &sharded);
+    a = open_bus(f.url);
+    e = listen_to(a, "plain");
+    CU_ASSERT_EQUAL(sharded, 1);
+    WAIT_FOR(stats_of(a).state == WEFT_BUS_UP);
+    end_ear(e);
+    close_bus(a);
+    fake_end(&f);
+}
+
+/* It names a node that is not there, and breaks. */
+static enum fake_answer send_away(const struct fake_command *c, void *arg)
+{
+    if (!fake_is(c, "CLUSTER"))
+        return FAKE_NOT_MINE;
+    fake_say_map(c, *(uint16_t *)arg);
+    return FAKE_CLOSE;
+}
+
+static void the_servers_of_the_url_are_asked_more_and_more_seldom(void)
+{
+    weft_bus_opts o = options();
+    uint16_t nobody = free_port();
+    struct fake f;
+    uint64_t from_us;
+    weft_bus *a;
+
+    fake_start(&f, send_away, &nobody);
+    o.reconnect_max_ms = 1000;
+    from_us = e2e_now_us();
+    a = open_with(f.url, &o);
+    WAIT_FOR(f.conns >= 2 * 7); /* 20, 40, .. 640 ms between them, or half of it */
+    CU_ASSERT(e2e_now_us() - from_us >= 400000);
+    close_bus(a);
+    fake_end(&f);
+}
+
+#define RANGES_MAX 100000
+
+/* Very many ranges, each of all slots, and no proper map: all but the first are elsewhere. */
+static enum fake_answer say_too_much(const struct fake_command *c, void *arg)
+{
+    uint16_t port = c->fake->port;
+    char text[64];
+
+    if (!fake_is(c, "CLUSTER"))
+        return FAKE_NOT_MINE;
+    snprintf(text, sizeof text, "*%u\r\n", RANGES_MAX);
+    fake_say(c, text);
+    for (unsigned i = 0; i < RANGES_MAX; i++) {
+        snprintf(text, sizeof text, "*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:%u\r\n", port);
+        if (!fake_say(c, text))
+            return FAKE_CLOSE;
+        port = *(uint16_t *)arg;
+    }
+    return FAKE_ANSWERED;
+}
+
+static void a_map_of_very_many_ranges_costs_no_more_than_one_of_all_slots(void)
+{
+    uint16_t nobody = free_port();
+    struct fake f;
+    weft_bus *a;
+    struct ear *e;
+
+    fake_start(&f, say_too_much, &nobody);
+    a = open_bus(f.url);
+    e = listen_to(a, "plain");
+    WAIT_FOR(stats_of(a).state == WEFT_BUS_UP);
+    CU_ASSERT_EQUAL(stats_of(a).disconnects, 0);
+    end_ear(e);
+    close_bus(a);
+    fake_end(&f);
+}
+
 static _Atomic unsigned database_lines;
 
 static void note_line(enum weft_log_level level, uint64_t conn_id, const char *text, void *app)
@@ -265,6 +414,39 @@ static void nothing_is_lost_while_a_slot_moves(void)
     }
     CU_ASSERT(moved >= 2 * 4); /* stream, meta, and a number of each writer, each way */
     end_load(&l);
+}
+
+/* The fill is at the slot's next node, by a redirection, when that one stops answering. */
+static void a_history_comes_when_the_node_it_was_asked_of_fails(void)
+{
+    const char *topic = topic_at(1, "h.fill");
+    unsigned slot = slot_of(topic);
+    weft_bus_position nothing = {0};
+    weft_bus *a = open_cluster();
+    struct ear *e = listen_to(a, topic);
+
+    for (int i = 0; i < 5; i++)
+        say(a, topic, "x");
+    WAIT_FOR(e->items == 5);
+    end_ear(e);
+    close_bus(a);
+    a = open_cluster();
+    WAIT_FOR(stats_of(a).state == WEFT_BUS_UP);
+    cluster_begin_move(&cluster, slot, 1, 2);
+    CU_ASSERT(cluster_move_keys(&cluster, slot, 1, 2) >= 2);
+    redis_kill(&cluster.servers[2], SIGSTOP);
+    e = listen_from(a, topic, &nothing);
+    WAIT_FOR(stats_of(a).disconnects >= 1);
+    CU_ASSERT_EQUAL(e->readies, 0);
+    redis_kill(&cluster.servers[2], SIGCONT);
+    WAIT_FOR(e->readies == 1 && e->items == 5);
+    CU_ASSERT_EQUAL(e->gaps, 0);
+    cluster_end_move(&cluster, slot, 1, 2);
+    end_ear(e);
+    close_bus(a);
+    cluster_begin_move(&cluster, slot, 2, 1);
+    cluster_move_keys(&cluster, slot, 2, 1);
+    cluster_end_move(&cluster, slot, 2, 1);
 }
 
 static void what_has_no_history_goes_on_when_its_slot_has_moved(void)
@@ -414,10 +596,16 @@ static const struct unit_case cases[] = {
     CASE(who_resumes_gets_what_it_missed_from_any_master),
     CASE(programs_without_weft_publish_to_shards),
     CASE(patterns_hear_of_all_masters_and_each_message_once),
+    CASE(patterns_wait_while_a_master_may_not_know_of_them),
     CASE(names_are_found_in_all_slots_and_kept_fresh),
     CASE(one_server_of_the_url_is_enough_and_may_be_a_replica),
+    CASE(a_cluster_is_found_through_a_socket_file),
+    CASE(a_server_that_has_no_room_at_first_may_be_a_cluster_all_the_same),
+    CASE(the_servers_of_the_url_are_asked_more_and_more_seldom),
+    CASE(a_map_of_very_many_ranges_costs_no_more_than_one_of_all_slots),
     CASE(a_database_is_refused_and_the_log_says_why),
     CASE(nothing_is_lost_while_a_slot_moves),
+    CASE(a_history_comes_when_the_node_it_was_asked_of_fails),
     CASE(what_has_no_history_goes_on_when_its_slot_has_moved),
     CASE(a_master_that_does_not_answer_holds_up_no_other),
     CASE(every_allocation_may_fail),

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "bus_load.h"
 #include "e2e_server.h"
+#include "fake.h"
 #include "redis.h"
 #include "weft/weft.h"
 #ifdef WEFT_TLS
@@ -128,6 +129,79 @@ static void who_resumes_gets_it_from_redis_and_a_gap_is_told(void)
     close_bus(a);
     close_bus(b);
     redis_end(&s);
+}
+
+static unsigned long calls_of_scripts(struct redis_server *s)
+{
+    const char *line = strstr(redis_say_all(s, "INFO commandstats"), "cmdstat_evalsha:calls=");
+
+    return line ? strtoul(strchr(line, '=') + 1, NULL, 10) : 0;
+}
+
+static void large_messages_of_a_history_come_a_few_at_a_time(void)
+{
+    struct redis_server s;
+    weft_bus_position nothing = {0};
+    weft_msg *m = e2e_bytes(200000, 'x');
+    unsigned long before;
+    weft_bus *a, *b;
+    struct ear *e;
+
+    redis_start(&s, false, NULL);
+    a = open_bus(s.url);
+    for (int i = 0; i < 20; i++) {
+        say(a, "h.x", "small");
+        CU_ASSERT_EQUAL(weft_bus_publish(a, "h.x", weft_msg_ref(m)), WEFT_OK);
+        CU_ASSERT_EQUAL(weft_bus_flush(a, 10000), WEFT_OK);
+    }
+    weft_msg_unref(m);
+    before = calls_of_scripts(&s);
+    b = open_bus(s.url);
+    e = listen_from(b, "h.x", &nothing);
+    WAIT_FOR(e->items == 40);
+    CU_ASSERT(e->ready.missed == 40 && !e->ready.is_gap && e->last_offset == 40);
+    CU_ASSERT_EQUAL(calls_of_scripts(&s) - before, 10); /* above 256 KiB none is added */
+    end_ear(e);
+    close_bus(a);
+    close_bus(b);
+    redis_end(&s);
+}
+
+#define SLOW_STEPS 30
+
+/* A page with one entry, in small pieces that together take three times as long as an answer may. */
+static enum fake_answer answer_slowly(const struct fake_command *c, void *arg)
+{
+    (void)arg;
+    if (!fake_is_fill(c) || strcmp(c->args[8], "-1") == 0)
+        return FAKE_NOT_MINE;
+    fake_say(
+        c, "*7\r\n$1\r\n5\r\n$1\r\n1\r\n:0\r\n$1\r\n1\r\n$1\r\n0\r\n"
+           "*1\r\n*2\r\n$3\r\n1-0\r\n*6\r\n$1\r\nt\r\n$1\r\n1\r\n$1\r\ni\r\n$1\r\nw\r\n$1\r\nd\r\n$31\r\nT");
+    for (int i = 0; i < SLOW_STEPS; i++) {
+        usleep(100000);
+        fake_say(c, "x");
+    }
+    fake_say(c, "\r\n$0\r\n\r\n");
+    return FAKE_ANSWERED;
+}
+
+static void an_answer_may_take_long_while_it_comes(void)
+{
+    weft_bus_position nothing = {0};
+    struct fake f;
+    struct ear *e;
+    weft_bus *b;
+
+    fake_start(&f, answer_slowly, NULL);
+    b = open_bus(f.url);
+    e = listen_from(b, "h.x", &nothing);
+    WAIT_FOR(e->items == 1);
+    CU_ASSERT(e->last_offset == 1 && e->gaps == 0);
+    CU_ASSERT(stats_of(b).disconnects == 0 && f.conns == 2);
+    end_ear(e);
+    close_bus(b);
+    fake_end(&f);
 }
 
 static void nothing_is_lost_when_redis_is_killed_and_restarted_under_load(void)
@@ -566,6 +640,133 @@ static void passwords_databases_and_sockets_are_used(void)
     redis_end(&s);
 }
 
+static _Atomic unsigned refused_lines;
+
+static void note_refused(enum weft_log_level level, uint64_t conn_id, const char *text, void *app)
+{
+    (void)level, (void)conn_id, (void)app;
+    refused_lines += strstr(text, "refuses the topic") != NULL;
+}
+
+struct answered {
+    _Atomic int result;
+    _Atomic unsigned answers;
+};
+
+static void note_result(int result, const char *const *names, size_t count, void *arg)
+{
+    struct answered *a = arg;
+
+    (void)names, (void)count;
+    a->result = result;
+    a->answers++;
+}
+
+static void what_is_not_permitted_concerns_its_topic_only(void)
+{
+    struct answered asked = {0};
+    struct redis_server s;
+    struct ear *good, *channel, *key;
+    weft_bus *b;
+
+    redis_start(&s, false, NULL);
+    redis_say(&s, "ACL SETUSER default resetchannels &weft:c:{t:h.good} &weft:c:{t:h.key} &weft:c:{t:plain}");
+    redis_say(&s, "ACL SETUSER default resetkeys ~weft:?:{t:h.good} ~weft:?:{t:h.channel} ~weft:d:*");
+    weft_log_to(WEFT_LOG_WARNING, note_refused, NULL);
+    b = open_bus(s.url);
+    good = listen_to(b, "h.good");
+    channel = listen_from(b, "h.channel", NULL); /* its channel is not permitted */
+    key = listen_from(b, "h.key", NULL);         /* nor this one's keys */
+    WAIT_FOR(refused_lines == 2);
+    CU_ASSERT_EQUAL(weft_bus_presence(b, "hidden", note_result, &asked), WEFT_OK);
+    WAIT_FOR(asked.answers == 1);
+    CU_ASSERT_EQUAL(asked.result, WEFT_E_AGAIN);
+    for (int i = 0; i < 10; i++) {
+        say(b, "h.good", "x");
+        CU_ASSERT_EQUAL(weft_bus_flush(b, 10000), WEFT_OK);
+        usleep(20000); /* so that they are asked for again meanwhile; not a wait for anything */
+    }
+    WAIT_FOR(good->items == 10);
+    CU_ASSERT(channel->readies == 0 && key->readies == 0);
+    CU_ASSERT_STRING_EQUAL(redis_say(&s, "ACL SETUSER default allchannels allkeys"), "+OK\r\n");
+    WAIT_FOR(channel->readies == 1 && key->readies == 1);
+    say(b, "h.channel", "x");
+    say(b, "h.key", "x");
+    WAIT_FOR(channel->items == 1 && key->items == 1);
+    CU_ASSERT_EQUAL(refused_lines, 2); /* told once */
+    CU_ASSERT(stats_of(b).disconnects == 0 && stats_of(b).connects == 1 && good->gaps == 0);
+    weft_log_to(WEFT_LOG_WARNING, NULL, NULL);
+    end_ear(good);
+    end_ear(channel);
+    end_ear(key);
+    close_bus(b);
+    redis_end(&s);
+}
+
+static void a_question_that_is_open_at_the_end_is_answered(void)
+{
+    struct answered asked = {0};
+    struct redis_server s;
+    weft_bus *b;
+
+    redis_start(&s, false, NULL);
+    b = open_bus(s.url);
+    WAIT_FOR(stats_of(b).state == WEFT_BUS_UP);
+    redis_kill(&s, SIGSTOP);
+    CU_ASSERT_EQUAL(weft_bus_presence(b, "room", note_result, &asked), WEFT_OK);
+    close_bus(b);
+    CU_ASSERT(asked.answers == 1 && asked.result == WEFT_E_CLOSED);
+    redis_kill(&s, SIGCONT);
+    redis_end(&s);
+}
+
+/* The first of them arrays that are too long, alone or together, and too deep; then nothing of the protocol. */
+static const char *const nonsense[] = {
+    "*2147483647\r\n",
+    "*1048577\r\n",
+    "*1000\r\n*1048000\r\n",
+    "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n",
+    "*-2\r\n",
+    "$-2\r\n",
+    "$9999999999999999999999\r\n",
+    "HTTP/1.1 400 Bad Request\r\n\r\n",
+    "*7\r\n:1\r\n:2\r\n:3\r\n:4\r\n:5\r\n$-1\r\n",
+    "*0\r\n",
+    "$-1\r\n",
+    "-\r\n-\r\n-\r\n-\r\n",
+};
+#define NONSENSES (sizeof nonsense / sizeof nonsense[0])
+
+static enum fake_answer answer_nonsense(const struct fake_command *c, void *arg)
+{
+    _Atomic unsigned *next = arg;
+    unsigned i = fake_is_fill(c) ? (*next)++ : NONSENSES;
+
+    if (i >= NONSENSES)
+        return FAKE_NOT_MINE;
+    fake_say(c, nonsense[i]);
+    return nonsense[i][1] == '7' ? FAKE_CLOSE : FAKE_ANSWERED; /* that one is not whole */
+}
+
+static void answers_that_make_no_sense_end_the_connection_and_no_more(void)
+{
+    _Atomic unsigned next = 0;
+    struct fake f;
+    struct ear *e;
+    weft_bus *b;
+
+    weft_log_to(WEFT_LOG_OFF, NULL, NULL);
+    fake_start(&f, answer_nonsense, &next);
+    b = open_bus(f.url);
+    e = listen_to(b, "h.x");
+    CU_ASSERT(next > NONSENSES && e->items == 0);
+    CU_ASSERT(stats_of(b).disconnects + 1 >= NONSENSES && stats_of(b).state == WEFT_BUS_UP);
+    end_ear(e);
+    close_bus(b);
+    fake_end(&f);
+    weft_log_to(WEFT_LOG_WARNING, NULL, NULL);
+}
+
 static void the_next_server_of_the_url_is_tried(void)
 {
     char url[96];
@@ -630,6 +831,8 @@ static const struct unit_case cases[] = {
     CASE(redis_hears_only_of_topics_with_a_subscriber_here),
     CASE(what_others_publish_is_delivered_as_it_is_but_not_into_a_history),
     CASE(who_resumes_gets_it_from_redis_and_a_gap_is_told),
+    CASE(large_messages_of_a_history_come_a_few_at_a_time),
+    CASE(an_answer_may_take_long_while_it_comes),
     CASE(nothing_is_lost_when_redis_is_killed_and_restarted_under_load),
     CASE(nothing_is_lost_when_redis_is_too_slow_to_answer),
     CASE(nothing_is_lost_when_redis_has_no_memory),
@@ -644,6 +847,9 @@ static const struct unit_case cases[] = {
     CASE(what_is_lost_meanwhile_is_told_to_who_flushes_or_closes),
     CASE(the_names_of_a_process_that_died_expire),
     CASE(passwords_databases_and_sockets_are_used),
+    CASE(what_is_not_permitted_concerns_its_topic_only),
+    CASE(a_question_that_is_open_at_the_end_is_answered),
+    CASE(answers_that_make_no_sense_end_the_connection_and_no_more),
     CASE(the_next_server_of_the_url_is_tried),
 #ifdef WEFT_TLS
     CASE(tls_is_spoken_and_certificates_are_checked),

@@ -112,6 +112,19 @@ static void other_errors_say_whether_it_helps_to_wait_or_to_go(void)
     CU_ASSERT_EQUAL(r.what, REFUSED_HERE);
 }
 
+static void only_some_errors_say_that_there_is_no_cluster(void)
+{
+    CU_ASSERT(slots_means_no_cluster("ERR This instance has cluster support disabled"));
+    CU_ASSERT(slots_means_no_cluster("ERR unknown command 'CLUSTER', with args beginning with: 'SLOTS' "));
+    CU_ASSERT(
+        slots_means_no_cluster("NOPERM User app has no permissions to run the 'cluster|slots' command"));
+    CU_ASSERT(!slots_means_no_cluster("ERR max number of clients reached"));
+    CU_ASSERT(!slots_means_no_cluster("DENIED Redis is running in protected mode"));
+    CU_ASSERT(!slots_means_no_cluster("NOAUTH Authentication required."));
+    CU_ASSERT(!slots_means_no_cluster("ERR"));
+    CU_ASSERT(!slots_means_no_cluster(""));
+}
+
 static const struct unit_case cases[] = {
     CASE(the_sum_is_crc16_xmodem),
     CASE(keys_are_in_the_slots_that_redis_says),
@@ -119,6 +132,7 @@ static const struct unit_case cases[] = {
     CASE(every_slot_has_a_tag_that_is_in_it),
     CASE(redirections_say_slot_host_and_port),
     CASE(what_is_no_proper_redirection_is_an_error_like_any_other),
+    CASE(only_some_errors_say_that_there_is_no_cluster),
     CASE(other_errors_say_whether_it_helps_to_wait_or_to_go),
 };
 
