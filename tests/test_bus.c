@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "e2e_server.h"
+#include "present.h"
 #include "unit.h"
 
 /* What a listener saw. */
@@ -842,25 +843,6 @@ ALL_MODES(a_connection_that_comes_back_is_told_and_gets_what_it_missed)
     weft_conn_unref(c);
 }
 
-struct present {
-    _Atomic unsigned answers;
-    int result;
-    char names[256];
-};
-
-static void note_names(int result, const char *const *names, size_t count, void *arg)
-{
-    struct present *p = arg;
-
-    p->result = result;
-    p->names[0] = '\0';
-    for (size_t i = 0; i < count; i++) {
-        strcat(p->names, names[i]);
-        strcat(p->names, " ");
-    }
-    p->answers++;
-}
-
 ALL_MODES(who_subscribes_with_a_name_is_present_until_the_last_one_left)
 {
     weft_bus *b = open_local(NULL);
@@ -875,17 +857,17 @@ ALL_MODES(who_subscribes_with_a_name_is_present_until_the_last_one_left)
         c[i] = e2e_take(t, i);
         CU_ASSERT_EQUAL(weft_bus_subscribe(b, c[i], "room", &o), WEFT_OK);
     }
-    CU_ASSERT_EQUAL(weft_bus_presence(b, "room", note_names, &p), WEFT_OK);
+    CU_ASSERT_EQUAL(weft_bus_presence(b, "room", present_note, &p), WEFT_OK);
     WAIT_FOR(p.answers == 1);
     CU_ASSERT_STRING_EQUAL(p.names, "ann ");
     client_close(&k[0]);
     WAIT_FOR(stats_of(b).subscriptions == 1);
-    CU_ASSERT_EQUAL(weft_bus_presence(b, "room", note_names, &p), WEFT_OK);
+    CU_ASSERT_EQUAL(weft_bus_presence(b, "room", present_note, &p), WEFT_OK);
     WAIT_FOR(p.answers == 2);
     CU_ASSERT_STRING_EQUAL(p.names, "ann ");
     client_close(&k[1]);
     WAIT_FOR(stats_of(b).subscriptions == 0);
-    CU_ASSERT_EQUAL(weft_bus_presence(b, "room", note_names, &p), WEFT_OK);
+    CU_ASSERT_EQUAL(weft_bus_presence(b, "room", present_note, &p), WEFT_OK);
     WAIT_FOR(p.answers == 3);
     CU_ASSERT(p.result == WEFT_OK && !p.names[0]);
     CU_ASSERT_EQUAL(weft_bus_close(b, 1000), WEFT_OK);

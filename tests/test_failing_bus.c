@@ -4,6 +4,7 @@
  * That what was accepted has come is asked of the bus itself: nothing is passed on twice, and a listener
  * hears what it counts as passed on. */
 #include "failing.h"
+#include "failing_bus.h"
 #include "unit.h"
 
 #include <stdatomic.h>
@@ -30,22 +31,6 @@ static void on_item(const weft_bus_item *item, void *arg)
     atomic_fetch_add(&r->heard, 1);
 }
 
-static int publish_all(weft_bus *b)
-{
-    int rc = WEFT_OK;
-
-    for (int i = 0; i < PUBLISHED && rc == WEFT_OK; i++) {
-        weft_msg *m;
-        rc = weft_msg_new(&m, WEFT_TEXT, "x", 1);
-        if (rc != WEFT_OK)
-            return rc;
-        rc = weft_bus_publish(b, "h.x", m);
-        if (rc != WEFT_OK)
-            weft_msg_unref(m);
-    }
-    return rc;
-}
-
 static int speak(struct bus_run *r, weft_bus *b)
 {
     weft_bus_position from_begin = {0};
@@ -53,7 +38,7 @@ static int speak(struct bus_run *r, weft_bus *b)
     int rc = weft_bus_listen(b, &l, "h.x", &from_begin, NULL, on_item, r);
 
     if (rc == WEFT_OK)
-        rc = publish_all(b);
+        rc = failing_publish(b, PUBLISHED);
     if (rc == WEFT_OK)
         rc = weft_bus_flush(b, 5000);
     weft_bus_unlisten(l);

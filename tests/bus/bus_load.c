@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "e2e_server.h"
+#include "present.h"
 
 static const weft_bus_rule rules[] = {{"short.*", 5, 0}, {"h.*", 100000, 3600}};
 
@@ -178,30 +179,11 @@ unsigned load_count(void)
 
 /* --- presence --- */
 
-struct present {
-    _Atomic unsigned answers;
-    int result;
-    char names[256];
-};
-
-static void note_names(int result, const char *const *names, size_t count, void *arg)
-{
-    struct present *p = arg;
-
-    p->result = result;
-    p->names[0] = '\0';
-    for (size_t i = 0; i < count; i++) {
-        strcat(p->names, names[i]);
-        strcat(p->names, " ");
-    }
-    p->answers++;
-}
-
 bool are_present(weft_bus *b, const char *topic, const char *names)
 {
     struct present p = {0};
 
-    CU_ASSERT_EQUAL(weft_bus_presence(b, topic, note_names, &p), WEFT_OK);
+    CU_ASSERT_EQUAL(weft_bus_presence(b, topic, present_note, &p), WEFT_OK);
     WAIT_FOR(p.answers == 1);
     return p.result == WEFT_OK && strcmp(p.names, names) == 0;
 }

@@ -1,6 +1,7 @@
 /* Each system call fails in turn while a bus in Redis is opened, spoken to and closed: the connection is
  * made again, and what was accepted gets there. */
 #include "failing.h"
+#include "failing_bus.h"
 #include "unit.h"
 
 #include <stdatomic.h>
@@ -16,22 +17,6 @@ static void on_item(const weft_bus_item *item, void *arg)
 {
     (void)item;
     atomic_fetch_add((_Atomic unsigned *)arg, 1);
-}
-
-static int publish_all(weft_bus *b)
-{
-    int rc = WEFT_OK;
-
-    for (int i = 0; i < PUBLISHED && rc == WEFT_OK; i++) {
-        weft_msg *m;
-        rc = weft_msg_new(&m, WEFT_TEXT, "x", 1);
-        if (rc != WEFT_OK)
-            return rc;
-        rc = weft_bus_publish(b, "h.x", m);
-        if (rc != WEFT_OK)
-            weft_msg_unref(m);
-    }
-    return rc;
 }
 
 /* A run of failing.h. */
@@ -55,7 +40,7 @@ static int open_and_speak(void *arg)
         return rc;
     rc = weft_bus_listen(b, &l, "h.x", NULL, NULL, on_item, &heard);
     if (rc == WEFT_OK)
-        rc = publish_all(b);
+        rc = failing_publish(b, PUBLISHED);
     if (rc == WEFT_OK)
         rc = weft_bus_flush(b, 10000);
     weft_bus_unlisten(l);
