@@ -11,7 +11,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/order.h"
-#include "base/random.h"
 #include "base/thr.h"
 #include "core/options.h"
 
@@ -65,8 +64,7 @@ uint64_t bus_random(struct weft_bus *b)
     uint64_t r;
 
     do {
-        b->random_count++;
-        r = siphash(&b->random_key, &b->random_count, sizeof b->random_count) >> 1;
+        r = random_next(&b->random) >> 1;
     } while (!r);
     return r;
 }
@@ -336,7 +334,7 @@ static int begin(struct weft_bus *b, const struct bus_url *url)
     int rc;
 
     /* The system is asked once: where it has nothing to give, opening fails, and nothing later does. */
-    if (!random_fill(&b->key, sizeof b->key) || !random_fill(&b->random_key, sizeof b->random_key))
+    if (!random_fill(&b->key, sizeof b->key) || !random_source_init(&b->random))
         return WEFT_E_SYSTEM;
     b->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     rc = wake_init(&b->wake);

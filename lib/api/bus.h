@@ -31,7 +31,7 @@
 #include "api/bus_history.h"
 #include "api/bus_url.h"
 #include "api/group.h"
-#include "base/siphash.h"
+#include "base/random.h"
 #include "sync/stack.h"
 #include "sync/wake.h"
 #include "weft/bus.h"
@@ -204,8 +204,7 @@ struct weft_bus {
     struct wake wake;
     int stop_fd; /* an eventfd: the deadline of weft_bus_close has passed */
     struct siphash_key key;        /* (c) of the table of topics */
-    struct siphash_key random_key; /* (c) */
-    uint64_t random_count;         /* (bus) */
+    struct random_source random;   /* (bus) */
 
     struct bus_topic **buckets; /* (bus) */
     size_t bucket_count, topic_count;

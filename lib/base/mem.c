@@ -239,9 +239,9 @@ static bool has_place(const struct pool *p, unsigned c)
 {
     if (!POOL_KEEPS)
         return false;
+    /* Shifted, for a division by class_bytes(c) would cost more than all else here. */
     if (c < SMALL_CLASSES)
-        return p->counts[c] < MEM_POOL_BYTES_MAX / SMALLEST_BYTES >>
-               c; /* a division would cost more than all else */
+        return p->counts[c] < MEM_POOL_BYTES_MAX / SMALLEST_BYTES >> c;
     return p->large_bytes + class_bytes(c) <= MEM_POOL_LARGE_BYTES_MAX;
 }
 

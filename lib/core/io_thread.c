@@ -21,8 +21,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/order.h"
-#include "base/random.h"
-#include "base/siphash.h"
 #include "core/conn.h"
 #include "core/listener.h"
 #include "core/mailbox.h"
@@ -140,13 +138,11 @@ static void bury_the_dead(struct io_thread *io) ON_IO
     }
 }
 
-/* A keyed function of a count: nobody without the key can tell the next value from those before, and there
- * is no system call that could fail in the middle of a connection. Source: RFC 6455 section 5.3 */
+/* Source: RFC 6455 section 5.3 */
 void io_thread_random_key(struct io_thread *io, uint8_t key[FRAME_KEY_BYTES])
 {
-    uint64_t value = siphash(&io->mask_key, &io->mask_count, sizeof io->mask_count);
+    uint64_t value = random_next(&io->masks);
 
-    io->mask_count++;
     memcpy(key, &value, FRAME_KEY_BYTES);
 }
 
@@ -449,9 +445,9 @@ static void *io_main(void *arg)
     return NULL;
 }
 
-static int draw_mask_key(struct io_thread *io)
+static int begin_masks(struct io_thread *io)
 {
-    return random_fill(&io->mask_key, sizeof io->mask_key) ? WEFT_OK : WEFT_E_SYSTEM;
+    return random_source_init(&io->masks) ? WEFT_OK : WEFT_E_SYSTEM;
 }
 
 int io_thread_new(struct io_thread **out, struct engine *e, unsigned index)
@@ -474,7 +470,7 @@ int io_thread_new(struct io_thread **out, struct engine *e, unsigned index)
     io->wake_source.ready = woken;
     io->read_buffer = mem_alloc(IO_READ_BYTES);
     io->write_buffer = mem_alloc(IO_WRITE_BYTES);
-    if (!io->read_buffer || !io->write_buffer || (rc = draw_mask_key(io)) != WEFT_OK ||
+    if (!io->read_buffer || !io->write_buffer || (rc = begin_masks(io)) != WEFT_OK ||
         (rc = wake_init(&io->wake)) != WEFT_OK || (rc = loop_init(&io->loop, &hooks)) != WEFT_OK ||
         (rc = loop_add_level(&io->loop, io->wake.fd, &io->wake_source)) != WEFT_OK) {
         io_thread_free(io);

@@ -24,7 +24,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/siphash.h"
+#include "base/random.h"
 #include "base/thr.h"
 #include "core/budget.h"
 #include "core/engine.h"
@@ -90,8 +90,7 @@ struct io_thread {
     uint8_t *write_buffer;                       /* (io) IO_WRITE_BYTES */
     struct tls_scratch *tls_scratch;             /* (io) NULL until there is a connection over TLS */
     uint64_t shook_ns;                           /* (io) spent on handshakes of TLS in this turn */
-    struct siphash_key mask_key;                 /* (c) unpredictable, from the system */
-    uint64_t mask_count;                         /* (io) masks given out */
+    struct random_source masks;                  /* (io) */
     struct io_stats stats;                       /* (a) written by io */
     struct run_stats run_stats;                  /* (a) inline mode */
     _Atomic uint32_t conn_count;                 /* (a) for placement */
