@@ -1,5 +1,6 @@
 /* Handlers that block, from end to end (promise P5): the I/O role never waits for them, and others get
  * threads of their own. */
+#include "base/cpu.h"
 #include "e2e_server.h"
 
 #include <sched.h>
@@ -568,7 +569,9 @@ struct storm {
     unsigned messages;       /* of each connection */
     unsigned sleep_one_in;   /* handlers sleep 1 to 3 ms */
     unsigned busy_one_in;    /* handlers work for 30 us; 0: none */
+    unsigned busy_always_us; /* each works for so long, and none sleeps */
     atomic_bool is_stopping; /* from now on a connection may end */
+    atomic_bool is_enough;   /* each ends behind what it has sent */
     struct stormer {
         struct client k;
         struct storm *storm;
@@ -601,7 +604,9 @@ static void handle_in_storm(weft_conn *c, weft_msg *m, struct seen *s)
     memcpy(text, weft_msg_data(m), weft_msg_bytes(m) < 15 ? weft_msg_bytes(m) : 15);
     if (strtoul(text, NULL, 10) != n)
         e2e_fault(s->t, "message %s where %u is due", text, n);
-    if (chance % storm->sleep_one_in == 0) {
+    if (storm->busy_always_us) {
+        work_for_us(storm->busy_always_us);
+    } else if (chance % storm->sleep_one_in == 0) {
         struct timespec pause = {.tv_nsec = 1000000 + chance / 256 % 2000 * 1000};
         nanosleep(&pause, NULL);
     } else if (storm->busy_one_in && chance % storm->busy_one_in == 1) {
@@ -633,7 +638,7 @@ static void *storm_along(void *arg)
 {
     struct stormer *w = arg;
 
-    for (unsigned n = 0; n < w->storm->messages && !w->has_ended; n += WINDOW)
+    for (unsigned n = 0; n < w->storm->messages && !w->has_ended && !atomic_load(&w->storm->is_enough); n += WINDOW)
         w->has_ended = !exchange_window(w, n, n + WINDOW);
     if (w->has_ended && !atomic_load(&w->storm->is_stopping))
         w->is_wrong = true;
@@ -702,6 +707,24 @@ POOL_MODES(a_storm_over_workers_that_spin_loses_doubles_and_reorders_nothing)
 
     t->opts.spin_us = 50;
     storm_through(t, &storm);
+}
+
+/* The role goes from thread to thread. Runs are of up to eight messages. With one processor nobody could share the work. */
+POOL_MODES(a_storm_of_swaps_loses_doubles_and_reorders_nothing)
+{
+    struct storm storm = {.messages = 1000000 / WINDOW * WINDOW, .busy_always_us = 60};
+    unsigned heard;
+
+    if (cpu_count() < 2)
+        storm.messages = 80;
+    storm_begin(t, &storm);
+    WAIT_FOR(e2e_stats(t).swaps > 0 || cpu_count() < 2);
+    WAIT_FOR(t->messages >= STORMERS * 80);
+    atomic_store(&storm.is_enough, true);
+    heard = storm_end(&storm);
+    CU_ASSERT_EQUAL(t->messages, heard);
+    CU_ASSERT_EQUAL(e2e_stats(t).messages_in, heard);
+    WAIT_FOR(e2e_stats(t).messages_out == heard); /* counted behind the write */
 }
 
 POOL_MODES(with_separate_io_no_loop_is_ever_taken_over)
@@ -833,6 +856,7 @@ static const struct unit_case cases[] = {
     CASE(with_one_worker_a_handler_that_blocks_holds_up_no_loop),
     CASE(connections_that_block_one_after_the_other_do_not_hold_up_the_last),
     CASE(a_storm_of_takeovers_loses_doubles_and_reorders_nothing),
+    CASE(a_storm_of_swaps_loses_doubles_and_reorders_nothing),
     CASE(a_storm_with_few_threads_loses_doubles_and_reorders_nothing),
     CASE(a_storm_over_workers_that_spin_loses_doubles_and_reorders_nothing),
     CASE(with_separate_io_no_loop_is_ever_taken_over),

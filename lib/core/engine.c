@@ -376,6 +376,7 @@ static void add_pool_stats(struct pool *p, weft_stats *s)
     pool_stats(p, &ps);
     s->worker_wakeups = ps.wakeups;
     s->takeovers = ps.takeovers;
+    s->swaps = ps.swaps;
     s->longest_handler_us = ps.longest_handler_us;
     s->workers_started = ps.started;
     s->workers_started_max = ps.started_max;

@@ -100,7 +100,7 @@ static void put_into_lane(struct io_thread *io) ON_IO
     struct pool *p = io->engine->pool;
 
     io->ready = pool_put(p, io, io->ready);
-    if (!io->is_helping)
+    if (!io->is_helping || io->wants_more)
         pool_wake(p);
 }
 
@@ -269,6 +269,7 @@ static bool turn_end(void *arg)
 
     thr_assert_io();
     io->is_helping = p && pool_wants_help(p, io, io->loop.now_ns);
+    io->wants_more = p && pool_wants_more(p, io, io->loop.now_ns);
     io->unrun_bytes = 0;
     io_thread_publish(io);
     io->reads_again = is_whole;
@@ -399,25 +400,26 @@ static void name_driver(const struct io_thread *io)
 }
 
 /* A former driver may have left in the middle of a turn. */
-static void take_over(struct io_thread *io) ON_IO
+static void take_over(struct io_thread *io, enum io_begin how) ON_IO
 {
     struct pool *p = io->engine->pool;
 
-    if (!io->was_driven) {
-        io->was_driven = true;
+    if (how == IO_SWAPPED)
+        pool_note_moved(p, io, clock_now_ns());
+    if (how != IO_VACANT)
         return;
-    }
     io->is_helping = false;
     pool_note_stuck(p, io, clock_now_ns());
     if (pool_has_backlog(p, io))
         pool_wake(p);
 }
 
-bool io_thread_drive(struct io_thread *io) THR_ATTR(no_thread_safety_analysis)
+bool io_thread_drive(struct io_thread *io, enum io_begin how) THR_ATTR(no_thread_safety_analysis)
 {
-    name_driver(io);
+    if (how != IO_SWAPPED)
+        name_driver(io);
     io_thread_step_up(io);
-    take_over(io);
+    take_over(io, how);
     if (!loop_run(&io->loop))
         return false; /* stepped back already */
     leave_loop(io);

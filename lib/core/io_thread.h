@@ -76,8 +76,8 @@ struct io_thread {
         *ready_last;        /* (io) each connection at most once: only the step from idle brings it here */
     unsigned ready_count;   /* (io) */
     uint32_t unrun_bytes;   /* (io) read and not published yet */
-    bool was_driven;        /* (io) pool mode: there was a driver before */
-    bool is_helping;        /* (io) handlers are short: no worker is woken */
+    bool is_helping;        /* (io) its driver runs the lane itself, and wakes no worker */
+    bool wants_more;        /* (io) it does, and wakes workers as well */
     bool reads_again;       /* (io) all had their share of this turn: whoever is_again gets the next */
     struct timer *dead;     /* (io) of those that died in this turn, idle, linked by next */
     atomic_bool accepts_paused;                  /* (a) thread 0 writes */
@@ -95,6 +95,7 @@ struct io_thread {
     struct run_stats run_stats;                  /* (a) inline mode */
     _Atomic uint32_t conn_count;                 /* (a) for placement */
     _Alignas(THR_CACHE_LINE) struct lease lease; /* (a) pool mode */
+    _Atomic uint64_t shared_since_ns; /* (a) since when it is lent, if workers may take it (pool.h, W6); else 0 */
     atomic_bool is_vacant; /* (a) the watcher sets it; the thread that clears it drives (VACANT) */
     _Alignas(THR_CACHE_LINE) struct stack dirty; /* (q) */
     struct wake wake;
@@ -106,8 +107,13 @@ void io_thread_free(struct io_thread *io);
 /* Inline mode: a thread of its own. */
 int io_thread_start(struct io_thread *io);
 void io_thread_join(struct io_thread *io);
+enum io_begin {
+    IO_FIRST,
+    IO_VACANT, /* its driver got stuck */
+    IO_SWAPPED /* its driver runs handlers, and this thread took the role */
+};
 /* Pool mode: drive the loop until it is stopped (true), or has another driver (false). */
-bool io_thread_drive(struct io_thread *io);
+bool io_thread_drive(struct io_thread *io, enum io_begin how);
 /* The driver is about to lend its role and run handlers: until it steps up again it is a worker. */
 void io_thread_step_back(struct io_thread *io) THR_ATTR(release_capability(role_io));
 void io_thread_step_up(struct io_thread *io) THR_ATTR(acquire_capability(role_io));

@@ -1,4 +1,4 @@
-/* The threads of a server; see pool.h for W1 to W5.
+/* The threads of a server; see pool.h for W1 to W6.
  *
  * Slots are fixed places for threads, as many as W4 asks for. A slot's state is under start_lock; threads
  * that ended by themselves are joined when their slot is used again, or at the stop. */
@@ -15,6 +15,7 @@
 #include "base/thr.h"
 #include "core/conn.h"
 #include "core/io_thread.h"
+#include "core/judge.h"
 #include "core/listener.h"
 #include "core/mailbox.h"
 #include "core/watch.h"
@@ -33,14 +34,8 @@
 
 /* So long a driver runs handlers before it looks at its sockets again. Less than WATCH_AGAIN_US. */
 #define HELP_NS_MAX 100000
-/* Runs are long when so many ns each were needed, over at least so many in all, and that several times in a
- * row, for a thread that was kept off its core sees the same once: then another core is worth waking. */
-#define LONG_RUN_NS 20000
-#define LONG_ALL_NS 80000
-#define LONG_ROW    3
-/* How long a loop hands over behind long runs or a stuck driver: first, and at most. */
-#define HAND_OVER_NS     10000000ull
-#define HAND_OVER_NS_MAX 5000000000ull
+/* The same while cores are shared: behind it any of the threads may look. Less than WATCH_SHARED_US. */
+#define SHARED_LOAN_NS 200000
 
 /* Looking for work before parking: the shortest time, and looks between two readings of the clock. */
 #define SPIN_NS_MIN 1000
@@ -65,9 +60,7 @@ struct lane {
     _Alignas(THR_CACHE_LINE) struct ring ready; /* (q) */
     _Alignas(THR_CACHE_LINE) uint64_t watch_ns; /* (io) */
     size_t watch_head;                          /* (io) */
-    uint64_t hand_over_until_ns;                /* (io) */
-    uint64_t hand_over_ns;                      /* (io) the next time so long */
-    unsigned long_row;                          /* (io) turns of helping with long runs, one behind the other */
+    struct judge judge;                         /* (io) */
 };
 
 struct pool {
@@ -77,7 +70,7 @@ struct pool {
     struct watch watch;
     struct worker *workers; /* (c) max of them */
     unsigned loops;         /* (c) */
-    bool has_cores;         /* (c) more than one processor: somebody could take long runs over */
+    unsigned cores;         /* (c) processors that this process may use */
     unsigned workers_max;   /* (c) */
     unsigned base, max;     /* (c) threads, those that drive included */
     pthread_mutex_t start_lock;
@@ -87,7 +80,7 @@ struct pool {
     atomic_bool stopping;
     _Alignas(THR_CACHE_LINE) _Atomic uint32_t waking;
     _Atomic uint32_t spinning; /* workers that look for work and are not parked */
-    _Atomic uint64_t wakeups;
+    _Atomic uint64_t wakeups, swaps;
 };
 
 static _Thread_local struct worker *worker_here;
@@ -97,6 +90,24 @@ static bool start_worker(struct pool *p);
 static struct lane *lane_of(struct pool *p, const struct io_thread *io)
 {
     return &p->lanes[io->index];
+}
+
+static struct io_thread *io_of(struct pool *p, const struct lane *lane)
+{
+    return p->engine->io_threads[lane - p->lanes];
+}
+
+/* Are as many threads at work as there are processors, a driver beside the workers? The drivers of other loops may be at
+ * work, too, or not. A guess: it decides who is woken. */
+static bool has_all_cores(struct pool *p)
+{
+    return atomic_load_explicit(&p->in_handlers, memory_order_relaxed) + 1 >= p->cores;
+}
+
+/* W6: when its role was lent, if it may be taken; else 0. A guess as well: whoever takes it asks the lease. */
+static uint64_t shared_since_ns(struct pool *p, const struct lane *lane)
+{
+    return atomic_load_explicit(&io_of(p, lane)->shared_since_ns, memory_order_relaxed);
 }
 
 static bool has_vacancy(struct pool *p)
@@ -265,6 +276,8 @@ static void call_for_help(struct pool *p, struct lane *lane, uint64_t now_ns, ui
 {
     if (now_ns - turn_ns < HELP_AFTER_NS || ring_is_empty(&lane->ready))
         return;
+    if (shared_since_ns(p, lane) && has_all_cores(p))
+        return;
     if (!atomic_load_explicit(&p->waking, memory_order_relaxed) && park_count(&p->park))
         wake_one(p);
 }
@@ -297,7 +310,6 @@ static void name_worker(const struct worker *w)
 
     snprintf(name, sizeof name, "weft-work-%u", w->slot);
     thr_name(name);
-    thr_become(THR_WORKER, w->pool->engine);
 }
 
 /* W4. False: there are enough threads in handlers. */
@@ -323,7 +335,8 @@ static void leave(struct worker *w)
     w->is_counted = false;
 }
 
-static void drive(struct worker *w, struct io_thread *io) THR_ATTR(no_thread_safety_analysis)
+/* Names are system calls: roles that swap do not change them. */
+static void drive(struct worker *w, struct io_thread *io, enum io_begin how) THR_ATTR(no_thread_safety_analysis)
 {
     if (w->is_counted) {
         leave(w);
@@ -331,30 +344,53 @@ static void drive(struct worker *w, struct io_thread *io) THR_ATTR(no_thread_saf
             pool_wake(w->pool);
     }
     thr_exit_worker();
-    w->is_counted = !io_thread_drive(io); /* by the watcher */
-    name_worker(w);
+    w->is_counted = !io_thread_drive(io, how); /* by who took the loop */
+    if (how != IO_SWAPPED)
+        name_worker(w);
+    thr_become(THR_WORKER, w->pool->engine);
     thr_enter_worker();
+}
+
+/* W6. True: it has driven meanwhile. */
+static bool swap_roles(struct worker *w, struct lane *lane, uint64_t now_ns)
+{
+    struct pool *p = w->pool;
+    struct io_thread *io = io_of(p, lane);
+    uint64_t since_ns = shared_since_ns(p, lane), loan;
+
+    if (!since_ns || (now_ns - since_ns < SHARED_LOAN_NS && !ring_is_empty(&lane->ready)))
+        return false;
+    loan = lease_look(&io->lease);
+    if (!lease_is_lent(loan) || !lease_take(&io->lease, loan))
+        return false;
+    w->is_counted = false; /* who lent it is, in its place */
+    atomic_fetch_add_explicit(&p->swaps, 1, memory_order_relaxed);
+    drive(w, io, IO_SWAPPED);
+    return true;
 }
 
 static void work(struct worker *w) ON_WORKER
 {
     struct pool *p = w->pool;
-    uint64_t turn_ns = clock_now_ns(), now_ns = turn_ns;
+    uint64_t turn_ns = clock_now_ns(), now_ns = turn_ns, run_ns;
     struct io_thread *io;
     struct weft_conn *c;
     struct lane *lane;
 
     for (;;) {
         if ((io = take_vacant(p)) != NULL) {
-            drive(w, io);
+            drive(w, io, IO_VACANT);
             turn_ns = now_ns = clock_now_ns();
             continue;
         }
         c = enter(w) ? take(w, &lane) : NULL;
         if (!c)
             break;
+        run_ns = now_ns;
         run(w, lane, c, &now_ns);
         call_for_help(p, lane, now_ns, turn_ns);
+        if (now_ns - run_ns >= JUDGE_LONG_RUN_NS && swap_roles(w, lane, now_ns))
+            turn_ns = now_ns = clock_now_ns();
     }
     leave(w);
 }
@@ -381,12 +417,13 @@ static void *worker_main(void *arg)
         place(w);
     name_worker(w);
     worker_here = w;
+    thr_become(THR_WORKER, p->engine);
     thr_enter_worker();
     mem_pool_join(); /* without a pool it is slower, no more */
     if (w->slot < p->base)
         listener_warm_all(p->engine); /* each of them may come to drive */
     if (w->first)
-        drive(w, w->first);
+        drive(w, w->first, IO_FIRST);
     w->first = NULL;
     do {
         work(w);
@@ -405,45 +442,42 @@ static void *worker_main(void *arg)
 
 bool pool_wants_help(struct pool *p, const struct io_thread *io, uint64_t now_ns)
 {
-    return now_ns >= lane_of(p, io)->hand_over_until_ns && !p->engine->settings.opts.separate_io && may_enter(p);
+    enum judge_way way = judge_way(&lane_of(p, io)->judge, now_ns);
+
+    if (way == JUDGE_HAND_OVER || p->engine->settings.opts.separate_io || !may_enter(p))
+        return false;
+    return way == JUDGE_ALONE || has_all_cores(p) || !park_count(&p->park);
 }
 
-static void hand_over_for_a_while(struct lane *lane, uint64_t now_ns)
+bool pool_wants_more(struct pool *p, const struct io_thread *io, uint64_t now_ns)
 {
-    uint64_t quiet_ns = now_ns - lane->hand_over_until_ns;
-
-    if (!lane->hand_over_ns || quiet_ns > 4 * lane->hand_over_ns)
-        lane->hand_over_ns = HAND_OVER_NS;
-    lane->hand_over_until_ns = now_ns + lane->hand_over_ns;
-    lane->long_row = 0;
-    if (lane->hand_over_ns < HAND_OVER_NS_MAX)
-        lane->hand_over_ns *= 2;
-}
-
-static void judge(struct lane *lane, bool has_cores, uint64_t runs, uint64_t now_ns, uint64_t took_ns)
-{
-    if (took_ns < LONG_ALL_NS || took_ns < runs * LONG_RUN_NS || !has_cores)
-        lane->long_row = 0;
-    else if (++lane->long_row >= LONG_ROW)
-        hand_over_for_a_while(lane, now_ns);
+    return judge_way(&lane_of(p, io)->judge, now_ns) == JUDGE_SHARED && !has_all_cores(p);
 }
 
 void pool_note_stuck(struct pool *p, const struct io_thread *io, uint64_t now_ns)
 {
-    hand_over_for_a_while(lane_of(p, io), now_ns);
+    judge_stuck(&lane_of(p, io)->judge, now_ns);
+}
+
+void pool_note_moved(struct pool *p, const struct io_thread *io, uint64_t now_ns)
+{
+    judge_moved(&lane_of(p, io)->judge, now_ns);
 }
 
 bool pool_help(struct pool *p, struct io_thread *io) THR_ATTR(no_thread_safety_analysis)
 {
     struct lane *lane = lane_of(p, io);
     uint64_t start_ns = clock_now_ns(), now_ns = start_ns, runs = 0, loan;
+    bool is_shared = judge_way(&lane->judge, start_ns) == JUDGE_SHARED;
+    uint64_t most_ns = is_shared ? SHARED_LOAN_NS : HELP_NS_MAX;
     struct weft_conn *c;
 
     io_thread_step_back(io);
     thr_enter_worker();
+    atomic_store_explicit(&io->shared_since_ns, is_shared ? start_ns : 0, memory_order_relaxed);
     loan = lease_lend(&io->lease);
     watch_lent(&p->watch);
-    while (now_ns - start_ns < HELP_NS_MAX && (c = ring_get(&lane->ready)) != NULL) {
+    while (now_ns - start_ns < most_ns && (c = ring_get(&lane->ready)) != NULL) {
         run(worker_here, lane, c, &now_ns);
         runs++;
     }
@@ -451,7 +485,7 @@ bool pool_help(struct pool *p, struct io_thread *io) THR_ATTR(no_thread_safety_a
     if (!lease_back(&io->lease, loan))
         return false;
     io_thread_step_up(io);
-    judge(lane, p->has_cores, runs, now_ns, now_ns - start_ns);
+    judge_runs(&lane->judge, runs, now_ns - start_ns, now_ns);
     return true;
 }
 
@@ -511,9 +545,11 @@ static int init_lanes(struct pool *p)
     p->lanes = mem_aligned_calloc(THR_CACHE_LINE, p->loops * sizeof *p->lanes);
     if (!p->lanes)
         return WEFT_E_NOMEM;
-    for (unsigned i = 0; i < p->loops; i++)
+    for (unsigned i = 0; i < p->loops; i++) {
+        p->lanes[i].judge.has_cores = p->cores > 1;
         if (ring_init(&p->lanes[i].ready, room) != WEFT_OK)
             return WEFT_E_NOMEM;
+    }
     return WEFT_OK;
 }
 
@@ -539,7 +575,7 @@ int pool_new(struct pool **out, struct engine *e)
         return WEFT_E_NOMEM;
     p->engine = e;
     p->loops = e->io_thread_count;
-    p->has_cores = cpu_count() > 1;
+    p->cores = cpu_count();
     p->base = p->loops + e->settings.opts.workers;
     p->workers_max = e->settings.opts.workers_max;
     p->max = p->workers_max + 2 * p->loops;
@@ -617,6 +653,7 @@ void pool_stats(struct pool *p, struct pool_stats *out)
     *out = (struct pool_stats){0};
     out->wakeups = atomic_load_explicit(&p->wakeups, memory_order_relaxed);
     out->takeovers = atomic_load_explicit(&p->watch.takeovers, memory_order_relaxed);
+    out->swaps = atomic_load_explicit(&p->swaps, memory_order_relaxed);
     out->started = above(atomic_load_explicit(&p->started, memory_order_relaxed), p->loops);
     out->started_max = above(atomic_load_explicit(&p->started_max, memory_order_relaxed), p->loops);
     out->busy = above((unsigned)out->started, park_count(&p->park));

@@ -8,7 +8,7 @@
  *     hand-over to another core costs more than they do. It lends its role meanwhile (lease.h, watch.h);
  *     when it is stuck in a handler, the loop gets another driver within a millisecond (where none was stuck
  *     for a while, within four), and this one goes on as a worker. A loop whose driver got stuck, or whose
- *     handlers are long, hands over for a while (pool_wants_help).
+ *     handlers are very long, hands over for a while; in between, cores are shared (W6, judge.h).
  * W3  Waking. Who hands over wakes one parked worker, unless a woken one has not looked yet (`waking`). A
  *     worker that has been at work for a while with a backlog behind it wakes the next. An I/O thread that
  *     goes to sleep over a backlog comes back after a millisecond, and when nothing was taken meanwhile
@@ -23,7 +23,13 @@
  *     and there are places for as many threads more as there are loops. A vacant loop is told of at every
  *     tick until a thread has taken it.
  * W5  There are as many threads as loops, and `workers` beside them; further ones are started when handlers
- *     block, and leave when they were idle for a while. */
+ *     block, and leave when they were idle for a while.
+ * W6  Swapping. While cores are shared, the driver helps once no worker is left to be woken, or as many threads
+ *     are at work as there are processors. A worker that has made a long run then takes the role if it is out on
+ *     loan, and either was for SHARED_LOAN_NS or the lane is empty, and drives; who lent it goes on as a worker when its
+ *     handler ends. So there is always a thread for the sockets, none has to be woken for them, and what is to
+ *     be written comes together meanwhile. Who takes the role was counted in `in_handlers`, and gives its count to who
+ *     lent it. */
 #ifndef WEFT_CORE_POOL_H
 #define WEFT_CORE_POOL_H
 
@@ -37,7 +43,7 @@ struct pool;
 struct weft_conn;
 
 struct pool_stats {
-    uint64_t wakeups, takeovers, longest_handler_us, started, started_max, busy, closed;
+    uint64_t wakeups, takeovers, swaps, longest_handler_us, started, started_max, busy, closed;
     uint64_t handover_us[WEFT_HANDOVER_BUCKETS];
 };
 
@@ -62,10 +68,13 @@ void pool_watch(struct pool *p, const struct io_thread *io, uint64_t now_ns) ON_
 
 /* Had the driver of the loop better run its lane itself? */
 bool pool_wants_help(struct pool *p, const struct io_thread *io, uint64_t now_ns) ON_IO;
+/* Is a worker to be told of what is put, though the driver helps? */
+bool pool_wants_more(struct pool *p, const struct io_thread *io, uint64_t now_ns) ON_IO;
 /* Run the lane for a while. False: the loop has another driver, and must not be touched any more. */
 bool pool_help(struct pool *p, struct io_thread *io);
-/* The loop's driver got stuck and another one has begun. */
+/* Another driver has begun: the former one got stuck, or its role was out on loan while cores are shared. */
 void pool_note_stuck(struct pool *p, const struct io_thread *io, uint64_t now_ns) ON_IO;
+void pool_note_moved(struct pool *p, const struct io_thread *io, uint64_t now_ns) ON_IO;
 
 void pool_stats(struct pool *p, struct pool_stats *out);
 

@@ -29,6 +29,7 @@ static bool look(struct watch *w, unsigned i)
     }
     if (now != before || !lease_is_lent(now)) {
         w->has_met |= lease_is_lent(now);
+        w->has_met_shared |= lease_is_lent(now) && atomic_load_explicit(&io->shared_since_ns, memory_order_relaxed);
         return now != before;
     }
     if (lease_take(&io->lease, now)) {
@@ -43,7 +44,7 @@ static bool look_at_all(struct watch *w)
 {
     bool is_busy = false;
 
-    w->has_met = false;
+    w->has_met = w->has_met_shared = false;
     if (w->calm_looks < WATCH_CALM_STEPS * WATCH_CALM_LOOKS)
         w->calm_looks++;
     for (unsigned i = 0; i < w->engine->io_thread_count; i++)
@@ -73,7 +74,8 @@ static void sleep_until_lent(struct watch *w)
 static void rest(const struct watch *w)
 {
     long tick_us = WATCH_TICK_US << w->calm_looks / WATCH_CALM_LOOKS;
-    struct timespec time = {.tv_nsec = (w->has_met ? WATCH_AGAIN_US : tick_us) * 1000};
+    long again_us = w->has_met_shared ? WATCH_SHARED_US : WATCH_AGAIN_US;
+    struct timespec time = {.tv_nsec = (w->has_met ? again_us : tick_us) * 1000};
 
     clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL);
 }

@@ -29,6 +29,8 @@ struct io_thread;
 /* Between two looks, and behind one that met a loan. Together less than a millisecond. */
 #define WATCH_TICK_US  800
 #define WATCH_AGAIN_US 150
+/* The latter where cores are shared: workers come for the role themselves, unless all of them are stuck. */
+#define WATCH_SHARED_US 2000
 /* Behind so many looks without anybody stuck the tick doubles, twice. */
 #define WATCH_CALM_LOOKS 64
 #define WATCH_CALM_STEPS 2
@@ -40,6 +42,7 @@ struct watch {
     pthread_t thread;                                    /* (setup) */
     bool is_running;                                     /* (setup) */
     bool has_met;                                        /* (watcher) the last look met a loan */
+    bool has_met_shared;                                 /* (watcher) of a loop that workers may take */
     unsigned calm_looks;                                 /* (watcher) since one was stuck, or a loop vacant */
     uint64_t *seen;                                      /* (watcher) the last look, by I/O thread */
     _Alignas(THR_CACHE_LINE) _Atomic uint32_t awake;     /* (a) a futex */

@@ -346,7 +346,7 @@ int stage_run(const weft_server_opts *opts, const struct engine_hooks *hooks, st
         return rc;
     stage.io = e->io_threads[0];
     mem_pool_join();
-    MUST(io_thread_drive(stage.io));
+    MUST(io_thread_drive(stage.io, IO_FIRST));
     mem_pool_leave();
     thr_become(THR_FOREIGN, NULL);
     if (stage.client)

@@ -1,7 +1,7 @@
 /* Who drives a loop while its driver runs handlers: lib/sync/lease.h, lib/core/watch.c, and of lib/core/pool.c
- * pool_help, loop_is_vacant, take_vacant, enter, leave and work. One loop, as many threads as there are places for
- * (W4), handlers that end by themselves and handlers that wait until the loop was driven on, as one does that blocks
- * in weft_conn_send.
+ * pool_help, loop_is_vacant, take_vacant, enter, leave, swap_roles and work. One loop, as many threads as there are
+ * places for (W4), handlers that end by themselves and handlers that wait until the loop was driven on, as one does
+ * that blocks in weft_conn_send.
  *
  * Checked: one driver at a time, and whoever drives knows what its predecessors did (lease.h I2, I3); every
  * handler ends and every thread ends, so no loan is forgotten (I4), no vacant loop stays without a driver, and
@@ -9,6 +9,10 @@
  *
  * Labels: LEASE_LOOK LEASE_LEND VACANT
  * Own names: touch_loop run_one
+ *
+ * Runs:
+ *   plain   three messages, and nobody swaps
+ *   -DSWAPS two messages; a worker that comes from a handler may find that it is time to swap, or not (W6)
  *
  * Mutants, and what finds them:
  *   LEASE_LOOK   order  end state: the watcher sleeps over a loan
@@ -20,6 +24,7 @@
  *   LIMIT        check  end state: workers take connections until no thread is left to drive
  *   COUNTED      check  end state: the thread that lost its loop is not counted, so one more is let in
  *   HELPS_BELOW  check  end state: a driver helps though there is none to take its place
+ *   GIVES_COUNT  check  assertion: who swaps counts itself out, and so does who lent (-DSWAPS)
  *
  * Left out: parking and waking, of which the watcher repeats its part at every tick (park.pml); how long a tick is. */
 #include "order.pml"
@@ -30,7 +35,11 @@
 #define WORKERS_MAX 1
 #endif
 #define THREADS     (WORKERS_MAX + 2)
+#ifdef SWAPS /* with three, 25 million states, searched once without an error */
+#define MESSAGES    2
+#else
 #define MESSAGES    3
+#endif
 
 #define IS_LENT(w)  ((w) & 1)
 #define BIT         (1 << _pid)
@@ -48,6 +57,7 @@ bool stopped;           /* IO_STOP was obeyed */
 bool blocked[THREADS];  /* handlers that wait for the loop */
 byte blocked_count;
 byte handled;
+byte ended;             /* ghost: threads */
 byte driving;           /* ghost: threads that have the role */
 byte did;               /* ghost: who has driven so far */
 byte known[THREADS + 2];
@@ -176,29 +186,6 @@ inline io_thread_drive()
     od
 }
 
-active [THREADS] proctype work()
-{
-    byte loan, i;
-    bool is_counted, is_lost, has_one;
-
-    do
-    :: stopped -> leave(); break
-    :: atomic {
-        is_vacant -> is_vacant = false; /* take_vacant */
-        LEARN(VACANT, told_vacant)
-       }
-       leave();
-       io_thread_drive()
-    :: lane && (is_counted || IF_DROPPED(LIMIT, true, in_handlers < WORKERS_MAX)) ->
-       enter();
-       if
-       :: is_counted -> run_one()
-       :: else
-       fi
-    :: is_counted && !lane -> leave()
-    od
-}
-
 inline lease_take()
 {
     atomic {
@@ -210,6 +197,57 @@ inline lease_take()
         :: else
         fi
     }
+}
+
+inline swap_roles()
+{
+#ifdef SWAPS
+    now = word;
+    if
+    :: IS_LENT(now) ->
+       lease_take();
+       if
+       :: is_won ->
+          IF_DROPPED(GIVES_COUNT, leave(), is_counted = false);
+          io_thread_drive()
+       :: else
+       fi
+    :: else
+    fi
+#else
+    skip
+#endif
+}
+
+active [THREADS] proctype work()
+{
+    byte loan, now, i;
+    bool is_counted, is_lost, is_won, has_one;
+
+    do
+    :: stopped ->
+       leave();
+       atomic { ended++; assert(ended < THREADS || in_handlers == 0) };
+       break
+    :: atomic {
+        is_vacant -> is_vacant = false; /* take_vacant */
+        LEARN(VACANT, told_vacant)
+       }
+       leave();
+       io_thread_drive()
+    :: lane && (is_counted || IF_DROPPED(LIMIT, true, in_handlers < WORKERS_MAX)) ->
+       enter();
+       if
+       :: is_counted ->
+          run_one();
+          if
+          :: swap_roles()
+          :: skip
+          fi
+       :: else
+       fi
+    :: is_counted && !lane -> leave()
+    od
 }
 
 inline loop_is_vacant()

@@ -1,0 +1,46 @@
+/* The judgement; see judge.h. */
+#include "core/judge.h"
+
+static void hand_over_for_a_while(struct judge *j, uint64_t now_ns)
+{
+    uint64_t quiet_ns = now_ns - j->hand_over_until_ns;
+
+    if (!j->hand_over_ns || quiet_ns > 4 * j->hand_over_ns)
+        j->hand_over_ns = JUDGE_HAND_OVER_NS;
+    j->hand_over_until_ns = now_ns + j->hand_over_ns;
+    j->shared_until_ns = 0;
+    j->long_row = 0;
+    if (j->hand_over_ns < JUDGE_HAND_OVER_NS_MAX)
+        j->hand_over_ns *= 2;
+}
+
+static void share(struct judge *j, uint64_t now_ns)
+{
+    if (now_ns >= j->shared_until_ns)
+        j->moved_ns = now_ns;
+    j->shared_until_ns = now_ns + JUDGE_SHARED_NS;
+}
+
+void judge_runs(struct judge *j, uint64_t runs, uint64_t took_ns, uint64_t now_ns)
+{
+    if (took_ns < JUDGE_LONG_ALL_NS || took_ns < runs * JUDGE_LONG_RUN_NS || !j->has_cores) {
+        j->long_row = 0;
+        return;
+    }
+    if (++j->long_row < JUDGE_LONG_ROW)
+        return;
+    share(j, now_ns);
+    if (took_ns >= runs * JUDGE_SHARED_RUN_NS || now_ns - j->moved_ns > JUDGE_UNMOVED_NS)
+        hand_over_for_a_while(j, now_ns);
+}
+
+void judge_stuck(struct judge *j, uint64_t now_ns)
+{
+    hand_over_for_a_while(j, now_ns);
+}
+
+void judge_moved(struct judge *j, uint64_t now_ns)
+{
+    j->shared_until_ns = now_ns + JUDGE_SHARED_NS;
+    j->moved_ns = now_ns;
+}
