@@ -71,6 +71,15 @@ class Terminal:
         return self.until(lambda screen: re.search(pattern, '\n'.join(screen), re.M), f'wanted: {pattern}')
 
 
+def has_ended(pid):
+    """It is no child of ours: how long it stays a zombie is up to the system's first process."""
+    try:
+        with open(f'/proc/{pid}/stat', encoding='ascii', errors='replace') as stat:
+            return stat.read().rsplit(')', 1)[1].split()[0] == 'Z'
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 @contextlib.contextmanager
 def window(*command, work=None, **how):
     with tempfile.TemporaryDirectory() as own:
@@ -79,7 +88,7 @@ def window(*command, work=None, **how):
             yield t
         finally:
             t.tmux('kill-server')
-            until('tmux has ended', lambda: not os.path.exists(f'/proc/{t.pid}') or t.pid == 0)
+            until('tmux has ended', lambda: has_ended(t.pid))
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(t.socket)
 
