@@ -394,7 +394,7 @@ ALL_MODES(a_handshake_that_waits_too_long_is_answered_with_503)
     char head[1024];
 
     t->opts.handlers_max = 1;
-    t->opts.open_timeout_ms = 300;
+    t->opts.open_timeout_ms = 1000;
     t->handler = echo;
     CU_ASSERT_FATAL(e2e_start(t));
     CU_ASSERT(e2e_open(t, &k));
