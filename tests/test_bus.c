@@ -23,6 +23,7 @@ struct heard {
     void (*also)(struct heard *h);
     weft_bus_listener *listener;
     unsigned sleep_us;
+    atomic_bool is_held; /* the call lasts as long */
 };
 
 static void on_item(const weft_bus_item *item, void *arg)
@@ -40,6 +41,8 @@ static void on_item(const weft_bus_item *item, void *arg)
         h->also(h);
     if (h->sleep_us)
         usleep(h->sleep_us);
+    while (h->is_held)
+        usleep(1000);
     h->items++;
 }
 
@@ -677,21 +680,23 @@ static void bounds_answer_again_or_drop_and_count(void)
 
     CU_ASSERT_EQUAL(weft_bus_listen(b, &l, "u", NULL, NULL, on_item, NULL), WEFT_E_AGAIN);
     CU_ASSERT_EQUAL(weft_bus_publish(b, "t", big), WEFT_E_TOO_BIG);
-    h->sleep_us = 20000;
+    h->is_held = true;
     for (int i = 0; i < 3 && rc == WEFT_OK; i++)
         if ((rc = weft_bus_publish(b, "t", weft_msg_ref(m))) != WEFT_OK)
             weft_msg_unref(m);
     CU_ASSERT_EQUAL(rc, WEFT_E_AGAIN);
     CU_ASSERT_EQUAL(stats_of(b).refused, 1);
+    h->is_held = false;
     end_heard(h);
     CU_ASSERT_EQUAL(weft_bus_close(b, 1000), WEFT_OK);
     opts.full_policy = WEFT_BUS_FULL_DROP;
     b = open_local(&opts);
     h = listen_to(b, "t", NULL);
-    h->sleep_us = 20000;
+    h->is_held = true;
     for (int i = 0; i < 4; i++)
         CU_ASSERT_EQUAL(weft_bus_publish(b, "t", weft_msg_ref(m)), WEFT_OK);
     CU_ASSERT(stats_of(b).dropped_full >= 1);
+    h->is_held = false;
     end_heard(h);
     CU_ASSERT_EQUAL(weft_bus_close(b, 1000), WEFT_OK);
     weft_msg_unref(m);

@@ -292,7 +292,7 @@ static void close_writes_out_everything(void)
 
 static void *let_go(void *arg)
 {
-    usleep(200000); /* well behind the deadline of 20 ms */
+    usleep(1000000); /* well behind the deadline of 20 ms */
     file_is_held = false;
     return arg;
 }

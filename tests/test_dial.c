@@ -181,19 +181,19 @@ static void of_two_that_answer_ipv6_wins_and_the_other_is_not_dialed(void)
     end(&v6);
 }
 
-/* With a delay of two seconds, only that a refusal starts the next attempt at once makes this quick. */
+/* With a delay of twenty seconds, only that a refusal starts the next attempt at once makes this quick. */
 static void after_a_refusal_the_next_is_dialed_at_once(void)
 {
     struct server no6 = refuse_on(AF_INET6), no4 = refuse_on(AF_INET), v6 = refuse_on(AF_INET6),
                   v4 = answer_on(AF_INET);
     struct resolve_list list = LIST(&no6, &no4, &v6, &v4);
-    struct dial_how how = within(10000, 2000);
+    struct dial_how how = within(60000, 20000);
     uint64_t began = clock_now_ms();
     int fd = dial_addresses(&list, &how);
 
     CU_ASSERT_FATAL(fd >= 0);
     CU_ASSERT(is_peer(fd, &v4));
-    CU_ASSERT(clock_now_ms() - began < 1900);
+    CU_ASSERT(clock_now_ms() - began < 19000);
     close(fd);
     end(&no6);
     end(&no4);
@@ -225,15 +225,15 @@ static void a_refusal_beside_one_under_way_starts_the_next_at_once(void)
 {
     struct server hole = swallow_on(AF_INET), no4 = refuse_on(AF_INET), v4 = answer_on(AF_INET);
     struct resolve_list list = LIST(&hole, &no4, &v4);
-    struct dial_how how = within(10000, 500);
+    struct dial_how how = within(20000, 2000);
     uint64_t began = clock_now_ms(), took;
     int fd = dial_addresses(&list, &how);
 
     took = clock_now_ms() - began;
     CU_ASSERT_FATAL(fd >= 0);
     CU_ASSERT(is_peer(fd, &v4));
-    CU_ASSERT(took >= 500);
-    CU_ASSERT(took < 990);
+    CU_ASSERT(took >= 2000);
+    CU_ASSERT(took < 3990);
     close(fd);
     end(&hole);
     end(&no4);

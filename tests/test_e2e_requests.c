@@ -298,7 +298,7 @@ ALL_MODES(a_client_that_went_away_cannot_be_accepted)
     memset(&later, 0, sizeof later);
     later.gate = &g;
     t->on_request = defer_to_thread;
-    t->opts.open_timeout_ms = 200; /* while the decision is awaited nothing is read: only time tells */
+    t->opts.open_timeout_ms = 1000; /* while the decision is awaited nothing is read: only time tells */
     CU_ASSERT_FATAL(e2e_start(t));
     CU_ASSERT(client_connect(&k, t->port));
     CU_ASSERT(client_ask(&k, "/", NULL));

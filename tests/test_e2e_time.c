@@ -21,14 +21,14 @@ ALL_MODES(pings_come_at_their_interval_and_pongs_keep_the_connection)
     t->opts.ping_interval_ms = 30;
     t->opts.ping_timeout_ms = 10000;
     CU_ASSERT_FATAL(e2e_start(t));
-    CU_ASSERT(e2e_open(t, &k));
     began_us = e2e_now_us();
+    CU_ASSERT(e2e_open(t, &k));
     for (int i = 0; i < 4; i++) {
         CU_ASSERT_EQUAL(client_next(&k, &f), CLIENT_OK);
         CU_ASSERT_EQUAL(f.opcode, CLIENT_PING);
         CU_ASSERT(client_send(&k, CLIENT_PONG, f.payload, f.bytes));
     }
-    CU_ASSERT(e2e_now_us() - began_us >= 4 * 30000 - 35000);
+    CU_ASSERT(e2e_now_us() - began_us >= 4 * 30000 - 5000);
     CU_ASSERT(e2e_now_us() - began_us < 9000000); /* not at the Pong's time */
     CU_ASSERT_EQUAL(t->closed, 0);
     client_close(&k);
@@ -86,13 +86,13 @@ POOL_MODES(the_pongs_deadline_stands_still_while_reading_is_paused)
     t->on_message = wait_at_gate;
     t->arg = g;
     t->opts.ping_interval_ms = 50;
-    t->opts.ping_timeout_ms = 100;
+    t->opts.ping_timeout_ms = 600;
     CU_ASSERT_FATAL(e2e_start(t));
     CU_ASSERT(e2e_open(t, &k));
     for (int i = 0; i < COUNT; i++)
         CU_ASSERT(client_say(&k, "work"));
     WAIT_FOR(e2e_stats(t).read_pauses == 1);
-    until_us = e2e_now_us() + 600000; /* six times the Pong's time */
+    until_us = e2e_now_us() + 1800000; /* three times the Pong's time */
     while (e2e_now_us() < until_us) {
         if (client_next_within(&k, &f, 50) != CLIENT_OK)
             continue;
@@ -198,8 +198,8 @@ ALL_MODES(a_handshake_that_does_not_come_is_answered_with_408)
 
     t->opts.open_timeout_ms = 100;
     CU_ASSERT_FATAL(e2e_start(t));
-    CU_ASSERT(client_connect(&k, t->port));
     began_us = e2e_now_us();
+    CU_ASSERT(client_connect(&k, t->port));
     CU_ASSERT(client_put_text(&k, "GET / HTTP/1.1\r\nHost: x\r\n"));
     CU_ASSERT_EQUAL(client_status(&k, head, sizeof head), 408);
     CU_ASSERT(e2e_now_us() - began_us >= 90000);
@@ -222,7 +222,7 @@ ALL_MODES(a_handshake_of_one_byte_at_a_time_has_no_more_time)
     size_t i;
     bool ended = false;
 
-    t->opts.open_timeout_ms = 150;
+    t->opts.open_timeout_ms = 400;
     CU_ASSERT_FATAL(e2e_start(t));
     CU_ASSERT(client_connect(&k, t->port));
     for (i = 0; i + 1 < sizeof request && !ended; i++) {
@@ -232,9 +232,9 @@ ALL_MODES(a_handshake_of_one_byte_at_a_time_has_no_more_time)
         ended = result != CLIENT_TIMEOUT || k.have > k.at;
     }
     CU_ASSERT(ended);
-    CU_ASSERT(i > 5);
+    CU_ASSERT(i > 2);
     CU_ASSERT(i + 1 < sizeof request);
-    CU_ASSERT(e2e_now_us() - began_us >= 140000);
+    CU_ASSERT(e2e_now_us() - began_us >= 390000);
     client_close(&k);
     WAIT_FOR(e2e_stats(t).refused == 1);
 }
@@ -252,7 +252,7 @@ ALL_MODES(a_request_that_is_not_decided_in_time_is_closed)
     struct client k;
 
     t->on_request = defer;
-    t->opts.open_timeout_ms = 100;
+    t->opts.open_timeout_ms = 500;
     CU_ASSERT_FATAL(e2e_start(t));
     CU_ASSERT(client_connect(&k, t->port));
     CU_ASSERT(client_ask(&k, "/", NULL));

@@ -30,7 +30,7 @@ static int threads_settle_at(int wanted)
 {
     struct timespec pause = {.tv_nsec = 1000000};
 
-    for (int i = 0; i < 2000 && count_entries("/proc/self/task") > wanted; i++)
+    for (int i = 0; i < 10000 && count_entries("/proc/self/task") > wanted; i++)
         nanosleep(&pause, NULL);
     return count_entries("/proc/self/task");
 }

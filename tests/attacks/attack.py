@@ -25,7 +25,7 @@ import tempfile
 import time
 import traceback
 
-PATIENCE_S = 20
+PATIENCE_S = 60
 MIB = 1 << 20
 KEY = 'dGhlIHNhbXBsZSBub25jZQ=='
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
@@ -89,7 +89,7 @@ class Cost:
 class Server:
     """Until the with statement ends, which demands that SIGTERM ends it with 0."""
 
-    def __init__(self, program, *options, files_max=None, stop_s=10):
+    def __init__(self, program, *options, files_max=None, stop_s=PATIENCE_S):
         self.options = [str(o) for o in options]
         self.stop_s = stop_s
         self.output = tempfile.TemporaryFile()
@@ -132,6 +132,14 @@ class Server:
     def status_kib(self, field):
         with open(f'/proc/{self.pid}/status') as status:
             return int(re.search(rf'^{field}:\s+(\d+) kB', status.read(), re.M)[1])
+
+    def is_at_rest(self):
+        """All its threads wait; one that only has no processor just now is not at rest."""
+        states = []
+        for thread in os.listdir(f'/proc/{self.pid}/task'):
+            with contextlib.suppress(OSError), open(f'/proc/{self.pid}/task/{thread}/stat') as stat:
+                states.append(stat.read().rpartition(')')[2].split()[0])
+        return set(states) <= {'S'}
 
     def cpu_s(self):
         """Of all its threads, to the nanosecond: the ticks of /proc/PID/stat miss what is short."""
@@ -228,6 +236,7 @@ def close_payload(code, reason=b''):
 
 class Peer:
     def __init__(self, server, source=None, receive_bytes=None):
+        self.server = server
         self.socket = socket.socket()
         self.socket.settimeout(PATIENCE_S)
         if receive_bytes:
@@ -254,12 +263,16 @@ class Peer:
             return False
 
     def put_until_full(self, data, quiet_s=0.3):
-        """How much the server takes before it takes nothing for so long."""
+        """How much the server takes before it takes nothing for so long, though nothing keeps it from that."""
         self.socket.settimeout(quiet_s)
-        sent = 0
-        with contextlib.suppress(ConnectionError, TimeoutError):
-            while sent < len(data):
-                sent += self.socket.send(data[sent:sent + 65536])
+        sent, end = 0, time.monotonic() + PATIENCE_S
+        with contextlib.suppress(ConnectionError):
+            while sent < len(data) and time.monotonic() < end:
+                try:
+                    sent += self.socket.send(data[sent:sent + 65536])
+                except TimeoutError:
+                    if self.server.is_at_rest():
+                        break
         self.socket.settimeout(PATIENCE_S)
         return sent
 

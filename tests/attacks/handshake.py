@@ -53,14 +53,14 @@ def a_header_that_never_ends_at_a_few_bytes_a_second(programs, options):
     """The deadline is absolute: a byte now and then does not move it."""
     with Server(programs.echo, '--open-timeout-ms', 1000, *options) as s:
         with s.costs(mib=8, cpu_s=0.7):
-            peers = [Peer(s) for _ in range(100)]
             began = time.monotonic()
+            peers = [Peer(s) for _ in range(100)]
             for peer in peers:
                 peer.put(b'GET / HTTP/1.1\r\nHost: weft.test\r\nCookie: ')
             living = set(peers)
             for peer in peers:
                 peer.socket.setblocking(False)
-            while living and time.monotonic() - began < 10:
+            while living and time.monotonic() - began < 20:
                 for peer in list(living):
                     try:
                         peer.socket.send(b'a')
@@ -73,7 +73,7 @@ def a_header_that_never_ends_at_a_few_bytes_a_second(programs, options):
                 time.sleep(0.1)
             took = time.monotonic() - began
             check(not living, len(living), 'are still there after', took)
-            check(0.9 < took < 5, 'they were there for', took)
+            check(0.9 < took < 10, 'they were there for', took)
             for peer in peers:
                 peer.socket.close()
         wait_for(lambda: s.stats()['handshaking'] == 0, 'all are gone')
@@ -244,8 +244,8 @@ def a_flood_of_handshakes(programs, options):
             silent = [Peer(s, source='127.0.0.9') for _ in range(400)]
             began = time.monotonic()
             s.serves(source='127.0.0.2')
-            check(time.monotonic() - began < 5, 'it took', time.monotonic() - began)
-            check(s.stats()['refused_connections'] >= 300, s.stats())
+            check(time.monotonic() - began < 10, 'it took', time.monotonic() - began)
+            wait_for(lambda: s.stats()['refused_connections'] >= 300, 'most are refused')
             check(s.stats()['handshaking'] <= 50)
             for peer in silent:
                 peer.socket.close()
@@ -276,11 +276,12 @@ def a_flood_of_connects(programs, options):
 @group.in_modes
 def too_many_handshakes_a_second(programs, options):
     with Server(programs.echo, '--handshakes-per-second-max', 2, '--handshakes-burst', 10, *options) as s:
-        got = []
+        got, began = [], time.monotonic()
         for _ in range(60):
             with Peer(s) as peer:
                 got.append(peer.ask(request()))
-        check(set(got) <= {101, 429} and 10 <= got.count(101) <= 30, got)
+        most = 10 + 2 * (time.monotonic() - began) + 1
+        check(set(got) == {101, 429} and 10 <= got.count(101) <= most, got, 'at most', most)
         s.serves(source='127.0.0.2')
         check(s.stats()['refused_rate'] == got.count(429))
 

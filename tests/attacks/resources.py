@@ -91,7 +91,7 @@ def fast_writers_with_slow_handlers(programs):
                 check(peer.put_until_full(data, 0.05) < len(data))
             began = time.monotonic()
             s.serves()
-            check(time.monotonic() - began < 3)
+            check(time.monotonic() - began < 10)
         for peer in peers:
             peer.reset()
         wait_for(lambda: s.stats()['connections'] == 0, 'all are gone')
@@ -138,7 +138,7 @@ def half_open_peers(programs, options):
         with s.costs(mib=2, cpu_s=0.5):
             began = time.monotonic()
             wait_for(lambda: s.stats()['connections'] == 0, 'all are gone')
-            check(time.monotonic() - began < 5)
+            check(time.monotonic() - began < 10)
         for peer in peers:
             peer.socket.close()
         s.serves()
@@ -150,7 +150,7 @@ def a_peer_that_takes_nothing(programs, options):
         with Peer(s, receive_bytes=4096) as peer:
             peer.open()
             peer.put_until_full(frame(FIN | BINARY, bytes(65536)) * 100, 0.1)
-            wait_for(lambda: s.stats()['connections'] == 0, 'it is dropped', 5)
+            wait_for(lambda: s.stats()['connections'] == 0, 'it is dropped')
 
 
 @group.in_modes
@@ -165,7 +165,7 @@ def peers_deaf_at_shutdown(programs, options):
             elif i % 4 == 1:
                 peer.put(frame(FIN | TEXT, b'half', length=1000))
         took = s.stop()
-        check(took < 3, 'it took', took)
+        check(took < 10, 'it took', took)
         for peer in peers + silent:
             peer.socket.close()
 
@@ -197,12 +197,12 @@ def a_flood_of_messages_against_a_rate(programs, options):
     with Server(programs.echo, '--messages-per-second-max', 20, '--messages-burst', 20, *options) as s:
         with s.costs(mib=2, cpu_s=0.5), Peer(s) as peer:
             peer.open()
-            peer.put(frame(FIN | TEXT, b'x') * 1000)
             began = time.monotonic()
+            peer.put(frame(FIN | TEXT, b'x') * 1000)
             for _ in range(40):
                 check(peer.hears() == 'x')
             took = time.monotonic() - began
-            check(0.9 < took < 5, 'it took', took)
+            check(0.9 < took < 10, 'it took', took)
             s.serves()
 
 
@@ -292,14 +292,17 @@ def floods_of_messages_at_the_chat(programs):
             ann.open(path='/chat')
             enter(ann, 'lobby', 'ann')
             with Peer(s) as eve:
+                began = time.monotonic()
                 eve.open(path='/chat')
                 enter(eve, 'lobby', 'eve')
-                eve.put(frame(FIN | TEXT, b'{"type":"say","text":"buy"}') * 3000)
+                # However slow the server is, so that one is let through now and then: the last thousand are nothing at all.
+                eve.put(frame(FIN | TEXT, b'{"type":"say","text":"buy"}') * 3000 + frame(FIN | TEXT, b'buy') * 1001)
                 check(eve.hears_close() == 1008)
+                most = 40 + 10 * (time.monotonic() - began) + 1
             heard = 0
             while (got := json.loads(ann.hears()))['type'] != 'went':
                 heard += got['type'] == 'said'
-            check(30 <= heard <= 60, heard, 'messages got through')
+            check(30 <= heard <= most, heard, 'messages got through, at most', most)
 
 
 @group.attack

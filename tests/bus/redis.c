@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define PATIENCE_MS 20000
+#define PORTS_MAX   10
 #define PAIRS_MAX   32
 
 static void give_up(const char *why)
@@ -73,7 +74,7 @@ static bool ask(uint16_t port, const char *command, char *line, size_t room)
     dprintf(fd, "%s\r\n", command);
     while (!is_whole && n < room - 1) {
         struct pollfd p = {.fd = fd, .events = POLLIN};
-        if (poll(&p, 1, 3000) <= 0 || recv(fd, line + n, 1, 0) != 1)
+        if (poll(&p, 1, PATIENCE_MS) <= 0 || recv(fd, line + n, 1, 0) != 1)
             break;
         is_whole = line[n] == '\n';
         n++;
@@ -92,7 +93,8 @@ const char *redis_say(struct redis_server *s, const char *command)
     return line;
 }
 
-void redis_start_again(struct redis_server *s)
+/* False: it has ended at once, as when its port was taken. */
+static bool begins(struct redis_server *s)
 {
     const char *args[48] = {"redis-server", "--bind",  "127.0.0.1", "--save", "",
                             "--loglevel",   "warning", "--dir",     s->dir};
@@ -117,10 +119,19 @@ void redis_start_again(struct redis_server *s)
         _exit(127);
     }
     for (int ms = 0; !ask(s->port, "PING", line, sizeof line) || strncmp(line, "+PONG", 5) != 0; ms += 20) {
-        if (ms > PATIENCE_MS || waitpid(s->pid, NULL, WNOHANG) == s->pid)
-            give_up("redis-server does not start");
+        if (waitpid(s->pid, NULL, WNOHANG) == s->pid)
+            return false;
+        if (ms > PATIENCE_MS)
+            give_up("redis-server does not answer");
         usleep(20000);
     }
+    return true;
+}
+
+void redis_start_again(struct redis_server *s)
+{
+    if (!begins(s))
+        give_up("redis-server does not start");
 }
 
 void redis_start(struct redis_server *s, bool is_lasting, const char *const *extra)
@@ -129,12 +140,13 @@ void redis_start(struct redis_server *s, bool is_lasting, const char *const *ext
     strcpy(s->dir, "/tmp/weft-redis-XXXXXX");
     if (!mkdtemp(s->dir))
         give_up("no directory");
-    s->port = free_port();
     s->is_lasting = is_lasting;
     for (size_t i = 0; extra && extra[i]; i++)
         s->extra[i] = extra[i];
+    for (unsigned tries = 0; s->port = free_port(), !begins(s);) /* somebody else may have been quicker */
+        if (++tries == PORTS_MAX)
+            give_up("redis-server does not start");
     snprintf(s->url, sizeof s->url, "redis://127.0.0.1:%u", s->port);
-    redis_start_again(s);
 }
 
 void redis_kill(struct redis_server *s, int signal)
@@ -168,7 +180,7 @@ const char *redis_say_all(struct redis_server *s, const char *command)
     dprintf(fd, "%s\r\nQUIT\r\n", command); /* behind it the server closes */
     while (got > 0 && n < sizeof text - 1) {
         struct pollfd p = {.fd = fd, .events = POLLIN};
-        if (poll(&p, 1, 3000) <= 0)
+        if (poll(&p, 1, PATIENCE_MS) <= 0)
             give_up("redis-server does not answer");
         got = recv(fd, text + n, sizeof text - 1 - n, 0);
         n += got > 0 ? (size_t)got : 0;

@@ -173,7 +173,7 @@ static void patterns_wait_while_a_master_may_not_know_of_them(void)
 /* --- presence --- */
 
 #define ROOMS       6
-#define PRESENCE_MS 600
+#define PRESENCE_MS 1500
 
 static weft_bus *present_bus;
 

@@ -500,7 +500,7 @@ static void what_is_lost_meanwhile_is_told_to_who_flushes_or_closes(void)
     weft_bus *b;
 
     redis_start(&s, false, NULL);
-    o.reply_timeout_ms = 300;
+    o.reply_timeout_ms = 1000;
     b = open_with(s.url, &o);
     WAIT_FOR(stats_of(b).state == WEFT_BUS_UP);
     redis_kill(&s, SIGSTOP);

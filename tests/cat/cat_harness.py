@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 
-PATIENCE_S = 20 * float(os.environ.get('WEFT_TEST_PATIENCE', 1))
+PATIENCE_S = 60 * float(os.environ.get('WEFT_TEST_PATIENCE', 1))
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
 

@@ -45,7 +45,7 @@ def each_line_is_a_message_and_each_message_a_line():
         talks(url, '-n5', data=lines, status=2, err='-n5 is not an option')
         talks(url, '-n=5', data=lines, out=lines)
         talks(url, '-n', '6', data=lines + b'no newline', out=lines + b'no newline\n')
-        talks(url, '--wait-ms=300', data=lines, out=lines)
+        talks(url, '--wait-ms=2000', data=lines, out=lines)
         talks(url, '--wait-ms=0')
 
 
@@ -90,7 +90,7 @@ def a_file_is_one_message_and_goes_first():
 @test
 def a_line_that_is_no_text_is_the_last_one():
     with echo(WEFT_ECHO) as url:
-        talks(url, '--wait-ms=500', data=b'good\nbad \xff\nnot sent\n', out=b'good\n', status=5,
+        talks(url, '--wait-ms=2000', data=b'good\nbad \xff\nnot sent\n', out=b'good\n', status=5,
               err='line 2 is not UTF-8 at byte 5; --binary sends any bytes')
         talks(url, data=b'cut \xc3', status=5, err='line 1 is not UTF-8 at byte 5')
 
@@ -100,7 +100,7 @@ def a_message_of_a_mebibyte_goes_both_ways():
     with echo(WEFT_ECHO) as url:
         line = b'x' * (1 << 20)
         talks(url, '--one', data=line, out=line + b'\n')
-        status, out, err = cat(url, data=line + b'y')
+        status, out, err = cat(url, '--wait-ms=60000', data=line + b'y')
         assert (status, out) == (1, b'') and 'closed by the server with 1009' in err, (status, err)
     with Server(lambda c: (c.accept(), c.send(TEXT, b'z' * 2000), c.serve())) as server:
         status, out, err = cat(server.url, '--message-bytes-max=1999', '--wait-ms=5000')
@@ -192,7 +192,7 @@ def answers_are_waited_for_behind_the_end_of_input():
         conn.serve()
 
     with Server(late) as server:
-        talks(server.url, '--wait-ms=3000', '-n=2', out=b'one\ntwo\n')
+        talks(server.url, '--wait-ms=60000', '-n=2', out=b'one\ntwo\n')
         begin = time.monotonic()
         with with_pipes(server.url, '--wait-ms=4294967295', stdin=subprocess.DEVNULL) as child:
             assert child.stdout.readline() + child.stdout.readline() == b'one\ntwo\n'
@@ -260,10 +260,8 @@ def nobody_there_is_told():
     talks(f'ws://127.0.0.1:{port}', status=3, err='cannot connect: ')
     with Server(lambda c: c.drop()) as server:
         talks(server.url, status=3, err='cannot connect: ')
-    with Server(lambda c: time.sleep(3)) as server:
-        begin = time.monotonic()
+    with Server(lambda c: c.file.read()) as server:  # its answer never comes
         talks(server.url, '--open-timeout-ms=200', status=3, err='cannot connect: ')
-        assert time.monotonic() - begin < 2.5
 
 
 @test
@@ -370,7 +368,8 @@ def a_reader_that_has_enough_ends_it():
 def standard_descriptors_may_be_closed():
     with echo(WEFT_ECHO) as url:
         for closed in ('<&-', '>&-', '2>&-', '<&- >&- 2>&-'):
-            done = subprocess.run(['sh', '-c', f'exec "$0" "$1" --wait-ms=100 {closed}', WEFT_CAT, url], input=b'x\n',
+            wait = '-n=1 --wait-ms=60000' if closed == '2>&-' else '--wait-ms=100'
+            done = subprocess.run(['sh', '-c', f'exec "$0" "$1" {wait} {closed}', WEFT_CAT, url], input=b'x\n',
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=PATIENCE_S, check=False)
             assert done.returncode == 0 and done.stderr == b'', (closed, done)
             assert done.stdout == (b'x\n' if closed == '2>&-' else b''), (closed, done)

@@ -21,15 +21,13 @@ def test(run):
 
 
 class Terminal:
-    """A window of tmux in which weft-cat runs; behind it a shell says its status and waits."""
+    """A window of tmux in which a command runs."""
 
-    def __init__(self, work, url, *options, columns=60, rows=16, env='', behind=''):
+    def __init__(self, work, *command, columns=60, rows=16):
         self.socket = os.path.join(work, 'tmux')
-        command = ' '.join(map(shlex.quote, [WEFT_CAT, url, *options]))
-        script = f'trap : INT; {env} {command} {behind}; echo "status $?"; exec cat'
         clean = {name: value for name, value in os.environ.items() if name not in ('TMUX', 'LC_ALL')}
         clean.update(XDG_STATE_HOME=work, LANG='C', HOME=work)
-        self.tmux('-f/dev/null', '-u', 'new-session', '-d', f'-x{columns}', f'-y{rows}', 'sh', '-c', script, env=clean)
+        self.tmux('-f/dev/null', '-u', 'new-session', '-d', f'-x{columns}', f'-y{rows}', *command, env=clean)
         self.pid = int(self.tmux('display-message', '-p', '#{pid}'))
 
     def tmux(self, *args, env=None):
@@ -73,19 +71,37 @@ class Terminal:
         return self.until(lambda screen: re.search(pattern, '\n'.join(screen), re.M), f'wanted: {pattern}')
 
 
+def has_ended(pid):
+    """It is no child of ours: how long it stays a zombie is up to the system's first process."""
+    try:
+        with open(f'/proc/{pid}/stat', encoding='ascii', errors='replace') as stat:
+            return stat.read().rsplit(')', 1)[1].split()[0] == 'Z'
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 @contextlib.contextmanager
-def terminal(url, *options, work=None, ready=True, **how):
+def window(*command, work=None, **how):
     with tempfile.TemporaryDirectory() as own:
-        t = Terminal(work or own, url, *options, **how)
+        t = Terminal(work or own, *command, **how)
         try:
-            if ready:
-                t.until(lambda screen: screen[-1] == '>', 'a prompt')
             yield t
         finally:
             t.tmux('kill-server')
-            until('tmux has ended', lambda: not os.path.exists(f'/proc/{t.pid}') or t.pid == 0)
+            until('tmux has ended', lambda: has_ended(t.pid))
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(t.socket)
+
+
+@contextlib.contextmanager
+def terminal(url, *options, ready=True, env='', behind='', **how):
+    """weft-cat in a window; behind it a shell says its status and waits."""
+    command = ' '.join(map(shlex.quote, [WEFT_CAT, url, *options]))
+    script = f'trap : INT; {env} {command} {behind}; echo "status $?"; exec cat'
+    with window('sh', '-c', script, **how) as t:
+        if ready:
+            t.until(lambda screen: screen[-1] == '>', 'a prompt')
+        yield t
 
 
 def rows_of(text, columns):
@@ -320,25 +336,22 @@ def a_terminal_that_cannot_move_its_cursor_gets_lines():
 
 @test
 def it_can_be_suspended_and_continued():
-    with Server() as server, tempfile.TemporaryDirectory() as work:
-        t = Terminal(work, server.url)
-        with contextlib.ExitStack() as stack:
-            stack.callback(t.tmux, 'kill-server')
-            t.tmux('respawn-pane', '-k', 'bash', '--norc', '-i')
-            t.until(lambda screen: screen[-1].endswith(('$', '#')), 'a shell')
-            t.type(f"PS1='ready: '; clear; {WEFT_CAT} {server.url}")
-            t.shows('>')
-            t.type('typed', enter=False)
-            t.shows('> typed')
-            t.keys('C-z')
-            t.shows('ready:')
-            server.conn(-1).send(TEXT, 'meanwhile')
-            t.type('fg')
-            t.shows('< meanwhile', '> typed')
-            t.keys('Enter')
-            until('it was sent', lambda: server.conn(-1).data() == [(TEXT, b'typed')])
-            t.type('/quit')
-            t.until(lambda screen: screen[-1].rstrip() == 'ready:', 'the shell again')
+    with Server() as server, window('bash', '--norc', '-i') as t:
+        t.until(lambda screen: screen[-1].endswith(('$', '#')), 'a shell')
+        t.type(f"PS1='ready: '; clear; {WEFT_CAT} {server.url}")
+        t.shows('>')
+        t.type('typed', enter=False)
+        t.shows('> typed')
+        t.keys('C-z')
+        t.shows('ready:')
+        server.conn().send(TEXT, 'meanwhile')
+        t.type('fg')
+        t.shows('< meanwhile', '> typed')
+        t.keys('Enter')
+        until('it was sent', lambda: server.conn().data() == [(TEXT, b'typed')])
+        t.type('/quit')
+        t.until(lambda screen: screen[-1].rstrip() == 'ready:', 'the shell again')
+        assert len(server.conns) == 1
 
 
 @test

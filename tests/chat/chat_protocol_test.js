@@ -6,7 +6,7 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 const {spawnSync} = require('node:child_process');
-const {connect, request, run, sleep, startServer, within} = require('./harness.js');
+const {TIMEOUT_MS, connect, request, run, sleep, startServer, until, within} = require('./harness.js');
 
 const program = process.argv[2];
 if (!program) {
@@ -33,8 +33,8 @@ async function assertQuiet(c) {
     assert.deepStrictEqual(await c.next(), error('not a JSON object'));
 }
 
-async function metric(name) {
-    const {body} = await request(server.port, '/metrics');
+async function metric(name, {port} = server) {
+    const {body} = await request(port, '/metrics');
     return Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(body)[1]);
 }
 
@@ -239,7 +239,6 @@ const tests = {
             assert.ok(m.reason.length > 0);
             await sleep(60); // stays below the rate limit with its burst
         }
-        await sleep(500);
         ann.sendBinary(Buffer.from('{"type":"leave"}'));
         assert.deepStrictEqual(await ann.next(), error('messages must be text'));
         assert.strictEqual((await ann.join(newRoom(), 'ann')).type, 'joined');
@@ -263,17 +262,21 @@ const tests = {
         assert.deepStrictEqual(await ann.next(), {closed: 1009});
     },
 
+    // 40 at once and 10 a second: so many that also who is slow in sending them is refused.
     async who_talks_too_fast_is_refused_for_a_moment() {
+        const COUNT = 400;
+        const began = Date.now();
         const ann = await openIn(newRoom(), 'ann');
         const bob = await openIn(newRoom(), 'bob');
-        for (let i = 0; i < 100; i++) ann.send({type: 'say', text: `t${i}`});
+        for (let i = 0; i < COUNT; i++) ann.send({type: 'say', text: `t${i}`});
         let said = 0;
-        for (let i = 0; i < 100; i++) {
+        for (let i = 0; i < COUNT; i++) {
             const m = await ann.next();
             if (m.type === 'said') said++;
             else assert.deepStrictEqual(m, error('too fast'));
         }
-        assert.ok(said >= 39 && said < 60, `${said} passed`);
+        const most = 40 + (Date.now() - began) / 100 + 1;
+        assert.ok(said >= 39 && said <= most && said < COUNT, `${said} of at most ${most} passed`);
         bob.send({type: 'say', text: 'not me'});
         assert.strictEqual((await bob.next()).text, 'not me');
         await sleep(300);
@@ -355,16 +358,16 @@ const tests = {
     },
 
     async the_metrics_are_well_formed_and_count() {
-        const room = newRoom();
-        const rooms = await metric('weft_chat_rooms');
-        const said = await metric('weft_chat_said_total');
-        const ann = await openIn(room, 'ann');
+        const other = await startServer(program, ['--port', '0']);
+        assert.strictEqual(await metric('weft_chat_rooms', other), 0);
+        const ann = await connect({port: other.port});
+        assert.strictEqual((await ann.join(newRoom(), 'ann')).type, 'joined');
         ann.send({type: 'say', text: 'x'});
         await ann.next();
-        assert.strictEqual(await metric('weft_chat_rooms'), rooms + 1);
-        assert.strictEqual(await metric('weft_chat_said_total'), said + 1);
-        assert.ok((await metric('weft_connections')) >= 1);
-        const {headers, body} = await request(server.port, '/metrics');
+        assert.strictEqual(await metric('weft_chat_rooms', other), 1);
+        assert.strictEqual(await metric('weft_chat_said_total', other), 1);
+        assert.ok((await metric('weft_connections', other)) >= 1);
+        const {headers, body} = await request(other.port, '/metrics');
         assert.match(headers['content-type'], /^text\/plain; version=0\.0\.4/);
         assert.ok(body.endsWith('\n'));
         const types = new Map();
@@ -393,6 +396,7 @@ const tests = {
             new RegExp(`_bucket\\{le="\\+Inf"\\} ${bucket}\nweft_handover_seconds_count ${bucket}\n`)
         );
         await ann.close();
+        assert.deepStrictEqual(await other.stop(), {code: 0, signal: null});
     },
 
     async it_listens_on_a_unix_socket_alone_when_asked() {
@@ -450,7 +454,7 @@ const tests = {
             ['--bus', 'redis://127.0.0.1:1', '--history', 'x'],
             ['--presence-timeout-ms', '0'],
         ]) {
-            const done = spawnSync(program, args, {encoding: 'utf8', timeout: 10000});
+            const done = spawnSync(program, args, {encoding: 'utf8', timeout: TIMEOUT_MS});
             assert.strictEqual(done.status, 2, args.join(' '));
             assert.match(done.stderr, /^weft-chat: .+\n$/m);
             assert.strictEqual(done.stdout, '');
@@ -578,7 +582,7 @@ const tests = {
         const file = path.join(directory, 'history.db');
         try {
             const one = await startServer(program, ['--port=0', '--history', file]);
-            const two = spawnSync(program, ['--port=0', '--history', file], {encoding: 'utf8', timeout: 10000});
+            const two = spawnSync(program, ['--port=0', '--history', file], {encoding: 'utf8', timeout: TIMEOUT_MS});
             assert.strictEqual(two.status, 2);
             assert.match(two.stderr, /locked by another process/);
             const ann = await connect({port: one.port});
@@ -603,7 +607,7 @@ const tests = {
             for (const bad of bads) {
                 const done = spawnSync(program, ['--port=0', '--history', file(bad)], {
                     encoding: 'utf8',
-                    timeout: 10000,
+                    timeout: TIMEOUT_MS,
                 });
                 assert.ok([1, 2].includes(done.status), `${bad}: ${done.status} ${done.stderr}`);
                 assert.match(done.stderr, /^weft-chat: cannot open the history \S+: .+$/m, bad);
@@ -616,7 +620,7 @@ const tests = {
     },
 
     async a_port_in_use_is_an_error_with_a_sentence() {
-        const done = spawnSync(program, ['--port', String(server.port)], {encoding: 'utf8', timeout: 10000});
+        const done = spawnSync(program, ['--port', String(server.port)], {encoding: 'utf8', timeout: TIMEOUT_MS});
         assert.strictEqual(done.status, 1);
         assert.match(done.stderr, /^weft-chat: cannot listen on 127\.0\.0\.1 port \d+: /m);
     },
@@ -627,7 +631,7 @@ const tests = {
             const ann = await connect({port: other.port});
             await ann.join('lobby', 'ann');
             other.process.kill('SIGUSR1');
-            while (!other.output().includes('"messages_in":1')) await sleep(20);
+            await until(() => other.output().includes('"messages_in":1'), 'the figures');
             const ended = other.stop(signal);
             assert.deepStrictEqual(await ann.next(), {closed: 1001});
             assert.deepStrictEqual(await ended, {code: 0, signal: null});
@@ -645,9 +649,9 @@ const tests = {
     async a_second_signal_does_not_wait() {
         const other = await startServer(program, ['--port=0', '--stop-deadline-ms=600000']);
         const ann = await connect({port: other.port});
-        ann.socket.pause(); // never answers the Close frame
+        ann.answersClose = false;
         other.process.kill('SIGTERM');
-        await sleep(300);
+        assert.deepStrictEqual(await ann.next(), {closing: 1001});
         assert.strictEqual(other.process.exitCode, null, 'it waits for the closing handshake');
         assert.deepStrictEqual(await other.stop('SIGTERM'), {code: 0, signal: null});
         ann.drop();

@@ -6,7 +6,7 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 const {spawnSync} = require('node:child_process');
-const {connect, run, sleep, startServer} = require('./harness.js');
+const {TIMEOUT_MS, connect, run, startServer, until} = require('./harness.js');
 
 const program = process.argv[2];
 if (!program) {
@@ -57,13 +57,14 @@ const tests = {
     async the_share_of_calls_that_sleeps_is_exact() {
         await withServer(['--sleep-ms=40', '--sleep-share=0.25', '--stats'], async (server) => {
             const c = await connect({port: server.port});
-            const times = [];
-            for (let i = 0; i < 16; i++) {
-                const begin = Date.now();
-                await echoes(c, 1);
-                times.push(Date.now() - begin);
-            }
-            assert.strictEqual(times.filter((ms) => ms >= 39).length, 4, times.join());
+            const fast = new Set(); // which of the sixteen were, at least once: a busy machine makes any of them slow
+            for (let round = 0; round < 2 || fast.size < 12; round++)
+                for (let i = 0; i < 16; i++) {
+                    const begin = process.hrtime.bigint();
+                    await echoes(c, 1);
+                    if (process.hrtime.bigint() - begin < 40000000n) fast.add(i);
+                }
+            assert.strictEqual(fast.size, 12, [...fast].join());
             await c.close();
         });
     },
@@ -73,7 +74,7 @@ const tests = {
             const c = await connect({port});
             const begin = Date.now();
             await echoes(c, 4);
-            assert.ok(Date.now() - begin >= 119);
+            assert.ok(Date.now() - begin >= 119); // the clock is in whole milliseconds
             await c.close();
         });
     },
@@ -84,13 +85,15 @@ const tests = {
             c.send({text: 'x'.repeat(100)});
             assert.deepStrictEqual(await c.next(), {closed: 1009});
         });
+        await withServer(['--ping-interval-ms=50', '--ping-timeout-ms=60000'], async ({port}) => {
+            const c = await connect({port});
+            await until(() => c.pings > 3, 'pings');
+            await echoes(c, 1);
+            await c.close();
+        });
         await withServer(['--ping-interval-ms=50', '--ping-timeout-ms=150'], async ({port}) => {
             const c = await connect({port});
-            await sleep(400);
-            await echoes(c, 1); // it answers pings, so it lives
-            c.socket.pause(); // and does not any more
-            await sleep(600);
-            c.socket.resume();
+            c.answersPings = false;
             assert.ok((await c.next()).closed);
         });
     },
@@ -100,7 +103,7 @@ const tests = {
         const socketPath = path.join(directory, 'echo.sock');
         try {
             await withServer(['--unix', socketPath], async (server) => {
-                while (!server.output().includes('unix:')) await sleep(10);
+                await until(() => server.output().includes('unix:'), 'the second place');
                 assert.match(server.output(), /^listening on 127\.0\.0\.1:\d+\nlistening on unix:.+\n$/);
                 for (const where of [{port: server.port}, {socketPath}]) {
                     const c = await connect(where);
@@ -118,7 +121,7 @@ const tests = {
         const c = await connect({port: server.port});
         await echoes(c, 10);
         server.process.kill('SIGUSR1');
-        while (!/\}\n/.test(server.output())) await sleep(10);
+        await until(() => /\}\n/.test(server.output()), 'the figures');
         await c.close();
         await server.stop();
         const [now, last] = server
@@ -153,7 +156,7 @@ const tests = {
     async what_the_library_refuses_ends_with_2() {
         const done = spawnSync(program, ['--port=0', '--inbox-high=4', '--inbox-low=5'], {
             encoding: 'utf8',
-            timeout: 10000,
+            timeout: TIMEOUT_MS,
         });
         assert.strictEqual(done.status, 2);
         assert.match(done.stderr, /weft-echo: cannot make the server/);

@@ -7,7 +7,8 @@ const {spawn} = require('node:child_process');
 const crypto = require('node:crypto');
 const http = require('node:http');
 
-const TIMEOUT_MS = Number(process.env.WEFT_TEST_TIMEOUT_MS || 20000);
+// Longer than a page waits between two attempts, on a machine that is slow and busy.
+const TIMEOUT_MS = Number(process.env.WEFT_TEST_TIMEOUT_MS || 60000);
 
 function within(promise, what, ms = TIMEOUT_MS) {
     let timer;
@@ -117,6 +118,9 @@ class Client {
         this.reader = new FrameReader();
         this.queue = []; // messages, and {closed: code} as the last one
         this.waiting = [];
+        this.pings = 0;
+        this.answersPings = true;
+        this.answersClose = true; // else {closing: code} is queued
         socket.on('data', (data) => this.feed(data));
         socket.on('error', () => {});
         socket.on('close', () => this.put({closed: this.code || 1006}));
@@ -128,10 +132,12 @@ class Client {
             if (opcode === 1) {
                 this.put(JSON.parse(payload.toString('utf8')));
             } else if (opcode === 9) {
-                this.socket.write(frame(10, payload));
+                this.pings++;
+                if (this.answersPings) this.socket.write(frame(10, payload));
             } else if (opcode === 8) {
                 this.code = payload.length ? payload.readUInt16BE(0) : 1005;
-                this.socket.end(frame(8, payload));
+                if (this.answersClose) this.socket.end(frame(8, payload));
+                else this.put({closing: this.code});
             }
         }
     }
@@ -269,4 +275,13 @@ async function run(tests, after = async () => {}) {
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-module.exports = {TIMEOUT_MS, connect, request, run, sleep, startServer, within};
+// Look again and again until it is true.
+async function until(condition, what, ms = TIMEOUT_MS) {
+    const end = Date.now() + ms;
+    while (!condition()) {
+        if (Date.now() > end) throw new Error(`${what}: not within ${ms} ms`);
+        await sleep(20);
+    }
+}
+
+module.exports = {TIMEOUT_MS, connect, request, run, sleep, startServer, until, within};

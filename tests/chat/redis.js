@@ -7,7 +7,7 @@ const net = require('node:net');
 const os = require('node:os');
 const path = require('node:path');
 const {spawn, spawnSync} = require('node:child_process');
-const {sleep, within} = require('./harness.js');
+const {TIMEOUT_MS, sleep, within} = require('./harness.js');
 
 function freePort() {
     return new Promise((resolve, reject) => {
@@ -23,14 +23,20 @@ function freePort() {
 class Redis {
     static async start() {
         const redis = new Redis();
-        redis.port = await freePort();
-        redis.url = `redis://127.0.0.1:${redis.port}`;
         redis.directory = fs.mkdtempSync(path.join(os.tmpdir(), 'weft-redis-'));
-        await redis.run();
+        // Somebody else may have taken the port meanwhile.
+        do redis.port = await freePort();
+        while (!(await redis.begins()));
+        redis.url = `redis://127.0.0.1:${redis.port}`;
         return redis;
     }
 
     async run() {
+        assert.ok(await this.begins(), `redis-server ended: ${this.process.exitCode}`);
+    }
+
+    // False: it has ended at once.
+    async begins() {
         const args = ['--port', this.port, '--bind', '127.0.0.1', '--dir', this.directory, '--save', ''];
         args.push('--appendonly', 'yes', '--appendfsync', 'always', '--daemonize', 'no');
         const child = spawn('redis-server', args.map(String), {stdio: 'ignore'});
@@ -39,16 +45,17 @@ class Redis {
         const kill = () => child.kill('SIGKILL');
         process.on('exit', kill);
         this.exited.then(() => process.off('exit', kill));
-        for (let i = 0; this.cli('PING') !== 'PONG'; i++) {
-            assert.ok(i < 200 && child.exitCode === null, 'redis-server answers');
-            await sleep(50);
+        for (const end = Date.now() + TIMEOUT_MS; this.cli('PING') !== 'PONG'; await sleep(50)) {
+            if (child.exitCode !== null) return false;
+            assert.ok(Date.now() < end, 'redis-server answers');
         }
+        return child.exitCode === null; // else it is another's that answers
     }
 
     cli(...args) {
         const done = spawnSync('redis-cli', ['-h', '127.0.0.1', '-p', String(this.port), ...args], {
             encoding: 'utf8',
-            timeout: 10000,
+            timeout: TIMEOUT_MS,
         });
         return done.stdout.trim();
     }

@@ -8,7 +8,7 @@ const os = require('node:os');
 const path = require('node:path');
 const tls = require('node:tls');
 const {spawnSync} = require('node:child_process');
-const {run, startServer, within} = require('./harness.js');
+const {TIMEOUT_MS, run, startServer, within} = require('./harness.js');
 
 const [program, makeCerts] = process.argv.splice(2, 2);
 if (!makeCerts) {
@@ -94,7 +94,7 @@ const tests = {
             [['--cert', file('server.pem'), '--key', file('rsa.key')], 1, /does not belong/],
             [['--cert', file('none.pem'), '--key', file('rsa.key')], 1, /none\.pem/],
         ]) {
-            const done = spawnSync(program, ['--port=0', ...args], {encoding: 'utf8', timeout: 20000});
+            const done = spawnSync(program, ['--port=0', ...args], {encoding: 'utf8', timeout: TIMEOUT_MS});
             assert.strictEqual(done.status, status, done.stderr);
             assert.match(done.stderr, said);
         }

@@ -172,7 +172,7 @@ static void notifications(void)
     CHECK(client_hears(&ann, "welcome, ann") && client_hears(&bob, "welcome, bob"));
     CHECK(client_hears_close(&eve, 1011));
     CHECK(client_hears_close(&late, 1011)); /* the timeout is set short */
-    for (int i = 0; i < 200 && strcmp(redis_say(&redis, "PUBSUB CHANNELS weft:c:{t:notices}"), "*1\r\n") != 0; i++)
+    for (int i = 0; i < 1000 && strcmp(redis_say(&redis, "PUBSUB CHANNELS weft:c:{t:notices}"), "*1\r\n") != 0; i++)
         usleep(20000);
     publish("admin disk is full", ":1\r\n");
     publish("all lunch is ready", ":1\r\n");
