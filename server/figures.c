@@ -60,7 +60,7 @@ static const struct figure figures[] = {
     FIGURE(inflated_from_bytes, "weft_inflated_from_bytes_total", "counter", "Payload bytes before inflating"),
     FIGURE(inflated_to_bytes, "weft_inflated_to_bytes_total", "counter", "Payload bytes behind inflating"),
     FIGURE(compression_bytes, "weft_compression_bytes", "gauge", "Memory of all compression contexts"),
-    FIGURE(swaps, "weft_swaps_total", "counter", "I/O loops taken by a worker from a thread in a handler of middling length"),
+    FIGURE(swaps, "weft_swaps_total", "counter", "I/O loops taken by a worker from a thread that computes in a handler"),
 };
 #define FIGURE_COUNT (sizeof figures / sizeof figures[0])
 

@@ -10,12 +10,19 @@ static struct judge judge_of(bool has_cores)
     return (struct judge){.has_cores = has_cores};
 }
 
+static void runs_take_us(struct judge *j, uint64_t runs, uint64_t us, uint64_t now_ns)
+{
+    struct judge_turn t = {.runs = runs, .took_ns = us * US};
+
+    judge_runs(j, &t, now_ns);
+}
+
 /* `turns` turns with one run each of run_us, one behind the other. Returns the time behind them. */
 static uint64_t run_for_us(struct judge *j, uint64_t now_ns, int turns, uint64_t run_us)
 {
     for (int i = 0; i < turns; i++) {
         now_ns += run_us * US;
-        judge_runs(j, 1, run_us * US, now_ns);
+        runs_take_us(j, 1, run_us, now_ns);
     }
     return now_ns;
 }
@@ -27,7 +34,7 @@ static void short_runs_stay_with_the_driver(void)
 
     CU_ASSERT_EQUAL(judge_way(&j, now_ns), JUDGE_ALONE);
     for (int i = 0; i < 100; i++) {
-        judge_runs(&j, 64, 64 * 19 * US, now_ns);
+        runs_take_us(&j, 64, 64 * 19, now_ns);
         CU_ASSERT_EQUAL(judge_way(&j, now_ns), JUDGE_ALONE);
         now_ns += 2 * MS;
     }
@@ -38,8 +45,7 @@ static void long_runs_share_the_cores_when_they_come_three_times_in_a_row(void)
     struct judge j = judge_of(true);
     uint64_t now_ns = run_for_us(&j, 7000 * MS, 2, 100);
 
-    judge_runs(&j, 64, 64 * US,
-               now_ns); /* so the first two may have been a thread that was kept off its core */
+    runs_take_us(&j, 64, 64, now_ns); /* so the first two may have been a thread that was kept off its core */
     now_ns = run_for_us(&j, now_ns, 2, 100);
     CU_ASSERT_EQUAL(judge_way(&j, now_ns), JUDGE_ALONE);
     now_ns = run_for_us(&j, now_ns, 1, 100);
@@ -96,7 +102,7 @@ static void sharing_ends_behind_short_runs(void)
     while (now_ns < until_ns) {
         CU_ASSERT_EQUAL(judge_way(&j, now_ns), JUDGE_SHARED);
         now_ns += 200 * US;
-        judge_runs(&j, 100, 200 * US, now_ns);
+        runs_take_us(&j, 100, 200, now_ns);
     }
     CU_ASSERT_EQUAL(judge_way(&j, now_ns), JUDGE_ALONE);
 }
@@ -112,6 +118,66 @@ static void a_role_that_does_not_move_is_kept_and_the_runs_are_handed_over(void)
         now_ns = run_for_us(&j, now_ns, 1, 200);
     }
     now_ns = run_for_us(&j, now_ns, 1, 200);
+    CU_ASSERT_EQUAL(judge_way(&j, now_ns), JUDGE_HAND_OVER);
+}
+
+/* That may have been the machine: it does not last. */
+static void a_role_that_does_not_move_again_and_again_hands_over_for_no_longer(void)
+{
+    struct judge j = judge_of(true);
+    uint64_t now_ns = 7000 * MS;
+
+    for (int i = 0; i < 20; i++) {
+        now_ns = run_for_us(&j, now_ns, 3, 200);
+        CU_ASSERT_EQUAL(judge_way(&j, now_ns), JUDGE_SHARED);
+        while (judge_way(&j, now_ns) == JUDGE_SHARED)
+            now_ns = run_for_us(&j, now_ns, 1, 200);
+        CU_ASSERT_EQUAL(judge_way(&j, now_ns), JUDGE_HAND_OVER);
+        CU_ASSERT_EQUAL(judge_way(&j, now_ns + JUDGE_HAND_OVER_NS - 1), JUDGE_HAND_OVER);
+        now_ns += JUDGE_HAND_OVER_NS;
+        CU_ASSERT_EQUAL(judge_way(&j, now_ns), JUDGE_ALONE);
+    }
+}
+
+/* Turns of eight long runs each. */
+static enum judge_way way_of(uint64_t run_us, uint64_t waits, uint64_t stops)
+{
+    struct judge j = judge_of(true);
+    struct judge_turn t = {.runs = 8, .took_ns = 8 * run_us * US, .waits = waits, .stops = stops};
+    uint64_t now_ns = 7000 * MS;
+
+    for (int i = 0; i < JUDGE_LONG_ROW; i++) {
+        CU_ASSERT_EQUAL(judge_wants_switches(&j, now_ns), i > 0);
+        now_ns += t.took_ns;
+        judge_runs(&j, &t, now_ns);
+    }
+    return judge_way(&j, now_ns);
+}
+
+static void runs_that_wait_are_handed_over(void)
+{
+    CU_ASSERT_EQUAL(way_of(60, 8, 0), JUDGE_HAND_OVER);
+    CU_ASSERT_EQUAL(way_of(60, 4, 3), JUDGE_HAND_OVER);
+    CU_ASSERT_EQUAL(way_of(60, 3, 0), JUDGE_SHARED); /* most of them do not */
+    CU_ASSERT_EQUAL(way_of(60, 0, 0), JUDGE_SHARED);
+}
+
+static void a_thread_that_was_stopped_does_not_make_runs_very_long(void)
+{
+    CU_ASSERT_EQUAL(way_of(2000, 0, 0), JUDGE_HAND_OVER);
+    CU_ASSERT_EQUAL(way_of(2000, 0, 1), JUDGE_SHARED);
+    CU_ASSERT_EQUAL(way_of(2000, 8, 1), JUDGE_HAND_OVER);
+}
+
+static void what_runs_do_while_cores_are_shared_is_looked_at(void)
+{
+    struct judge j = judge_of(true);
+    struct judge_turn waiting = {.runs = 4, .took_ns = 400 * US, .waits = 4};
+    uint64_t now_ns = run_for_us(&j, 7000 * MS, 3, 200);
+
+    CU_ASSERT_EQUAL(judge_way(&j, now_ns), JUDGE_SHARED);
+    CU_ASSERT(judge_wants_switches(&j, now_ns));
+    judge_runs(&j, &waiting, now_ns);
     CU_ASSERT_EQUAL(judge_way(&j, now_ns), JUDGE_HAND_OVER);
 }
 
@@ -162,6 +228,25 @@ static void a_driver_that_is_stuck_ends_the_sharing(void)
     CU_ASSERT_EQUAL(judge_way(&j, now_ns), JUDGE_HAND_OVER);
 }
 
+static void who_is_stuck_during_a_hand_over_does_not_end_it(void)
+{
+    struct judge j = judge_of(true);
+    uint64_t now_ns = 7000 * MS, until_ns;
+
+    while (j.hand_over_ns < JUDGE_HAND_OVER_NS_MAX) {
+        judge_stuck(&j, now_ns);
+        until_ns = j.hand_over_until_ns;
+        judge_stuck(&j, now_ns + 1 * MS);
+        CU_ASSERT(j.hand_over_until_ns >= until_ns);
+        now_ns = j.hand_over_until_ns;
+    }
+    judge_stuck(&j, now_ns);
+    until_ns = j.hand_over_until_ns;
+    CU_ASSERT(until_ns >= now_ns + JUDGE_HAND_OVER_NS_MAX);
+    run_for_us(&j, now_ns, 4, 2000); /* nor do runs that were under way */
+    CU_ASSERT(j.hand_over_until_ns >= until_ns);
+}
+
 static const struct unit_case cases[] = {
     CASE(short_runs_stay_with_the_driver),
     CASE(long_runs_share_the_cores_when_they_come_three_times_in_a_row),
@@ -171,9 +256,14 @@ static const struct unit_case cases[] = {
     CASE(sharing_goes_on_while_runs_are_long_and_the_role_moves),
     CASE(sharing_ends_behind_short_runs),
     CASE(a_role_that_does_not_move_is_kept_and_the_runs_are_handed_over),
+    CASE(a_role_that_does_not_move_again_and_again_hands_over_for_no_longer),
+    CASE(runs_that_wait_are_handed_over),
+    CASE(a_thread_that_was_stopped_does_not_make_runs_very_long),
+    CASE(what_runs_do_while_cores_are_shared_is_looked_at),
     CASE(a_time_without_sharing_does_not_count_as_a_role_that_did_not_move),
     CASE(who_is_stuck_again_and_again_hands_over_for_longer_up_to_a_limit),
     CASE(a_driver_that_is_stuck_ends_the_sharing),
+    CASE(who_is_stuck_during_a_hand_over_does_not_end_it),
 };
 
 int main(int argc, char **argv)

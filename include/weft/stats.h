@@ -62,7 +62,7 @@ typedef struct weft_stats {
     uint64_t inflated_from_bytes;
     uint64_t inflated_to_bytes;
     uint64_t compression_bytes;       /* memory of all contexts, now */
-    uint64_t swaps;                   /* I/O loops taken by a worker from a thread that ran a handler of middling length */
+    uint64_t swaps;                   /* I/O loops taken by a worker from a thread that computes in a handler */
 } weft_stats;
 
 /* Read the figures.

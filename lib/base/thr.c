@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
+#include <sys/resource.h>
 
 struct thr_role role_io;
 struct thr_role role_worker;
@@ -60,6 +61,14 @@ void thr_assert_io(void)
 void thr_assert_worker(void)
 {
     assert(holds_worker);
+}
+
+struct thr_switches thr_switches(void)
+{
+    struct rusage u = {0};
+
+    getrusage(RUSAGE_THREAD, &u);
+    return (struct thr_switches){(uint64_t)u.ru_nvcsw, (uint64_t)u.ru_nivcsw};
 }
 
 void thr_name(const char *name)

@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #if defined(__clang__)
 #define THR_ATTR(x) __attribute__((x))
@@ -50,6 +51,13 @@ void thr_name(const char *name);
 /* The calling thread no longer preempts others when it wakes up (SCHED_BATCH): the producer of a batch goes
  * on until it waits, instead of being stopped by its own first wake-up. A refusal is ignored. */
 void thr_schedule_as_batch(void);
+
+/* How often the calling thread gave its core away because it waited for something, and how often it was stopped for
+ * another one. A system call. */
+struct thr_switches {
+    uint64_t waits, stops;
+};
+struct thr_switches thr_switches(void);
 
 /* What the thread-local variables of the program and its libraries take of each thread's stack. Debian's
  * wolfSSL has 49 KB of them. */

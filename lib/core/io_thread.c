@@ -236,6 +236,10 @@ static bool help(struct io_thread *io) ON_IO
     struct pool *p = io->engine->pool;
 
     for (int round = 0; round < HELP_ROUNDS && pool_has_backlog(p, io); round++) {
+        if (round && !pool_wants_help(p, io, io->loop.now_ns)) {
+            pool_wake(p); /* of what was put in nobody was told */
+            break;
+        }
         if (!pool_help(p, io))
             return false;
         look_at_dirty(io);

@@ -36,6 +36,9 @@
 #define HELP_NS_MAX 100000
 /* The same while cores are shared: behind it any of the threads may look. Less than WATCH_SHARED_US. */
 #define SHARED_LOAN_NS 200000
+/* Who is longer in a run than this needs no core, for all one knows; and how often a driver counts those. */
+#define STUCK_NS       2000000
+#define STUCK_LOOK_NS  1000000
 
 /* Looking for work before parking: the shortest time, and looks between two readings of the clock. */
 #define SPIN_NS_MIN 1000
@@ -49,6 +52,7 @@ struct worker {
     struct pool *pool;     /* (c) */
     unsigned slot;         /* (c) */
     struct io_thread *first; /* (q) the loop that it drives to begin with, NULL for none */
+    _Atomic uint64_t busy_since_ns; /* (a) written by its thread: when its run began, 0 for none */
     uint64_t spin_ns;      /* its own: how long it looks for work before it sleeps */
     bool is_counted;       /* its own: in in_handlers */
     enum slot_state state; /* under start_lock */
@@ -61,6 +65,7 @@ struct lane {
     _Alignas(THR_CACHE_LINE) uint64_t watch_ns; /* (io) */
     size_t watch_head;                          /* (io) */
     struct judge judge;                         /* (io) */
+    uint64_t stuck_look_ns;                     /* (io) */
 };
 
 struct pool {
@@ -77,6 +82,7 @@ struct pool {
     _Atomic unsigned started, started_max;
     _Atomic unsigned vacancies; /* loops that need a driver: raised before io->is_vacant, lowered behind it */
     _Atomic unsigned in_handlers;
+    _Atomic unsigned stuck; /* of them, for STUCK_NS and longer; counted while cores are shared */
     atomic_bool stopping;
     _Alignas(THR_CACHE_LINE) _Atomic uint32_t waking;
     _Atomic uint32_t spinning; /* workers that look for work and are not parked */
@@ -101,13 +107,13 @@ static struct io_thread *io_of(struct pool *p, const struct lane *lane)
  * work, too, or not. A guess: it decides who is woken. */
 static bool has_all_cores(struct pool *p)
 {
-    return atomic_load_explicit(&p->in_handlers, memory_order_relaxed) + 1 >= p->cores;
+    return atomic_load_explicit(&p->in_handlers, memory_order_relaxed) + 1 >=
+           p->cores + atomic_load_explicit(&p->stuck, memory_order_relaxed);
 }
 
-/* W6: when its role was lent, if it may be taken; else 0. A guess as well: whoever takes it asks the lease. */
-static uint64_t shared_since_ns(struct pool *p, const struct lane *lane)
+static uint64_t shared_since_ns(const struct io_thread *io)
 {
-    return atomic_load_explicit(&io_of(p, lane)->shared_since_ns, memory_order_relaxed);
+    return atomic_load_explicit(&io->shared_since_ns, memory_order_relaxed);
 }
 
 static bool has_vacancy(struct pool *p)
@@ -276,7 +282,7 @@ static void call_for_help(struct pool *p, struct lane *lane, uint64_t now_ns, ui
 {
     if (now_ns - turn_ns < HELP_AFTER_NS || ring_is_empty(&lane->ready))
         return;
-    if (shared_since_ns(p, lane) && has_all_cores(p))
+    if (shared_since_ns(io_of(p, lane)) && has_all_cores(p))
         return;
     if (!atomic_load_explicit(&p->waking, memory_order_relaxed) && park_count(&p->park))
         wake_one(p);
@@ -327,6 +333,12 @@ static bool enter(struct worker *w)
     return true;
 }
 
+/* Only its own thread writes, so that a store does. */
+static void note_busy(struct worker *w, uint64_t since_ns)
+{
+    atomic_store_explicit(&w->busy_since_ns, since_ns, memory_order_relaxed);
+}
+
 /* Who leaves looks at the lanes behind it, or has another one look: some may not have been let in. */
 static void leave(struct worker *w)
 {
@@ -335,7 +347,7 @@ static void leave(struct worker *w)
     w->is_counted = false;
 }
 
-/* Names are system calls: roles that swap do not change them. */
+/* Names are system calls: who swaps keeps its own. */
 static void drive(struct worker *w, struct io_thread *io, enum io_begin how) THR_ATTR(no_thread_safety_analysis)
 {
     if (w->is_counted) {
@@ -343,6 +355,7 @@ static void drive(struct worker *w, struct io_thread *io, enum io_begin how) THR
         if (has_work(w->pool))
             pool_wake(w->pool);
     }
+    note_busy(w, 0);
     thr_exit_worker();
     w->is_counted = !io_thread_drive(io, how); /* by who took the loop */
     if (how != IO_SWAPPED)
@@ -351,22 +364,32 @@ static void drive(struct worker *w, struct io_thread *io, enum io_begin how) THR
     thr_enter_worker();
 }
 
-/* W6. True: it has driven meanwhile. */
+/* Looked at behind the loan: if shared_since_ns belongs to a later one, this one is over, and cannot be taken. */
+static bool is_due(struct pool *p, const struct io_thread *io, uint64_t loan, uint64_t now_ns)
+{
+    uint64_t since_ns = shared_since_ns(io);
+
+    if (!lease_is_lent(loan) || !since_ns)
+        return false;
+    return now_ns >= since_ns + SHARED_LOAN_NS || ring_is_empty(&lane_of(p, io)->ready);
+}
+
+/* W6, that of its lane first. True: it has driven meanwhile. */
 static bool swap_roles(struct worker *w, struct lane *lane, uint64_t now_ns)
 {
     struct pool *p = w->pool;
-    struct io_thread *io = io_of(p, lane);
-    uint64_t since_ns = shared_since_ns(p, lane), loan;
 
-    if (!since_ns || (now_ns - since_ns < SHARED_LOAN_NS && !ring_is_empty(&lane->ready)))
-        return false;
-    loan = lease_look(&io->lease);
-    if (!lease_is_lent(loan) || !lease_take(&io->lease, loan))
-        return false;
-    w->is_counted = false; /* who lent it is, in its place */
-    atomic_fetch_add_explicit(&p->swaps, 1, memory_order_relaxed);
-    drive(w, io, IO_SWAPPED);
-    return true;
+    for (unsigned i = 0; i < p->loops; i++) {
+        struct io_thread *io = p->engine->io_threads[(io_of(p, lane)->index + i) % p->loops];
+        uint64_t loan = lease_look(&io->lease);
+        if (!is_due(p, io, loan, now_ns) || !lease_take(&io->lease, loan))
+            continue;
+        w->is_counted = false; /* who lent it is, in its place */
+        atomic_fetch_add_explicit(&p->swaps, 1, memory_order_relaxed);
+        drive(w, io, IO_SWAPPED);
+        return true;
+    }
+    return false;
 }
 
 static void work(struct worker *w) ON_WORKER
@@ -387,11 +410,13 @@ static void work(struct worker *w) ON_WORKER
         if (!c)
             break;
         run_ns = now_ns;
+        note_busy(w, run_ns);
         run(w, lane, c, &now_ns);
         call_for_help(p, lane, now_ns, turn_ns);
         if (now_ns - run_ns >= JUDGE_LONG_RUN_NS && swap_roles(w, lane, now_ns))
             turn_ns = now_ns = clock_now_ns();
     }
+    note_busy(w, 0);
     leave(w);
 }
 
@@ -440,10 +465,34 @@ static void *worker_main(void *arg)
 
 /* --- helping --- */
 
-bool pool_wants_help(struct pool *p, const struct io_thread *io, uint64_t now_ns)
+/* Behind the next loan workers may take the role (W6), 0: they may not. Written rarely where it stays the same. */
+static void share_loans(struct io_thread *io, uint64_t since_ns)
+{
+    if (shared_since_ns(io) != since_ns)
+        atomic_store_explicit(&io->shared_since_ns, since_ns, memory_order_relaxed);
+}
+
+/* Slots are taken from the first on, so that no more have ever been in use than threads at once. */
+static void count_stuck(struct pool *p, struct lane *lane, uint64_t now_ns)
+{
+    unsigned used = atomic_load_explicit(&p->started_max, memory_order_relaxed), stuck = 0;
+
+    if (now_ns - lane->stuck_look_ns < STUCK_LOOK_NS)
+        return;
+    lane->stuck_look_ns = now_ns;
+    for (unsigned i = 0; i < used && i < p->max; i++) {
+        uint64_t since_ns = atomic_load_explicit(&p->workers[i].busy_since_ns, memory_order_relaxed);
+        stuck += since_ns && now_ns > since_ns + STUCK_NS;
+    }
+    atomic_store_explicit(&p->stuck, stuck, memory_order_relaxed);
+}
+
+bool pool_wants_help(struct pool *p, struct io_thread *io, uint64_t now_ns)
 {
     enum judge_way way = judge_way(&lane_of(p, io)->judge, now_ns);
 
+    if (way != JUDGE_SHARED)
+        share_loans(io, 0);
     if (way == JUDGE_HAND_OVER || p->engine->settings.opts.separate_io || !may_enter(p))
         return false;
     return way == JUDGE_ALONE || has_all_cores(p) || !park_count(&p->park);
@@ -464,28 +513,47 @@ void pool_note_moved(struct pool *p, const struct io_thread *io, uint64_t now_ns
     judge_moved(&lane_of(p, io)->judge, now_ns);
 }
 
+static void judge_turn(struct lane *lane, struct judge_turn *t, const struct thr_switches *before, uint64_t now_ns)
+{
+    if (before->waits || before->stops) {
+        struct thr_switches now = thr_switches();
+        t->waits = now.waits - before->waits;
+        t->stops = now.stops - before->stops;
+    }
+    judge_runs(&lane->judge, t, now_ns);
+}
+
 bool pool_help(struct pool *p, struct io_thread *io) THR_ATTR(no_thread_safety_analysis)
 {
     struct lane *lane = lane_of(p, io);
-    uint64_t start_ns = clock_now_ns(), now_ns = start_ns, runs = 0, loan;
-    bool is_shared = judge_way(&lane->judge, start_ns) == JUDGE_SHARED;
-    uint64_t most_ns = is_shared ? SHARED_LOAN_NS : HELP_NS_MAX;
+    uint64_t start_ns = clock_now_ns(), now_ns = start_ns, most_ns = HELP_NS_MAX, loan;
+    struct thr_switches before = {0};
+    struct judge_turn turn = {0};
     struct weft_conn *c;
 
+    if (judge_wants_switches(&lane->judge, start_ns))
+        before = thr_switches();
+    if (judge_way(&lane->judge, start_ns) == JUDGE_SHARED) {
+        count_stuck(p, lane, start_ns);
+        share_loans(io, start_ns);
+        most_ns = SHARED_LOAN_NS;
+    }
+    note_busy(worker_here, start_ns);
     io_thread_step_back(io);
     thr_enter_worker();
-    atomic_store_explicit(&io->shared_since_ns, is_shared ? start_ns : 0, memory_order_relaxed);
     loan = lease_lend(&io->lease);
     watch_lent(&p->watch);
     while (now_ns - start_ns < most_ns && (c = ring_get(&lane->ready)) != NULL) {
         run(worker_here, lane, c, &now_ns);
-        runs++;
+        turn.runs++;
     }
+    note_busy(worker_here, 0);
     thr_exit_worker();
     if (!lease_back(&io->lease, loan))
         return false;
     io_thread_step_up(io);
-    judge_runs(&lane->judge, runs, now_ns - start_ns, now_ns);
+    turn.took_ns = now_ns - start_ns;
+    judge_turn(lane, &turn, &before, now_ns);
     return true;
 }
 

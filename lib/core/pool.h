@@ -8,7 +8,7 @@
  *     hand-over to another core costs more than they do. It lends its role meanwhile (lease.h, watch.h);
  *     when it is stuck in a handler, the loop gets another driver within a millisecond (where none was stuck
  *     for a while, within four), and this one goes on as a worker. A loop whose driver got stuck, or whose
- *     handlers are very long, hands over for a while; in between, cores are shared (W6, judge.h).
+ *     handlers are very long or wait, hands over for a while; in between, cores are shared (W6, judge.h).
  * W3  Waking. Who hands over wakes one parked worker, unless a woken one has not looked yet (`waking`). A
  *     worker that has been at work for a while with a backlog behind it wakes the next. An I/O thread that
  *     goes to sleep over a backlog comes back after a millisecond, and when nothing was taken meanwhile
@@ -25,11 +25,11 @@
  * W5  There are as many threads as loops, and `workers` beside them; further ones are started when handlers
  *     block, and leave when they were idle for a while.
  * W6  Swapping. While cores are shared, the driver helps once no worker is left to be woken, or as many threads
- *     are at work as there are processors. A worker that has made a long run then takes the role if it is out on
- *     loan, and either was for SHARED_LOAN_NS or the lane is empty, and drives; who lent it goes on as a worker when its
- *     handler ends. So there is always a thread for the sockets, none has to be woken for them, and what is to
- *     be written comes together meanwhile. Who takes the role was counted in `in_handlers`, and gives its count to who
- *     lent it. */
+ *     are at work as there are processors (those that are stuck in a run do not count). A worker that has made a long
+ *     run then takes a role that is out on loan, and either was for SHARED_LOAN_NS or its lane is empty, and drives;
+ *     who lent it goes on as a worker when its handler ends. So there is always a thread for the sockets, none has to
+ *     be woken for them, and what is to be written comes together meanwhile. Who takes the role was counted in
+ *     `in_handlers`, and gives its count to who lent it. The watcher leaves such a loan WATCH_SHARED_US. */
 #ifndef WEFT_CORE_POOL_H
 #define WEFT_CORE_POOL_H
 
@@ -67,7 +67,7 @@ bool pool_has_backlog(struct pool *p, const struct io_thread *io);
 void pool_watch(struct pool *p, const struct io_thread *io, uint64_t now_ns) ON_IO;
 
 /* Had the driver of the loop better run its lane itself? */
-bool pool_wants_help(struct pool *p, const struct io_thread *io, uint64_t now_ns) ON_IO;
+bool pool_wants_help(struct pool *p, struct io_thread *io, uint64_t now_ns) ON_IO;
 /* Is a worker to be told of what is put, though the driver helps? */
 bool pool_wants_more(struct pool *p, const struct io_thread *io, uint64_t now_ns) ON_IO;
 /* Run the lane for a while. False: the loop has another driver, and must not be touched any more. */

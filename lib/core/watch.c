@@ -3,6 +3,7 @@
 
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/order.h"
@@ -12,6 +13,26 @@
 
 /* Ticks without a loan before it sleeps. */
 #define IDLE_TICKS 4
+
+/* So long a loan is left to who lent it, and to workers. */
+static long patience_us(const struct io_thread *io)
+{
+    uint64_t since_ns = atomic_load_explicit(&io->shared_since_ns, memory_order_relaxed), age_us;
+
+    if (!since_ns)
+        return 0;
+    age_us = (clock_now_ns() - since_ns) / 1000;
+    return age_us < WATCH_SHARED_US ? (long)(WATCH_SHARED_US - age_us) : 0;
+}
+
+/* It met a loan, and comes again. */
+static void note_met(struct watch *w, long patience_us)
+{
+    long again_us = patience_us > WATCH_AGAIN_US ? patience_us : WATCH_AGAIN_US;
+
+    if (!w->again_us || again_us < w->again_us)
+        w->again_us = again_us;
+}
 
 /* True: loans are being made. */
 static bool look(struct watch *w, unsigned i)
@@ -27,10 +48,11 @@ static bool look(struct watch *w, unsigned i)
         w->calm_looks = 0;
         return true;
     }
-    if (now != before || !lease_is_lent(now)) {
-        w->has_met |= lease_is_lent(now);
-        w->has_met_shared |= lease_is_lent(now) && atomic_load_explicit(&io->shared_since_ns, memory_order_relaxed);
+    if (!lease_is_lent(now))
         return now != before;
+    if (now != before || patience_us(io)) {
+        note_met(w, patience_us(io));
+        return true;
     }
     if (lease_take(&io->lease, now)) {
         atomic_fetch_add_explicit(&w->takeovers, 1, memory_order_relaxed);
@@ -44,7 +66,7 @@ static bool look_at_all(struct watch *w)
 {
     bool is_busy = false;
 
-    w->has_met = w->has_met_shared = false;
+    w->again_us = 0;
     if (w->calm_looks < WATCH_CALM_STEPS * WATCH_CALM_LOOKS)
         w->calm_looks++;
     for (unsigned i = 0; i < w->engine->io_thread_count; i++)
@@ -74,8 +96,7 @@ static void sleep_until_lent(struct watch *w)
 static void rest(const struct watch *w)
 {
     long tick_us = WATCH_TICK_US << w->calm_looks / WATCH_CALM_LOOKS;
-    long again_us = w->has_met_shared ? WATCH_SHARED_US : WATCH_AGAIN_US;
-    struct timespec time = {.tv_nsec = (w->has_met ? again_us : tick_us) * 1000};
+    struct timespec time = {.tv_nsec = (w->again_us ? w->again_us : tick_us) * 1000};
 
     clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL);
 }

@@ -1,7 +1,8 @@
 /* The watcher: a thread that sees to it that every I/O loop is driven.
  *
  * A thread that drives a loop may run handlers itself, and lends the role meanwhile (sync/lease.h). The
- * watcher looks at the loans every WATCH_TICK_US, and where it met one, again behind WATCH_AGAIN_US; one that
+ * watcher looks at the loans every WATCH_TICK_US, and where it met one, again behind WATCH_AGAIN_US (a shared
+ * one, when it is WATCH_SHARED_US old); one that
  * it meets twice belongs to a thread that is stuck in a handler, so it takes the role and has it given to
  * another thread. Looks are rare because each costs a timer and two context switches; and where none found
  * anybody stuck for a while, they become rarer, down to one in four ticks.
@@ -29,7 +30,8 @@ struct io_thread;
 /* Between two looks, and behind one that met a loan. Together less than a millisecond. */
 #define WATCH_TICK_US  800
 #define WATCH_AGAIN_US 150
-/* The latter where cores are shared: workers come for the role themselves, unless all of them are stuck. */
+/* So old is a loan that it takes where cores are shared: workers come for the role themselves, unless all of them are
+ * stuck. */
 #define WATCH_SHARED_US 2000
 /* Behind so many looks without anybody stuck the tick doubles, twice. */
 #define WATCH_CALM_LOOKS 64
@@ -41,8 +43,7 @@ struct watch {
     void *arg;                                           /* (c) */
     pthread_t thread;                                    /* (setup) */
     bool is_running;                                     /* (setup) */
-    bool has_met;                                        /* (watcher) the last look met a loan */
-    bool has_met_shared;                                 /* (watcher) of a loop that workers may take */
+    long again_us;                                       /* (watcher) the last look met a loan, and comes again then; 0: none */
     unsigned calm_looks;                                 /* (watcher) since one was stuck, or a loop vacant */
     uint64_t *seen;                                      /* (watcher) the last look, by I/O thread */
     _Alignas(THR_CACHE_LINE) _Atomic uint32_t awake;     /* (a) a futex */
