@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 static bool is_text(weft_msg *m, const char *text)
 {
@@ -559,6 +560,9 @@ struct storm {
     unsigned sleep_one_in;   /* handlers sleep 1 to 3 ms */
     unsigned busy_one_in;    /* handlers work for 30 us; 0: none */
     unsigned busy_always_us; /* each works for so long, and none sleeps */
+    unsigned nap_always_us;  /* each waits for so long */
+    _Atomic unsigned inside; /* handlers that wait just now */
+    _Atomic unsigned inside_max;
     atomic_bool is_stopping; /* from now on a connection may end */
     atomic_bool is_enough;   /* each ends behind what it has sent */
     struct stormer {
@@ -584,6 +588,16 @@ static void work_for_us(uint64_t us)
     }
 }
 
+static void nap(struct storm *storm)
+{
+    unsigned inside = atomic_fetch_add(&storm->inside, 1) + 1, most = atomic_load(&storm->inside_max);
+
+    while (inside > most && !atomic_compare_exchange_weak(&storm->inside_max, &most, inside)) {
+    }
+    usleep(storm->nap_always_us);
+    atomic_fetch_sub(&storm->inside, 1);
+}
+
 static void handle_in_storm(weft_conn *c, weft_msg *m, struct seen *s)
 {
     struct storm *storm = s->t->arg;
@@ -593,7 +607,9 @@ static void handle_in_storm(weft_conn *c, weft_msg *m, struct seen *s)
     memcpy(text, weft_msg_data(m), weft_msg_bytes(m) < 15 ? weft_msg_bytes(m) : 15);
     if (strtoul(text, NULL, 10) != n)
         e2e_fault(s->t, "message %s where %u is due", text, n);
-    if (storm->busy_always_us) {
+    if (storm->nap_always_us) {
+        nap(storm);
+    } else if (storm->busy_always_us) {
         work_for_us(storm->busy_always_us);
     } else if (chance % storm->sleep_one_in == 0) {
         struct timespec pause = {.tv_nsec = 1000000 + chance / 256 % 2000 * 1000};
@@ -698,22 +714,39 @@ POOL_MODES(a_storm_over_workers_that_spin_loses_doubles_and_reorders_nothing)
     storm_through(t, &storm);
 }
 
+static void storm_is_enough(struct e2e *t, struct storm *storm)
+{
+    unsigned heard;
+
+    atomic_store(&storm->is_enough, true);
+    heard = storm_end(storm);
+    CU_ASSERT_EQUAL(t->messages, heard);
+    CU_ASSERT_EQUAL(e2e_stats(t).messages_in, heard);
+    WAIT_FOR(e2e_stats(t).messages_out == heard); /* counted behind the write */
+}
+
+/* They are as long as those that compute, and need more threads than there are processors. */
+POOL_MODES(handlers_that_wait_for_a_moment_wait_side_by_side)
+{
+    struct storm storm = {.messages = 1000000 / WINDOW * WINDOW, .nap_always_us = 100};
+
+    t->opts.workers = t->opts.workers_max = STORMERS;
+    storm_begin(t, &storm);
+    WAIT_FOR(storm.inside_max >= STORMERS / 2);
+    storm_is_enough(t, &storm);
+}
+
 /* The role goes from thread to thread. Runs are of up to eight messages. With one processor nobody could share the work. */
 POOL_MODES(a_storm_of_swaps_loses_doubles_and_reorders_nothing)
 {
     struct storm storm = {.messages = 1000000 / WINDOW * WINDOW, .busy_always_us = 60};
-    unsigned heard;
 
     if (cpu_count() < 2)
         storm.messages = 80;
     storm_begin(t, &storm);
     WAIT_FOR(e2e_stats(t).swaps > 0 || cpu_count() < 2);
     WAIT_FOR(t->messages >= STORMERS * 80);
-    atomic_store(&storm.is_enough, true);
-    heard = storm_end(&storm);
-    CU_ASSERT_EQUAL(t->messages, heard);
-    CU_ASSERT_EQUAL(e2e_stats(t).messages_in, heard);
-    WAIT_FOR(e2e_stats(t).messages_out == heard); /* counted behind the write */
+    storm_is_enough(t, &storm);
 }
 
 POOL_MODES(with_separate_io_no_loop_is_ever_taken_over)
@@ -846,6 +879,7 @@ static const struct unit_case cases[] = {
     CASE(with_one_worker_a_handler_that_blocks_holds_up_no_loop),
     CASE(connections_that_block_one_after_the_other_do_not_hold_up_the_last),
     CASE(a_storm_of_takeovers_loses_doubles_and_reorders_nothing),
+    CASE(handlers_that_wait_for_a_moment_wait_side_by_side),
     CASE(a_storm_of_swaps_loses_doubles_and_reorders_nothing),
     CASE(a_storm_with_few_threads_loses_doubles_and_reorders_nothing),
     CASE(a_storm_over_workers_that_spin_loses_doubles_and_reorders_nothing),

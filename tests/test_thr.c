@@ -5,6 +5,7 @@
 #include "base/thr.h"
 
 #include <string.h>
+#include <unistd.h>
 
 struct seen {
     enum thr_kind at_first, then;
@@ -88,11 +89,30 @@ static void the_clock_never_goes_back(void)
     CU_ASSERT_TRUE(before_ms <= last / 1000000 && last / 1000000 <= after_ms);
 }
 
+/* Whether it was stopped for another one is the machine's business. */
+static void who_waits_gives_its_core_away_and_who_computes_does_not(void)
+{
+    struct thr_switches before = thr_switches(), behind;
+    uint64_t until_ns;
+
+    for (int i = 0; i < 10; i++)
+        usleep(100);
+    behind = thr_switches();
+    CU_ASSERT(behind.waits >= before.waits + 10);
+    CU_ASSERT(behind.stops >= before.stops);
+    until_ns = clock_now_ns() + 2000000;
+    before = thr_switches();
+    while (clock_now_ns() < until_ns) {
+    }
+    CU_ASSERT(thr_switches().waits == before.waits || unit_is_slow()); /* valgrind gives threads turns */
+}
+
 static const struct unit_case cases[] = {
     CASE(a_thread_is_foreign_until_it_says_what_it_is),
     CASE(a_name_is_cut_and_batch_is_a_wish),
     CASE(roles_are_taken_and_given_back_by_each_thread_for_itself),
     CASE(the_clock_never_goes_back),
+    CASE(who_waits_gives_its_core_away_and_who_computes_does_not),
 };
 
 int main(int argc, char **argv)
