@@ -736,6 +736,14 @@ POOL_MODES(handlers_that_wait_for_a_moment_wait_side_by_side)
     storm_is_enough(t, &storm);
 }
 
+/* On a machine with much else to do a thread that was kept off its core looks stuck: then it was the watcher. */
+static bool has_moved(struct e2e *t)
+{
+    weft_stats stats = e2e_stats(t);
+
+    return stats.swaps > 0 || stats.takeovers > 0;
+}
+
 /* The role goes from thread to thread. Runs are of up to eight messages. With one processor nobody could share the work. */
 POOL_MODES(a_storm_of_swaps_loses_doubles_and_reorders_nothing)
 {
@@ -744,7 +752,7 @@ POOL_MODES(a_storm_of_swaps_loses_doubles_and_reorders_nothing)
     if (cpu_count() < 2)
         storm.messages = 80;
     storm_begin(t, &storm);
-    WAIT_FOR(e2e_stats(t).swaps > 0 || cpu_count() < 2);
+    WAIT_FOR(has_moved(t) || cpu_count() < 2);
     WAIT_FOR(t->messages >= STORMERS * 80);
     storm_is_enough(t, &storm);
 }
