@@ -62,7 +62,7 @@ static bool put_fill(struct weft_bus *b, struct redis_node *n, struct redis_fill
     char number[32];
 
     node_ask(n, is_asking);
-    q = node_request(n, REQUEST_FILL, NULL);
+    q = node_request(n, REQUEST_FILL);
     if (!q)
         return false;
     q->fill = fill;
