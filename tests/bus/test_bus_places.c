@@ -10,6 +10,7 @@
 #include "weft/weft.h"
 
 #define MASTERS 2
+#define SPEECH  50
 
 static struct redis_cluster cluster;
 
@@ -30,39 +31,84 @@ static const char *topic_at(unsigned master)
     return topic;
 }
 
-static void begin_again(void)
+/* Two that write and one that listens, by buses of their own. */
+struct talk {
+    weft_bus *speakers[2], *bus;
+    struct ear *ear;
+    const char *topic;
+    unsigned said;
+};
+
+static void begin_talk(struct talk *k, const char *url, const char *topic)
 {
     for (unsigned i = 0; i < cluster.count; i++)
         redis_say(&cluster.servers[i], "FLUSHALL");
+    *k = (struct talk){.topic = topic, .bus = open_bus(url)};
+    for (unsigned i = 0; i < 2; i++)
+        k->speakers[i] = open_bus(url);
+    k->ear = listen_to(k->bus, topic);
 }
 
-/* By way of one server only, which names the others; while a slot's keys go from the first to another one and back
- * (ASK), and the slot itself (MOVED). */
+/* Some more of each, not waited for. */
+static void speak(struct talk *k)
+{
+    char text[32];
+
+    for (unsigned n = 0; n < SPEECH; n++, k->said++) {
+        for (unsigned i = 0; i < 2; i++) {
+            snprintf(text, sizeof text, "%u %u", i, k->said);
+            say(k->speakers[i], k->topic, text);
+        }
+    }
+}
+
+static void all_is_heard(struct talk *k)
+{
+    WAIT_FOR(k->ear->next[0] == k->said && k->ear->next[1] == k->said);
+}
+
+static void end_talk(struct talk *k)
+{
+    all_is_heard(k);
+    WAIT_FOR(stats_of(k->bus).state == WEFT_BUS_UP);
+    for (unsigned i = 0; i < 2; i++) {
+        WAIT_FOR(stats_of(k->speakers[i]).state == WEFT_BUS_UP);
+        CU_ASSERT_EQUAL(stats_of(k->speakers[i]).dropped_lost, 0);
+        close_bus(k->speakers[i]);
+    }
+    CU_ASSERT(k->ear->faults == 0 && k->ear->gaps == 0 && k->ear->items == 2 * k->said);
+    end_ear(k->ear);
+    close_bus(k->bus);
+}
+
+/* While a slot's keys go from the first to another one and back (ASK), and the slot itself (MOVED). Half of it is said
+ * while that happens, and waited for behind it. */
 static void go_on_while_a_slot_moves_to(const char *url, unsigned other)
 {
-    const char *topic = topic_at(0);
-    unsigned slot = slot_of(topic), before;
-    struct load l;
+    unsigned slot = slot_of(topic_at(0));
+    struct talk k;
 
-    begin_again();
-    begin_load(&l, url, topic, load_count() / 4, 0);
-    WAIT_FOR(l.ear->items > 100);
+    begin_talk(&k, url, topic_at(0));
+    speak(&k);
+    all_is_heard(&k);
     for (unsigned way = 0; way < 2; way++) {
         unsigned from = way ? other : 0, to = way ? 0 : other;
 
+        speak(&k);
         cluster_begin_move(&cluster, slot, from, to);
+        speak(&k);
         cluster_move_keys(&cluster, slot, from, to);
-        before = l.ear->items;
-        WAIT_FOR(l.ear->items > before + 50);
+        speak(&k);
+        all_is_heard(&k);
+        speak(&k);
         cluster_end_move(&cluster, slot, from, to);
-        before = l.ear->items;
-        WAIT_FOR(l.ear->items > before + 50);
+        speak(&k);
+        all_is_heard(&k);
     }
-    for (unsigned i = 0; i < 3; i++)
-        WAIT_FOR(stats_of(l.bus[i]).state == WEFT_BUS_UP);
-    end_load(&l);
+    end_talk(&k);
 }
 
+/* Which has to say where the others are. */
 static void go_on_with_one_server_of_the_url(const char *host)
 {
     char url[64];
@@ -99,26 +145,22 @@ static void the_host_that_was_asked_is_meant_where_none_is_told(void)
 
 static void what_servers_are_called_may_change(void)
 {
-    const char *topic = topic_at(1);
     char url[64];
-    unsigned before;
-    struct load l;
+    struct talk k;
 
     cluster_set(&cluster, "cluster-preferred-endpoint-type", "ip");
-    begin_again();
     snprintf(url, sizeof url, "redis://127.0.0.1:%u", cluster.servers[0].port);
-    begin_load(&l, url, topic, load_count() / 2, 0);
-    WAIT_FOR(l.ear->items > 100);
+    begin_talk(&k, url, topic_at(1));
+    speak(&k);
     cluster_set(&cluster, "cluster-announce-hostname", "localhost");
     cluster_set(&cluster, "cluster-preferred-endpoint-type", "hostname");
     cluster_wait_for_map(&cluster, "$1\r\n?\r\n", false);
+    all_is_heard(&k);
+    speak(&k);
     for (unsigned i = 0; i < cluster.count; i++) /* the map is asked for when connections break */
         redis_say(&cluster.servers[i], "CLIENT KILL TYPE normal SKIPME yes");
-    before = l.ear->items;
-    WAIT_FOR(l.ear->items > before + 50);
-    for (unsigned i = 0; i < 3; i++)
-        WAIT_FOR(stats_of(l.bus[i]).state == WEFT_BUS_UP);
-    end_load(&l);
+    speak(&k);
+    end_talk(&k);
     cluster_set(&cluster, "cluster-preferred-endpoint-type", "ip");
 }
 
