@@ -1,4 +1,5 @@
-// A redis-server of a test's own: a free port, a directory that goes with it, everything on disk at once.
+// A redis-server of a test's own: a free port, a directory that goes with it, everything on disk at once. And several
+// of them as a Redis Cluster.
 'use strict';
 
 const assert = require('node:assert');
@@ -21,8 +22,10 @@ function freePort() {
 }
 
 class Redis {
-    static async start() {
+    // more: further arguments
+    static async start(...more) {
         const redis = new Redis();
+        redis.more = more;
         redis.port = await freePort();
         redis.url = `redis://127.0.0.1:${redis.port}`;
         redis.directory = fs.mkdtempSync(path.join(os.tmpdir(), 'weft-redis-'));
@@ -32,7 +35,7 @@ class Redis {
 
     async run() {
         const args = ['--port', this.port, '--bind', '127.0.0.1', '--dir', this.directory, '--save', ''];
-        args.push('--appendonly', 'yes', '--appendfsync', 'always', '--daemonize', 'no');
+        args.push('--appendonly', 'yes', '--appendfsync', 'always', '--daemonize', 'no', ...this.more);
         const child = spawn('redis-server', args.map(String), {stdio: 'ignore'});
         this.process = child;
         this.exited = new Promise((resolve) => child.on('exit', resolve));
@@ -46,11 +49,16 @@ class Redis {
     }
 
     cli(...args) {
-        const done = spawnSync('redis-cli', ['-h', '127.0.0.1', '-p', String(this.port), ...args], {
+        const done = spawnSync('redis-cli', ['-h', '127.0.0.1', '-p', String(this.port), ...args.map(String)], {
             encoding: 'utf8',
             timeout: 10000,
         });
         return done.stdout.trim();
+    }
+
+    // What must be done.
+    demand(...args) {
+        assert.strictEqual(this.cli(...args), 'OK', args.join(' '));
     }
 
     async stop(signal = 'SIGTERM') {
@@ -64,4 +72,101 @@ class Redis {
     }
 }
 
-module.exports = {Redis};
+// It may take long on a busy machine, so it is waited for.
+async function until(condition, what, ms = 60000) {
+    const end = Date.now() + ms;
+    while (!(await condition())) {
+        if (Date.now() > end) throw new Error(`${what}: not within ${ms} ms`);
+        await sleep(20);
+    }
+}
+
+const SLOTS = 16384;
+
+// Masters that share all slots evenly, and a replica of the first.
+class Cluster {
+    static async start(masters) {
+        const cluster = new Cluster();
+        cluster.servers = [];
+        for (let i = 0; i <= masters; i++) {
+            const port = await freePort();
+            const server = await Redis.start(
+                ...['--cluster-enabled', 'yes', '--cluster-node-timeout', '1000', '--cluster-port', port],
+                ...['--cluster-require-full-coverage', 'no', '--cluster-allow-replica-migration', 'no'],
+                ...['--repl-diskless-sync-delay', '0']
+            );
+            server.id = server.cli('CLUSTER', 'MYID');
+            server.busPort = port;
+            cluster.servers.push(server);
+        }
+        cluster.masters = cluster.servers.slice(0, masters);
+        cluster.replica = cluster.servers[masters];
+        cluster.url = `redis://${cluster.masters.map((s) => `127.0.0.1:${s.port}`).join(',')}`;
+        await cluster.comeTogether();
+        return cluster;
+    }
+
+    async comeTogether() {
+        for (const [i, s] of this.masters.entries()) {
+            const at = (n) => Math.ceil((n * SLOTS) / this.masters.length);
+            s.demand('CLUSTER', 'ADDSLOTSRANGE', at(i), at(i + 1) - 1);
+            s.demand('CLUSTER', 'SET-CONFIG-EPOCH', i + 1);
+        }
+        for (const s of this.servers.slice(1))
+            this.servers[0].demand('CLUSTER', 'MEET', '127.0.0.1', s.port, s.busPort);
+        const info = (s) => s.cli('CLUSTER', 'INFO');
+        const knows = (s) => info(s).includes(`cluster_known_nodes:${this.servers.length}\r`);
+        await until(() => this.servers.every(knows), 'all know each other');
+        this.replica.demand('CLUSTER', 'REPLICATE', this.masters[0].id);
+        await this.isFollowed(this.replica);
+        await until(() => this.servers.every((s) => info(s).includes('cluster_state:ok')), 'the cluster is whole');
+    }
+
+    isFollowed(replica) {
+        const isUp = () => replica.cli('INFO', 'replication').includes('master_link_status:up');
+        return until(isUp, 'the replica has what its master has');
+    }
+
+    slotOf(topic) {
+        return Number(this.servers[0].cli('CLUSTER', 'KEYSLOT', `{t:${topic}}`));
+    }
+
+    // The number of the master that had the slot at the start.
+    homeOf(slot) {
+        return Math.floor((slot * this.masters.length) / SLOTS);
+    }
+
+    // The parts of moving a slot, for all to see.
+    beginMove(slot, from, to) {
+        to.demand('CLUSTER', 'SETSLOT', slot, 'IMPORTING', from.id);
+        from.demand('CLUSTER', 'SETSLOT', slot, 'MIGRATING', to.id);
+    }
+
+    moveKeys(slot, from, to) {
+        const keys = from.cli('CLUSTER', 'GETKEYSINSLOT', slot, 100).split('\n').filter(Boolean);
+        if (keys.length) from.demand('MIGRATE', '127.0.0.1', to.port, '', 0, 5000, 'KEYS', ...keys);
+        return keys.length;
+    }
+
+    endMove(slot, from, to) {
+        for (const s of [to, from]) s.demand('CLUSTER', 'SETSLOT', slot, 'NODE', to.id);
+    }
+
+    // Killed with nothing that only it knows: replication is asynchronous, and what a replica lacks is a new epoch.
+    async killWhenReplicated(master, replica) {
+        const offset = (s) => /master_repl_offset:(\d+)/.exec(s.cli('INFO', 'replication'))[1];
+        master.demand('CLIENT', 'PAUSE', 10000, 'WRITE');
+        await until(() => offset(master) === offset(replica), 'the replica has everything');
+        await master.stop('SIGKILL');
+    }
+
+    isMaster(server) {
+        return server.cli('ROLE').startsWith('master');
+    }
+
+    async end() {
+        for (const s of this.servers) await s.end();
+    }
+}
+
+module.exports = {Cluster, Redis, until};

@@ -3,7 +3,7 @@
 
 const assert = require('node:assert');
 const {connect, request, run, sleep, startServer} = require('./harness.js');
-const {Redis} = require('./redis.js');
+const {Redis, until} = require('./redis.js');
 
 const program = process.argv[2];
 if (!program) {
@@ -15,18 +15,9 @@ const PRESENCE_MS = 3000;
 const INSTANCES = 3;
 const CLIENTS = 300;
 const ROOMS = 30;
-const GIVE_UP_MS = 60000;
 
 const startInstance = (redis, ...args) =>
     startServer(program, ['--port=0', '--bus', redis.url, `--presence-timeout-ms=${PRESENCE_MS}`, ...args]);
-
-async function until(condition, what, ms = GIVE_UP_MS) {
-    const end = Date.now() + ms;
-    while (!condition()) {
-        if (Date.now() > end) throw new Error(`${what}: not within ${ms} ms`);
-        await sleep(20);
-    }
-}
 
 // A client as the page is one: comes back when it was lost, elsewhere if need be, goes on behind what it has seen,
 // and says again what turns out not to have been said.
