@@ -129,6 +129,7 @@ struct bus_topic {
     weft_bus_position at;                        /* everything up to here was delivered */
     bool has_at;
     weft_bus_position passed_over; /* the last that came live while it was FILLING */
+    bool is_nudged;                /* while it was FILLING: something may have come that is not numbered */
     uint64_t cache_from;           /* history holds all there was behind this offset, if its limits allow */
     char last_id[64];              /* who published the message at `at`, as Redis knows it; "" unknown */
 
@@ -188,9 +189,9 @@ struct bus_backend {
     uint64_t (*turn)(struct weft_bus *b, struct pollfd *fds, nfds_t *count);
     /* Behind the wait; count is 0 when nothing was ready. */
     void (*polled)(struct weft_bus *b, const struct pollfd *fds, nfds_t count);
-    bool (*is_drained)(struct weft_bus *b);         /* nothing published is left to pass on */
-    void (*stop)(struct weft_bus *b);               /* settle and answer what is left */
-    void (*free)(struct weft_bus *b);               /* also behind an open that failed */
+    bool (*is_drained)(struct weft_bus *b); /* nothing published is left to pass on */
+    void (*stop)(struct weft_bus *b);       /* settle and answer what is left */
+    void (*free)(struct weft_bus *b);       /* also behind an open that failed */
 };
 extern const struct bus_backend bus_local, bus_redis;
 
@@ -202,9 +203,9 @@ struct weft_bus {
     pthread_t thread;
     struct stack commands; /* (q) */
     struct wake wake;
-    int stop_fd; /* an eventfd: the deadline of weft_bus_close has passed */
-    struct siphash_key key;        /* (c) of the table of topics */
-    struct random_source random;   /* (bus) */
+    int stop_fd;                 /* an eventfd: the deadline of weft_bus_close has passed */
+    struct siphash_key key;      /* (c) of the table of topics */
+    struct random_source random; /* (bus) */
 
     struct bus_topic **buckets; /* (bus) */
     size_t bucket_count, topic_count;

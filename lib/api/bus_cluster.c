@@ -126,6 +126,23 @@ static void names_have_moved(struct weft_bus *b)
     r->presence_at_ms = redis_earlier(r->presence_at_ms, clock_now_ms() + b->opts.reconnect_min_ms);
 }
 
+/* The one that is known by its port alone; not this one, which sent us away. */
+static struct redis_node *find_by_port(struct redis *r, const struct redis_node *from, uint16_t port)
+{
+    struct redis_node *found = NULL;
+    unsigned count = 0;
+
+    for (size_t i = 0; i < r->node_count; i++) {
+        struct redis_node *n = r->nodes[i];
+
+        if (n == from || !n->is_wanted || n->at.port != port)
+            continue;
+        found = n;
+        count++;
+    }
+    return count == 1 ? found : NULL;
+}
+
 struct redis_node *cluster_redirect(struct weft_bus *b, const struct redis_node *from,
                                     const struct slots_reply *to)
 {
@@ -133,7 +150,9 @@ struct redis_node *cluster_redirect(struct weft_bus *b, const struct redis_node 
     const char *host = to->host[0] ? to->host : from->at.host;
     struct redis_node *n = NULL;
 
-    if (r->mode == REDIS_CLUSTER && host)
+    if (r->mode == REDIS_CLUSTER && strcmp(to->host, SLOT_HOST_UNNAMED) == 0)
+        n = find_by_port(r, from, to->port);
+    else if (r->mode == REDIS_CLUSTER && host)
         n = find_or_add(r, host, to->port);
     if (n)
         n->keep_until_ms = clock_now_ms() + KEEP_MS;
@@ -148,23 +167,41 @@ struct redis_node *cluster_redirect(struct weft_bus *b, const struct redis_node 
     return n;
 }
 
-/* { first, last, { host, port, .. }, replicas .. }. An empty host is the one that answered; "?": it is not
- * known. A slot is in one range only, so there are no more slots in all of them than there are. */
+/* Of { host, port, id, { "ip", address, .. } }. An empty host, or none, is the one that answered. Servers that
+ * are to tell names call one that has none "?"; then its address counts. NULL: there is nothing that says. */
+static const char *host_of(const struct redis_node *from, const struct resp *master)
+{
+    const char *host = resp_text(resp_item(master, 0), NULL);
+    const struct resp *more = resp_item(master, 3);
+
+    if (strcmp(host, SLOT_HOST_UNNAMED) == 0) {
+        const char *address = NULL;
+
+        for (size_t i = 0; i + 1 < resp_count(more); i += 2)
+            if (strcmp(resp_text(resp_item(more, i), NULL), "ip") == 0)
+                address = resp_text(resp_item(more, i + 1), NULL);
+        if (!address || strcmp(address, SLOT_HOST_UNNAMED) == 0)
+            return NULL;
+        host = address;
+    }
+    return *host ? host : from->at.host;
+}
+
+/* { first, last, master, replicas .. }. A slot is in one range only, so there are no more slots in all of them
+ * than there are. */
 static void take_range(struct redis *r, const struct redis_node *from, const struct resp *range,
                        int64_t *slots_left)
 {
     const struct resp *master = resp_item(range, 2);
     int64_t first = resp_integer(resp_item(range, 0)), last = resp_integer(resp_item(range, 1));
     int64_t port = resp_integer(resp_item(master, 1));
-    const char *host = resp_text(resp_item(master, 0), NULL);
+    const char *host = host_of(from, master);
     struct redis_node *n;
 
     if (first < 0 || first > last || last >= SLOTS || last - first >= *slots_left || port < 1 ||
-        port > UINT16_MAX || strcmp(host, "?") == 0 || strlen(host) > SLOT_HOST_BYTES_MAX)
+        port > UINT16_MAX || !host || strlen(host) > SLOT_HOST_BYTES_MAX)
         return;
-    if (!*host)
-        host = from->at.host;
-    n = host ? find_or_add(r, host, (uint16_t)port) : NULL;
+    n = find_or_add(r, host, (uint16_t)port);
     if (!n)
         return;
     n->is_wanted = true;
@@ -288,7 +325,7 @@ static void ask_for_map(struct weft_bus *b, uint64_t now_ms)
         n = n->phase == NODE_UP ? n : NULL;
     }
     r->map_at_ms = now_ms + b->opts.reconnect_min_ms;
-    if (!n || !node_request(n, REQUEST_MAP, NULL))
+    if (!n || !node_request(n, REQUEST_MAP))
         return;
     resp_command(&n->commands, 2);
     resp_arg_text(&n->commands, "CLUSTER");

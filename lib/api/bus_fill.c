@@ -3,7 +3,7 @@
  * F1  A topic with history is delivered from what comes live while offsets follow each other. When one is
  *     missing, and behind each (re)subscription, it is FILLING: what comes live is passed over, for it
  *     stands in the stream, and the stream is read up to its end; again when something was passed over
- *     behind that. So nothing is doubled or lost, and nothing needs to be kept meanwhile.
+ *     behind that, or a nudge came meanwhile. So nothing is doubled or lost, and nothing needs to be kept meanwhile.
  * F2  The history of a topic in this process begins behind cache_from; who resumes within it is served from
  *     there, so that a thousand clients that come back cost Redis one read.
  * F3  A fill belongs to its topic's node. A node that has the slot no more says so by a redirection or by
@@ -62,7 +62,7 @@ static bool put_fill(struct weft_bus *b, struct redis_node *n, struct redis_fill
     char number[32];
 
     node_ask(n, is_asking);
-    q = node_request(n, REQUEST_FILL, NULL);
+    q = node_request(n, REQUEST_FILL);
     if (!q)
         return false;
     q->fill = fill;
@@ -115,6 +115,7 @@ void fill_start(struct weft_bus *b, struct bus_topic *t)
     if (t->fill)
         return;
     t->passed_over = (weft_bus_position){0};
+    t->is_nudged = false;
     send_fill(b, t, start_of(t), false);
 }
 
@@ -276,7 +277,7 @@ static void end_fill(struct weft_bus *b, struct bus_topic *t, weft_bus_position 
     t->has_at = true;
     if (from < 0)
         t->cache_from = there.offset;
-    if (was_passed_over(t) || lowest_wish(t) >= 0) {
+    if (was_passed_over(t) || t->is_nudged || lowest_wish(t) >= 0) {
         fill_start(b, t);
         return;
     }
@@ -440,8 +441,12 @@ void fill_take_live(struct weft_bus *b, struct bus_topic *t, const struct envelo
     }
 }
 
-/* Whatever it is, it stands behind what was seen. */
+/* What it is for stands in the stream by now. A fill that is on its way may have read that before, and nobody says
+ * where it stands: so it is read again behind it. */
 void fill_nudge(struct weft_bus *b, struct bus_topic *t)
 {
-    fill_pass_over(b, t, (weft_bus_position){t->at.epoch ? t->at.epoch : 1, t->at.offset + 1});
+    if (t->state == TOPIC_LIVE)
+        fill_start(b, t);
+    else
+        t->is_nudged = true;
 }

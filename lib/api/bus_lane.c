@@ -158,7 +158,7 @@ static bool send_one(struct weft_bus *b, struct lane *l, struct redis_node *n)
     struct request *q;
 
     node_ask(n, l->ask);
-    q = node_request(n, REQUEST_PUBLISH, NULL);
+    q = node_request(n, REQUEST_PUBLISH);
     if (!q)
         return false;
     p = queue_take(&l->queue);
@@ -283,7 +283,7 @@ static void took_it(struct weft_bus *b, struct lane *l, const struct request *q)
     struct bus_publish *p = q->publish;
     struct redis_node *owner = cluster_owner(redis_of(b), p->slot);
 
-    if (q->is_asking && owner && owner->phase == NODE_UP && node_request(owner, REQUEST_NUDGE, NULL)) {
+    if (q->is_asking && owner && owner->phase == NODE_UP && node_request(owner, REQUEST_NUDGE)) {
         resp_command(&owner->commands, 3);
         resp_arg_text(&owner->commands, "SPUBLISH");
         redis_put_key(b, &owner->commands, 'c', p->topic);

@@ -69,21 +69,36 @@ void node_free(struct redis_node *n)
 
 /* --- commands --- */
 
-struct request *node_request(struct redis_node *n, enum request_kind kind, const char *topic)
+static struct request *add_request(struct redis_node *n, enum request_kind kind, size_t word_bytes)
 {
-    size_t bytes = topic ? strlen(topic) + 1 : 0;
-    struct request *q = mem_calloc(1, sizeof *q + bytes);
+    struct request *q = mem_calloc(1, sizeof *q + word_bytes);
 
     if (!q) {
         n->commands.has_failed = true;
         return NULL;
     }
     q->kind = kind;
-    if (topic)
-        memcpy(q->topic, topic, bytes);
     if (!n->requests.first)
         n->heard_ms = clock_now_ms(); /* silence is counted from the first that owes an answer */
     queue_put(&n->requests, &q->node);
+    return q;
+}
+
+struct request *node_request(struct redis_node *n, enum request_kind kind)
+{
+    return add_request(n, kind, 0);
+}
+
+struct request *node_request_name(struct redis_node *n, enum request_kind kind, const char *topic,
+                                  const char *name)
+{
+    size_t topic_bytes = strlen(topic) + 1, name_bytes = strlen(name) + 1;
+    struct request *q = add_request(n, kind, topic_bytes + name_bytes);
+
+    if (q) {
+        memcpy(q->topic, topic, topic_bytes);
+        memcpy(q->topic + topic_bytes, name, name_bytes);
+    }
     return q;
 }
 
@@ -95,7 +110,7 @@ static void put_word(struct resp_link *l, const char *word)
 
 void node_ask(struct redis_node *n, bool is_asking)
 {
-    if (is_asking && node_request(n, REQUEST_ASKING, NULL))
+    if (is_asking && node_request(n, REQUEST_ASKING))
         put_word(&n->commands, "ASKING");
 }
 
@@ -140,6 +155,9 @@ static void give_up_request(struct weft_bus *b, struct redis_node *n, struct req
         break;
     case REQUEST_ASK:
         bus_answer(q->ask, redis_of(b)->is_stopping ? WEFT_E_CLOSED : WEFT_E_AGAIN, NULL, 0);
+        break;
+    case REQUEST_LEAVE:
+        presence_leave_failed(b, q);
         break;
     case REQUEST_MAP:
         redis_of(b)->is_map_asked = false;
@@ -256,13 +274,13 @@ static void put_auth(struct redis *r, struct resp_link *l)
 
 static void ask_role(struct redis_node *n)
 {
-    if (node_request(n, REQUEST_ROLE, NULL))
+    if (node_request(n, REQUEST_ROLE))
         put_word(&n->commands, "ROLE");
 }
 
 static void load_script(struct redis_node *n, unsigned which)
 {
-    struct request *q = node_request(n, REQUEST_SCRIPT, NULL);
+    struct request *q = node_request(n, REQUEST_SCRIPT);
 
     if (!q)
         return;
@@ -278,16 +296,16 @@ static void greet(struct weft_bus *b, struct redis_node *n)
 {
     struct redis *r = redis_of(b);
 
-    if (r->url.password && node_request(n, REQUEST_OK, NULL)) {
+    if (r->url.password && node_request(n, REQUEST_OK)) {
         put_auth(r, &n->commands);
         put_auth(r, &n->subscriptions);
     }
-    if (node_request(n, REQUEST_MAP, NULL)) {
+    if (node_request(n, REQUEST_MAP)) {
         resp_command(&n->commands, 2);
         resp_arg_text(&n->commands, "CLUSTER");
         resp_arg_text(&n->commands, "SLOTS");
     }
-    if (r->url.db && node_request(n, REQUEST_OK, NULL)) {
+    if (r->url.db && node_request(n, REQUEST_OK)) {
         resp_command(&n->commands, 2);
         resp_arg_text(&n->commands, "SELECT");
         resp_arg_number(&n->commands, r->url.db);
@@ -377,6 +395,8 @@ static bool answer(struct weft_bus *b, struct redis_node *n, struct request *q, 
         return presence_answer(b, n, q, reply);
     case REQUEST_SET:
         return presence_set_answer(b, n, q, reply);
+    case REQUEST_LEAVE:
+        return presence_leave_answer(b, n, q, reply);
     case REQUEST_NUDGE:
         return true; /* if the slot has moved, who subscribes there fills by itself */
     case REQUEST_OK:

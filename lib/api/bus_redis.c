@@ -64,7 +64,7 @@ static uint64_t next_time(const struct weft_bus *b, uint64_t now_ms)
     const struct redis *r = redis_of(b);
     uint64_t at = redis_earlier(cluster_next_time(b), lanes_next_time(b, now_ms));
 
-    at = redis_earlier(at, redis_earlier(r->presence_at_ms, r->refused_at_ms));
+    at = redis_earlier(at, redis_earlier(presence_next_time(r), r->refused_at_ms));
     if (r->fills_later.first)
         at = redis_earlier(at, r->fills_at_ms);
     for (size_t i = 0; i < r->node_count; i++)
@@ -151,6 +151,7 @@ static void redis_stop(struct weft_bus *b)
     wake_tell(b->stop_fd); /* attempts to connect end now */
     for (size_t i = 0; i < r->node_count; i++)
         node_close(b, r->nodes[i]);
+    presence_stop(r);
     fills_stop(r);
     lanes_stop(b);
     if (r->tls)

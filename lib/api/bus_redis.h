@@ -30,11 +30,12 @@
 #include "api/bus_resp.h"
 #include "api/bus_slots.h"
 
-#define REDIS_NODES_MAX (BUS_FDS_MAX / 2)
-#define REDIS_KEY_ROOM  1024  /* of a key or channel: a prefix and a topic of 255 bytes each, and some */
-#define REDIS_TRIES_MAX 5     /* redirections of one command in a row; a publish waits instead */
-#define REDIS_INSTANCE  32    /* bytes of a process' name */
-#define REDIS_NUDGE     "n1;" /* to a topic's channel: look into the stream */
+#define REDIS_NODES_MAX  (BUS_FDS_MAX / 2)
+#define REDIS_KEY_ROOM   1024  /* of a key or channel: a prefix and a topic of 255 bytes each, and some */
+#define REDIS_TRIES_MAX  5     /* redirections of one command in a row; a publish waits instead */
+#define REDIS_INSTANCE   32    /* bytes of a process' name */
+#define REDIS_NUDGE      "n1;" /* to a topic's channel: look into the stream */
+#define REDIS_LEAVES_MAX 4096  /* names that wait to be taken back; those of more expire by themselves */
 
 enum script { PUBLISH_SCRIPT, PLAIN_SCRIPT, FILL_SCRIPT, JOIN_SCRIPT, ASK_SCRIPT, SCRIPTS };
 
@@ -48,6 +49,7 @@ enum request_kind {
     REQUEST_FILL,
     REQUEST_ASK,
     REQUEST_SET,
+    REQUEST_LEAVE,
     REQUEST_NUDGE
 };
 
@@ -62,8 +64,17 @@ struct request {
         struct bus_publish *publish;
         struct redis_fill *fill;
         struct bus_ask *ask;
+        uint64_t leave_until_ms; /* as in redis_leave */
     };
-    char topic[]; /* of a SET */
+    char topic[]; /* of a SET or LEAVE; behind its end a name, "" for all of the topic */
+};
+
+/* A name that nobody here has any more, and that is in Redis perhaps. */
+struct redis_leave {
+    struct node node;
+    uint64_t until_ms; /* by then it has expired there */
+    const char *name;  /* behind topic's end */
+    char topic[];
 };
 
 struct redis_fill {
@@ -151,6 +162,9 @@ struct redis {
     struct queue fills_later;
     uint64_t fills_at_ms;
     uint64_t presence_at_ms;
+    struct queue leaves;
+    uint32_t leave_count;
+    uint64_t leaves_at_ms;
     uint64_t refused_at_ms; /* what Redis refuses is asked for again */
     bool has_told_patterns; /* that it refuses them */
     uint32_t pattern_count;
@@ -178,7 +192,7 @@ void redis_tell_state(struct weft_bus *b, const char *why);
 
 struct redis_node *cluster_owner(const struct redis *r, uint16_t slot); /* NULL: nobody */
 /* The node that a redirection names, new if need be; from is who said so. It is the slot's owner then when
- * it MOVED. NULL: no room, no memory. */
+ * it MOVED. NULL: no room, no memory, or it has no name and is not known by its port. */
 struct redis_node *cluster_redirect(struct weft_bus *b, const struct redis_node *from,
                                     const struct slots_reply *to);
 void cluster_wants_map(struct weft_bus *b); /* soon */
@@ -198,9 +212,11 @@ struct redis_node *node_new(const char *host, uint16_t port); /* DOWN. NULL: no 
 /* DOWN. False: no memory, and it stays where it was. */
 bool node_move(struct redis_node *n, const char *host, uint16_t port);
 void node_free(struct redis_node *n); /* DOWN */
-/* A command's place among the answers; its topic may be NULL. NULL: no memory, which breaks the
- * connection. */
-struct request *node_request(struct redis_node *n, enum request_kind kind, const char *topic);
+/* A command's place among the answers. NULL: no memory, which breaks the connection. */
+struct request *node_request(struct redis_node *n, enum request_kind kind);
+/* The same, of a topic and of one name there, or of "". */
+struct request *node_request_name(struct redis_node *n, enum request_kind kind, const char *topic,
+                                  const char *name);
 void node_begin_script(struct weft_bus *b, struct redis_node *n, enum script which, unsigned keys,
                        unsigned args);
 void node_ask(struct redis_node *n, bool is_asking); /* ASKING, if so */
@@ -278,6 +294,11 @@ bool presence_answer(struct weft_bus *b, struct redis_node *n, const struct requ
                      const struct resp *reply);
 bool presence_set_answer(struct weft_bus *b, struct redis_node *n, const struct request *q,
                          const struct resp *reply);
+bool presence_leave_answer(struct weft_bus *b, struct redis_node *n, const struct request *q,
+                           const struct resp *reply);
+void presence_leave_failed(struct weft_bus *b, const struct request *q); /* unanswered */
 void presence_refresh(struct weft_bus *b, uint64_t now_ms);
+uint64_t presence_next_time(const struct redis *r);
+void presence_stop(struct redis *r);
 
 #endif

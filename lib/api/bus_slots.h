@@ -9,6 +9,7 @@
 
 #define SLOTS               16384
 #define SLOT_HOST_BYTES_MAX 255
+#define SLOT_HOST_UNNAMED   "?"
 
 /* CRC-16/XMODEM: polynomial 0x1021, beginning with 0. */
 uint16_t slots_crc16(const void *bytes, size_t count);
@@ -33,7 +34,7 @@ enum slots_refusal {
 struct slots_reply {
     enum slots_refusal what;
     uint16_t slot, port;                /* MOVED and ASK */
-    char host[SLOT_HOST_BYTES_MAX + 1]; /* "": the one that answered */
+    char host[SLOT_HOST_BYTES_MAX + 1]; /* "": the one that answered; SLOT_HOST_UNNAMED: it has none */
 };
 
 /* error: a reply's text. What looks like a redirection and is none is REFUSED_FOR_GOOD. */

@@ -96,8 +96,8 @@ const char *redis_say(struct redis_server *s, const char *command)
 /* False: it has ended at once, as when its port was taken. */
 static bool begins(struct redis_server *s)
 {
-    const char *args[48] = {"redis-server", "--bind",  "127.0.0.1", "--save", "",
-                            "--loglevel",   "warning", "--dir",     s->dir};
+    const char *args[16 + REDIS_EXTRA_MAX] = {"redis-server", "--bind",  "127.0.0.1", "--save", "",
+                                              "--loglevel",   "warning", "--dir",     s->dir};
     char port[8], line[256], log_path[96];
     size_t n = 9;
 
@@ -147,6 +147,19 @@ void redis_start(struct redis_server *s, bool is_lasting, const char *const *ext
         if (++tries == PORTS_MAX)
             give_up("redis-server does not start");
     snprintf(s->url, sizeof s->url, "redis://127.0.0.1:%u", s->port);
+}
+
+/* It stops at the second option, or does not know the first. */
+bool redis_has_tls(void)
+{
+    char text[1024];
+    FILE *f = popen("redis-server --tls-port 0 --port none 2>&1", "re");
+    size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
+
+    if (f)
+        pclose(f);
+    text[n] = '\0';
+    return strstr(text, "'port \"none\"'") != NULL;
 }
 
 void redis_kill(struct redis_server *s, int signal)
@@ -219,20 +232,32 @@ static void wait_for_text(struct redis_server *s, const char *command, const cha
 static void start_member(struct redis_cluster *c, unsigned i)
 {
     snprintf(c->ports[i], sizeof c->ports[i], "%u", free_port());
-    const char *extra[] = {"--cluster-enabled",
-                           "yes",
-                           "--cluster-node-timeout",
-                           "1000",
-                           "--cluster-port",
-                           c->ports[i],
-                           "--unixsocket", /* in its directory */
-                           "sock",
-                           "--repl-diskless-sync-delay",
-                           "0",
-                           "--cluster-require-full-coverage",
-                           "no",
-                           NULL};
+    snprintf(c->tls_ports[i], sizeof c->tls_ports[i], "%u", free_port());
+    const char *extra[REDIS_EXTRA_MAX] = {
+        "--cluster-enabled",
+        "yes",
+        "--cluster-node-timeout",
+        "1000",
+        "--cluster-port",
+        c->ports[i],
+        "--unixsocket", /* in its directory */
+        "sock",
+        "--repl-diskless-sync-delay",
+        "0",
+        "--cluster-allow-replica-migration", /* who has lost its last slot stays a master */
+        "no",
+        "--cluster-require-full-coverage",
+        "no"};
+    size_t n = 14;
 
+    for (size_t k = 0; c->tls && c->tls[k]; k++)
+        extra[n++] = c->tls[k];
+    if (c->tls) {
+        extra[n++] = "--tls-port";
+        extra[n++] = c->tls_ports[i];
+        extra[n++] = "--tls-cluster";
+        extra[n++] = "yes";
+    }
     redis_start(&c->servers[i], true, extra);
     memcpy(c->ids[i], strchr(redis_say_all(&c->servers[i], "CLUSTER MYID"), '\n') + 1, 40);
 }
@@ -242,11 +267,31 @@ unsigned cluster_home(const struct redis_cluster *c, unsigned slot)
     return slot * c->masters / 16384;
 }
 
-void cluster_start(struct redis_cluster *c, unsigned masters, unsigned replicas)
+/* What the others reach it at. */
+static const char *port_within(const struct redis_cluster *c, unsigned i)
+{
+    static char text[8];
+
+    snprintf(text, sizeof text, "%u", c->servers[i].port);
+    return c->tls ? c->tls_ports[i] : text;
+}
+
+static void introduce(struct redis_cluster *c, unsigned i)
+{
+    demand(&c->servers[0], "CLUSTER MEET 127.0.0.1 %s %s", port_within(c, i), c->ports[i]);
+}
+
+static void wait_until_all_are_known(struct redis_cluster *c)
 {
     char known[32];
 
-    memset(c, 0, sizeof *c);
+    snprintf(known, sizeof known, "cluster_known_nodes:%u\r", c->count);
+    for (unsigned i = 0; i < c->count; i++)
+        wait_for_text(&c->servers[i], "CLUSTER INFO", known);
+}
+
+static void start(struct redis_cluster *c, unsigned masters, unsigned replicas)
+{
     c->masters = masters;
     c->count = masters + replicas;
     strcpy(c->url, "redis://");
@@ -263,16 +308,58 @@ void cluster_start(struct redis_cluster *c, unsigned masters, unsigned replicas)
         first = last + 1;
     }
     for (unsigned i = 1; i < c->count; i++)
-        demand(&c->servers[0], "CLUSTER MEET 127.0.0.1 %u %s", c->servers[i].port, c->ports[i]);
-    snprintf(known, sizeof known, "cluster_known_nodes:%u\r", c->count);
-    for (unsigned i = 0; i < c->count; i++)
-        wait_for_text(&c->servers[i], "CLUSTER INFO", known);
+        introduce(c, i);
+    wait_until_all_are_known(c);
     for (unsigned i = masters; i < c->count; i++) {
         demand(&c->servers[i], "CLUSTER REPLICATE %s", c->ids[i - masters]);
         wait_for_text(&c->servers[i], "INFO replication", "master_link_status:up");
     }
     for (unsigned i = 0; i < c->count; i++)
         wait_for_text(&c->servers[i], "CLUSTER INFO", "cluster_state:ok");
+}
+
+void cluster_start(struct redis_cluster *c, unsigned masters, unsigned replicas)
+{
+    memset(c, 0, sizeof *c);
+    start(c, masters, replicas);
+}
+
+void cluster_start_tls(struct redis_cluster *c, unsigned masters, const char *const *tls)
+{
+    memset(c, 0, sizeof *c);
+    c->tls = tls;
+    start(c, masters, 0);
+}
+
+unsigned cluster_add(struct redis_cluster *c)
+{
+    unsigned i = c->count++;
+
+    start_member(c, i);
+    introduce(c, i);
+    wait_until_all_are_known(c);
+    wait_for_text(&c->servers[i], "CLUSTER INFO", "cluster_state:ok");
+    return i;
+}
+
+void cluster_set(struct redis_cluster *c, const char *name, const char *value)
+{
+    for (unsigned i = 0; i < c->count; i++)
+        demand(&c->servers[i], "CONFIG SET %s %s", name, value);
+}
+
+void cluster_wait_for_map(struct redis_cluster *c, const char *text, bool has_it)
+{
+    unsigned i = 0;
+
+    for (int ms = 0; i < c->count; ms += 10) {
+        if (ms > PATIENCE_MS)
+            give_up("the map does not become what it should");
+        if ((strstr(redis_say_all(&c->servers[i], "CLUSTER SLOTS"), text) != NULL) == has_it)
+            i++;
+        else
+            usleep(10000);
+    }
 }
 
 void cluster_end(struct redis_cluster *c)
@@ -299,7 +386,7 @@ unsigned cluster_move_keys(struct redis_cluster *c, unsigned slot, unsigned from
         line[strcspn(line, "\r")] = '\0';
         if (!*line || strchr("*$+-", *line))
             continue;
-        snprintf(migrate, sizeof migrate, "MIGRATE 127.0.0.1 %u %s 0 5000", c->servers[to].port, line);
+        snprintf(migrate, sizeof migrate, "MIGRATE 127.0.0.1 %s %s 0 5000", port_within(c, to), line);
         demand(&c->servers[from], "%s", migrate);
         count++;
     }

@@ -9,11 +9,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#define REDIS_EXTRA_MAX 32 /* arguments, and the NULL behind them */
+
 struct redis_server {
     pid_t pid;
     uint16_t port;
     bool is_lasting; /* appendonly */
-    const char *extra[16];
+    const char *extra[REDIS_EXTRA_MAX];
     char dir[64], url[96];
 };
 
@@ -24,6 +26,7 @@ void redis_kill(struct redis_server *s, int signal); /* and waited for, when it 
 void redis_end(struct redis_server *s);
 /* One inline command; the first line of the answer, in a static buffer. */
 const char *redis_say(struct redis_server *s, const char *command);
+bool redis_has_tls(void); /* was the installed one built with it? */
 
 /* A Redis Cluster of the test's own: masters that share all slots evenly, and replicas, each of the master with its
  * number. All know each other when this returns. */
@@ -33,10 +36,20 @@ struct redis_cluster {
     struct redis_server servers[CLUSTER_SERVERS_MAX]; /* the masters first */
     char ids[CLUSTER_SERVERS_MAX][41];
     char ports[CLUSTER_SERVERS_MAX][8];
+    const char *const *tls;
+    char tls_ports[CLUSTER_SERVERS_MAX][8]; /* with tls */
     unsigned masters, count;
-    char url[128]; /* of all masters */
+    char url[128]; /* of all masters, without TLS */
 };
 void cluster_start(struct redis_cluster *c, unsigned masters, unsigned replicas);
+/* Servers that talk TLS with each other, and with clients at tls_ports; the others are for the test itself.
+ * tls: certificates and keys, as arguments that end with NULL, which stay. */
+void cluster_start_tls(struct redis_cluster *c, unsigned masters, const char *const *tls);
+unsigned cluster_add(struct redis_cluster *c); /* a master without slots; its number */
+/* A setting of all servers. */
+void cluster_set(struct redis_cluster *c, const char *name, const char *value);
+/* Until the map of all of them has the text, or has it no more. */
+void cluster_wait_for_map(struct redis_cluster *c, const char *text, bool has_it);
 void cluster_end(struct redis_cluster *c);
 /* The master that had the slot at the start. */
 unsigned cluster_home(const struct redis_cluster *c, unsigned slot);

@@ -228,6 +228,153 @@ static void names_are_found_in_all_slots_and_kept_fresh(void)
     close_bus(b);
 }
 
+#define GUESTS 6
+
+/* A room where each that connects has a name: "p0", "p1" and so on. Names last longer than any test, so what comes
+ * and goes is what is said, and said in time. */
+struct house {
+    weft_server *server;
+    weft_bus *bus, *other; /* who is there is asked of the other */
+    uint16_t port;
+    char room[64];
+    _Atomic unsigned count;
+    struct client guests[GUESTS];
+};
+
+static void enter_house(weft_conn *c, void *app)
+{
+    struct house *h = app;
+    char name[16];
+    weft_bus_sub_opts o = {.size = sizeof o, .presence = name};
+
+    snprintf(name, sizeof name, "p%u", h->count++);
+    CU_ASSERT_EQUAL(weft_bus_subscribe(h->bus, c, h->room, &o), WEFT_OK);
+}
+
+static void open_house(struct house *h, const char *room)
+{
+    weft_server_opts so = {.size = sizeof so, .on_open = enter_house, .app = h};
+    weft_bus_opts o = options();
+
+    memset(h, 0, sizeof *h);
+    strcpy(h->room, room);
+    o.presence_timeout_ms = 3600000;
+    h->bus = open_with(cluster.url, &o);
+    h->other = open_with(cluster.url, &o);
+    WAIT_FOR(stats_of(h->bus).state == WEFT_BUS_UP && stats_of(h->other).state == WEFT_BUS_UP);
+    CU_ASSERT_EQUAL_FATAL(weft_server_new(&h->server, &so), WEFT_OK);
+    CU_ASSERT_EQUAL_FATAL(weft_server_listen_tcp(h->server, "127.0.0.1", 0, &h->port), WEFT_OK);
+    CU_ASSERT_EQUAL_FATAL(weft_server_start(h->server), WEFT_OK);
+}
+
+/* One more comes; the names are in the order in which they come. */
+static void come(struct house *h)
+{
+    unsigned i = h->count;
+
+    CU_ASSERT_FATAL(i < GUESTS && client_open(&h->guests[i], h->port));
+    WAIT_FOR(h->count == i + 1);
+}
+
+static void go(struct house *h, unsigned i)
+{
+    client_close(&h->guests[i]);
+}
+
+static void close_house(struct house *h)
+{
+    weft_server_stop(h->server, 1000);
+    weft_server_unref(h->server);
+    close_bus(h->bus);
+    close_bus(h->other);
+}
+
+#define SEES(h, names) WAIT_FOR(are_present((h)->other, (h)->room, names))
+
+/* Four times: before the keys are moved, behind it (ASK), behind the end (MOVED), and by who has been told. */
+static void who_comes_and_goes_is_known_while_a_slot_moves(void)
+{
+    struct house h;
+    unsigned slot;
+
+    open_house(&h, topic_at(1, "moving"));
+    slot = slot_of(h.room);
+    come(&h);
+    come(&h);
+    SEES(&h, "p0 p1 ");
+    cluster_begin_move(&cluster, slot, 1, 2);
+    come(&h);
+    SEES(&h, "p0 p1 p2 ");
+    CU_ASSERT_EQUAL(cluster_move_keys(&cluster, slot, 1, 2), 1);
+    go(&h, 0);
+    SEES(&h, "p1 p2 ");
+    come(&h);
+    SEES(&h, "p1 p2 p3 ");
+    cluster_end_move(&cluster, slot, 1, 2);
+    go(&h, 1);
+    SEES(&h, "p2 p3 ");
+    come(&h);
+    SEES(&h, "p2 p3 p4 ");
+    cluster_begin_move(&cluster, slot, 2, 1);
+    CU_ASSERT_EQUAL(cluster_move_keys(&cluster, slot, 2, 1), 1);
+    cluster_end_move(&cluster, slot, 2, 1);
+    come(&h); /* who comes is the first to be told */
+    SEES(&h, "p2 p3 p4 p5 ");
+    for (unsigned i = 2; i < GUESTS; i++)
+        go(&h, i);
+    SEES(&h, "");
+    close_house(&h);
+}
+
+/* The first that comes finds a slot that is empty here and on its way: it is written where it will be. */
+static void the_first_name_of_a_slot_on_its_way_is_found(void)
+{
+    struct house h;
+    unsigned slot;
+
+    open_house(&h, topic_at(1, "early"));
+    slot = slot_of(h.room);
+    cluster_begin_move(&cluster, slot, 1, 2);
+    come(&h);
+    SEES(&h, "p0 ");
+    CU_ASSERT_EQUAL(cluster_move_keys(&cluster, slot, 1, 2), 0);
+    go(&h, 0);
+    SEES(&h, "");
+    come(&h);
+    cluster_end_move(&cluster, slot, 1, 2);
+    SEES(&h, "p1 ");
+    go(&h, 1);
+    SEES(&h, "");
+    cluster_begin_move(&cluster, slot, 2, 1);
+    cluster_move_keys(&cluster, slot, 2, 1);
+    cluster_end_move(&cluster, slot, 2, 1);
+    close_house(&h);
+}
+
+static void who_leaves_while_a_master_is_away_is_gone_when_it_is_back(void)
+{
+    struct house h;
+
+    open_house(&h, topic_at(2, "away"));
+    for (unsigned i = 0; i < 4; i++)
+        come(&h);
+    SEES(&h, "p0 p1 p2 p3 ");
+    redis_kill(&cluster.servers[2], SIGSTOP);
+    go(&h, 0);
+    WAIT_FOR(stats_of(h.bus).state == WEFT_BUS_DOWN);
+    go(&h, 1);
+    come(&h);
+    go(&h, 4); /* came and went, and Redis never knew */
+    come(&h);
+    redis_kill(&cluster.servers[2], SIGCONT);
+    WAIT_FOR(stats_of(h.bus).state == WEFT_BUS_UP);
+    SEES(&h, "p2 p3 p5 ");
+    go(&h, 2);
+    go(&h, 3);
+    go(&h, 5);
+    close_house(&h);
+}
+
 /* --- the way there --- */
 
 static void one_server_of_the_url_is_enough_and_may_be_a_replica(void)
@@ -449,6 +596,40 @@ static void a_history_comes_when_the_node_it_was_asked_of_fails(void)
     cluster_end_move(&cluster, slot, 2, 1);
 }
 
+#define ROUNDS 300
+
+/* Behind each round it is quiet: nothing comes by which what was overlooked would be noticed. */
+static void the_last_word_is_heard_while_a_slot_is_on_its_way(void)
+{
+    const char *topic = topic_at(1, "h.word");
+    unsigned slot = slot_of(topic), heard = 0;
+    weft_bus *speakers[3], *b = open_cluster();
+    struct ear *e = listen_to(b, topic);
+
+    for (unsigned i = 0; i < 3; i++) {
+        speakers[i] = open_cluster();
+        say(speakers[i], topic, "x");
+    }
+    WAIT_FOR(e->items == 3);
+    cluster_begin_move(&cluster, slot, 1, 2);
+    CU_ASSERT_EQUAL(cluster_move_keys(&cluster, slot, 1, 2), 5);
+    for (unsigned round = 0; round < ROUNDS && e->items == 3 * (round + 1); round++) {
+        for (unsigned i = 0; i < 3; i++)
+            say(speakers[i], topic, "x");
+        WAIT_FOR(e->items == 3 * (round + 2));
+        heard++;
+    }
+    CU_ASSERT(heard == ROUNDS && e->gaps == 0);
+    cluster_end_move(&cluster, slot, 1, 2);
+    end_ear(e);
+    for (unsigned i = 0; i < 3; i++)
+        close_bus(speakers[i]);
+    close_bus(b);
+    cluster_begin_move(&cluster, slot, 2, 1);
+    cluster_move_keys(&cluster, slot, 2, 1);
+    cluster_end_move(&cluster, slot, 2, 1);
+}
+
 static void what_has_no_history_goes_on_when_its_slot_has_moved(void)
 {
     char topic[64];
@@ -598,6 +779,9 @@ static const struct unit_case cases[] = {
     CASE(patterns_hear_of_all_masters_and_each_message_once),
     CASE(patterns_wait_while_a_master_may_not_know_of_them),
     CASE(names_are_found_in_all_slots_and_kept_fresh),
+    CASE(who_comes_and_goes_is_known_while_a_slot_moves),
+    CASE(the_first_name_of_a_slot_on_its_way_is_found),
+    CASE(who_leaves_while_a_master_is_away_is_gone_when_it_is_back),
     CASE(one_server_of_the_url_is_enough_and_may_be_a_replica),
     CASE(a_cluster_is_found_through_a_socket_file),
     CASE(a_server_that_has_no_room_at_first_may_be_a_cluster_all_the_same),
@@ -606,6 +790,7 @@ static const struct unit_case cases[] = {
     CASE(a_database_is_refused_and_the_log_says_why),
     CASE(nothing_is_lost_while_a_slot_moves),
     CASE(a_history_comes_when_the_node_it_was_asked_of_fails),
+    CASE(the_last_word_is_heard_while_a_slot_is_on_its_way),
     CASE(what_has_no_history_goes_on_when_its_slot_has_moved),
     CASE(a_master_that_does_not_answer_holds_up_no_other),
     CASE(every_allocation_may_fail),

@@ -60,6 +60,8 @@ static void redirections_say_slot_host_and_port(void)
     CU_ASSERT(r.what == REFUSED_ASK && r.slot == 16383 && r.port == 7000 && strcmp(r.host, "fe80::1") == 0);
     slots_read_error(&r, "MOVED 1 :65535");
     CU_ASSERT(r.what == REFUSED_MOVED && r.port == 65535 && r.host[0] == '\0');
+    slots_read_error(&r, "ASK 2 ?:6379");
+    CU_ASSERT(r.what == REFUSED_ASK && r.port == 6379 && strcmp(r.host, SLOT_HOST_UNNAMED) == 0);
 }
 
 static void what_is_no_proper_redirection_is_an_error_like_any_other(void)

@@ -278,7 +278,7 @@ const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 // Look again and again until it is true.
 async function until(condition, what, ms = TIMEOUT_MS) {
     const end = Date.now() + ms;
-    while (!condition()) {
+    while (!(await condition())) {
         if (Date.now() > end) throw new Error(`${what}: not within ${ms} ms`);
         await sleep(20);
     }

@@ -1,4 +1,5 @@
-// A redis-server of a test's own: a free port, a directory that goes with it, everything on disk at once.
+// A redis-server of a test's own: a free port, a directory that goes with it, everything on disk at once. And several
+// of them as a Redis Cluster.
 'use strict';
 
 const assert = require('node:assert');
@@ -7,7 +8,7 @@ const net = require('node:net');
 const os = require('node:os');
 const path = require('node:path');
 const {spawn, spawnSync} = require('node:child_process');
-const {TIMEOUT_MS, sleep, within} = require('./harness.js');
+const {TIMEOUT_MS, sleep, until, within} = require('./harness.js');
 
 function freePort() {
     return new Promise((resolve, reject) => {
@@ -21,14 +22,19 @@ function freePort() {
 }
 
 class Redis {
-    static async start() {
+    // moreOf: gives further arguments for a free port
+    static async start(moreOf = () => []) {
         const redis = new Redis();
         redis.directory = fs.mkdtempSync(path.join(os.tmpdir(), 'weft-redis-'));
-        // Somebody else may have taken the port meanwhile.
-        do redis.port = await freePort();
-        while (!(await redis.begins()));
-        redis.url = `redis://127.0.0.1:${redis.port}`;
-        return redis;
+        // Somebody else may have taken a port meanwhile.
+        for (let tries = 0; tries < 10; tries++) {
+            redis.port = await freePort();
+            redis.busPort = await freePort();
+            redis.more = moreOf(redis.busPort);
+            redis.url = `redis://127.0.0.1:${redis.port}`;
+            if (await redis.begins()) return redis;
+        }
+        throw new Error(`redis-server ended: ${redis.process.exitCode}`);
     }
 
     async run() {
@@ -38,7 +44,7 @@ class Redis {
     // False: it has ended at once.
     async begins() {
         const args = ['--port', this.port, '--bind', '127.0.0.1', '--dir', this.directory, '--save', ''];
-        args.push('--appendonly', 'yes', '--appendfsync', 'always', '--daemonize', 'no');
+        args.push('--appendonly', 'yes', '--appendfsync', 'always', '--daemonize', 'no', ...this.more);
         const child = spawn('redis-server', args.map(String), {stdio: 'ignore'});
         this.process = child;
         this.exited = new Promise((resolve) => child.on('exit', resolve));
@@ -53,11 +59,16 @@ class Redis {
     }
 
     cli(...args) {
-        const done = spawnSync('redis-cli', ['-h', '127.0.0.1', '-p', String(this.port), ...args], {
+        const done = spawnSync('redis-cli', ['-h', '127.0.0.1', '-p', String(this.port), ...args.map(String)], {
             encoding: 'utf8',
             timeout: TIMEOUT_MS,
         });
         return done.stdout.trim();
+    }
+
+    // What must be done.
+    demand(...args) {
+        assert.strictEqual(this.cli(...args), 'OK', args.join(' '));
     }
 
     async stop(signal = 'SIGTERM') {
@@ -71,4 +82,90 @@ class Redis {
     }
 }
 
-module.exports = {Redis};
+const SLOTS = 16384;
+
+// Masters that share all slots evenly, and a replica of the first.
+class Cluster {
+    static async start(masters) {
+        const cluster = new Cluster();
+        cluster.servers = [];
+        for (let i = 0; i <= masters; i++) {
+            const server = await Redis.start((busPort) => [
+                ...['--cluster-enabled', 'yes', '--cluster-node-timeout', '1000', '--cluster-port', busPort],
+                ...['--cluster-require-full-coverage', 'no', '--cluster-allow-replica-migration', 'no'],
+                ...['--repl-diskless-sync-delay', '0'],
+            ]);
+            server.id = server.cli('CLUSTER', 'MYID');
+            cluster.servers.push(server);
+        }
+        cluster.masters = cluster.servers.slice(0, masters);
+        cluster.replica = cluster.servers[masters];
+        cluster.url = `redis://${cluster.masters.map((s) => `127.0.0.1:${s.port}`).join(',')}`;
+        await cluster.comeTogether();
+        return cluster;
+    }
+
+    async comeTogether() {
+        for (const [i, s] of this.masters.entries()) {
+            const at = (n) => Math.ceil((n * SLOTS) / this.masters.length);
+            s.demand('CLUSTER', 'ADDSLOTSRANGE', at(i), at(i + 1) - 1);
+            s.demand('CLUSTER', 'SET-CONFIG-EPOCH', i + 1);
+        }
+        for (const s of this.servers.slice(1))
+            this.servers[0].demand('CLUSTER', 'MEET', '127.0.0.1', s.port, s.busPort);
+        const info = (s) => s.cli('CLUSTER', 'INFO');
+        const knows = (s) => info(s).includes(`cluster_known_nodes:${this.servers.length}\r`);
+        await until(() => this.servers.every(knows), 'all know each other');
+        this.replica.demand('CLUSTER', 'REPLICATE', this.masters[0].id);
+        await this.isFollowed(this.replica);
+        await until(() => this.servers.every((s) => info(s).includes('cluster_state:ok')), 'the cluster is whole');
+    }
+
+    isFollowed(replica) {
+        const isUp = () => replica.cli('INFO', 'replication').includes('master_link_status:up');
+        return until(isUp, 'the replica has what its master has');
+    }
+
+    slotOf(topic) {
+        return Number(this.servers[0].cli('CLUSTER', 'KEYSLOT', `{t:${topic}}`));
+    }
+
+    // The number of the master that had the slot at the start.
+    homeOf(slot) {
+        return Math.floor((slot * this.masters.length) / SLOTS);
+    }
+
+    // The parts of moving a slot, for all to see.
+    beginMove(slot, from, to) {
+        to.demand('CLUSTER', 'SETSLOT', slot, 'IMPORTING', from.id);
+        from.demand('CLUSTER', 'SETSLOT', slot, 'MIGRATING', to.id);
+    }
+
+    moveKeys(slot, from, to) {
+        const keys = from.cli('CLUSTER', 'GETKEYSINSLOT', slot, 100).split('\n').filter(Boolean);
+        if (keys.length) from.demand('MIGRATE', '127.0.0.1', to.port, '', 0, 5000, 'KEYS', ...keys);
+        return keys.length;
+    }
+
+    endMove(slot, from, to) {
+        for (const s of [to, from]) s.demand('CLUSTER', 'SETSLOT', slot, 'NODE', to.id);
+    }
+
+    // Killed with nothing that only it knows: replication is asynchronous, and what a replica lacks is a new epoch.
+    async killWhenReplicated(master, replica) {
+        const offset = (s) => /master_repl_offset:(\d+)/.exec(s.cli('INFO', 'replication'))[1];
+        master.demand('CLIENT', 'PAUSE', 10000, 'WRITE');
+        await until(() => offset(master) === offset(replica), 'the replica has everything');
+        await master.stop('SIGKILL');
+    }
+
+    isMaster(server) {
+        return server.cli('ROLE').startsWith('master');
+    }
+
+    async end() {
+        for (const s of this.servers) await s.end();
+    }
+}
+
+module.exports = {Cluster, Redis};
