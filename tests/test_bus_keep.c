@@ -117,6 +117,14 @@ static void say(weft_bus *b, const char *topic, const char *text)
     CU_ASSERT_EQUAL(weft_bus_publish(b, topic, e2e_text(text)), WEFT_OK);
 }
 
+/* The writer waits with that message until the file is let go. */
+static void say_to_held_file(weft_bus *b, const char *topic, const char *text)
+{
+    file_is_held = true;
+    say(b, topic, text);
+    WAIT_FOR(file_waiting == 1);
+}
+
 /* One statement, as somebody else. The first column of its first row, or 0. */
 static int64_t sql(const char *text)
 {
@@ -195,9 +203,7 @@ static void nobody_sees_a_message_before_it_is_in_the_file_and_other_topics_do_n
     b = open_bus(NULL);
     kept = listen_from(b, "h.x", NULL);
     plain = listen_from(b, "plain", NULL);
-    file_is_held = true;
-    say(b, "h.x", "one");
-    WAIT_FOR(file_waiting == 1);
+    say_to_held_file(b, "h.x", "one");
     say(b, "plain", "now");
     WAIT_FOR(plain->items == 1);
     CU_ASSERT_EQUAL(weft_bus_flush(b, 50), WEFT_E_TIMEOUT);
@@ -222,9 +228,7 @@ static void what_comes_while_the_file_is_busy_is_one_transaction(void)
     new_file();
     b = open_bus(NULL);
     e = listen_from(b, "long.x", NULL);
-    file_is_held = true;
-    say(b, "long.x", "first");
-    WAIT_FOR(file_waiting == 1);
+    say_to_held_file(b, "long.x", "first");
     for (unsigned i = 0; i < MESSAGES; i++)
         say(b, "long.x", "m");
     before = file_writes;
@@ -307,9 +311,7 @@ static void close_gives_up_at_its_deadline_and_what_it_passed_on_is_in_the_file(
     new_file();
     b = open_bus(NULL);
     e = listen_from(b, "h.x", NULL);
-    file_is_held = true;
-    say(b, "h.x", "one");
-    WAIT_FOR(file_waiting == 1);
+    say_to_held_file(b, "h.x", "one");
     say(b, "h.x", "two");
     pthread_create(&helper, NULL, let_go, NULL);
     CU_ASSERT_EQUAL(weft_bus_close(b, 20), WEFT_E_TIMEOUT);
@@ -330,9 +332,7 @@ static void close_tells_no_loss_when_the_last_transaction_has_it_all(void)
     new_file();
     b = open_bus(NULL);
     e = listen_from(b, "h.x", NULL);
-    file_is_held = true;
-    say(b, "h.x", "one");
-    WAIT_FOR(file_waiting == 1);
+    say_to_held_file(b, "h.x", "one");
     pthread_create(&helper, NULL, let_go, NULL);
     CU_ASSERT_EQUAL(weft_bus_close(b, 20), WEFT_OK);
     pthread_join(helper, NULL);
@@ -774,9 +774,7 @@ static void names_that_come_and_go_while_the_disk_stalls_hold_no_memory(void)
     }
     FLUSH(b);
     mem_count_live(true);
-    file_is_held = true;
-    say(b, "h.waits", "x");
-    WAIT_FOR(file_waiting == 1);
+    say_to_held_file(b, "h.waits", "x");
     for (unsigned i = 0; i < ROUNDS; i++) {
         snprintf(name, sizeof name, "h.fresh.%u", i);
         end_ear(listen_from(b, name, NULL));

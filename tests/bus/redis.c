@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "api/bus_slots.h"
+
 #define PATIENCE_MS 20000
 #define PORTS_MAX   10
 #define PAIRS_MAX   32
@@ -265,6 +267,22 @@ static void start_member(struct redis_cluster *c, unsigned i)
 unsigned cluster_home(const struct redis_cluster *c, unsigned slot)
 {
     return slot * c->masters / 16384;
+}
+
+unsigned cluster_slot_of(const char *topic)
+{
+    char key[300];
+
+    return slots_of_key(key, (size_t)snprintf(key, sizeof key, "weft:s:{t:%s}", topic));
+}
+
+const char *cluster_topic_at(const struct redis_cluster *c, unsigned master, const char *begin)
+{
+    static char topic[64];
+
+    for (unsigned i = 0; i == 0 || cluster_home(c, cluster_slot_of(topic)) != master; i++)
+        snprintf(topic, sizeof topic, "%s%u", begin, i);
+    return topic;
 }
 
 /* What the others reach it at. */

@@ -53,6 +53,10 @@ void cluster_wait_for_map(struct redis_cluster *c, const char *text, bool has_it
 void cluster_end(struct redis_cluster *c);
 /* The master that had the slot at the start. */
 unsigned cluster_home(const struct redis_cluster *c, unsigned slot);
+/* The slot of a topic's history. */
+unsigned cluster_slot_of(const char *topic);
+/* A topic of which the master has the slot: the beginning with a number behind. In a static buffer. */
+const char *cluster_topic_at(const struct redis_cluster *c, unsigned master, const char *begin);
 /* A part of moving a slot, for all to see: before, its keys (as many as there are then), and behind. */
 void cluster_begin_move(struct redis_cluster *c, unsigned slot, unsigned from, unsigned to);
 unsigned cluster_move_keys(struct redis_cluster *c, unsigned slot, unsigned from, unsigned to);

@@ -16,23 +16,6 @@
 
 static struct redis_cluster cluster;
 
-static unsigned slot_of(const char *topic)
-{
-    char key[300];
-
-    return slots_of_key(key, (size_t)snprintf(key, sizeof key, "weft:s:{t:%s}", topic));
-}
-
-/* A topic of which the master has the slot: the beginning with a number behind. In a static buffer. */
-static const char *topic_at(unsigned master, const char *begin)
-{
-    static char topic[64];
-
-    for (unsigned i = 0; i == 0 || cluster_home(&cluster, slot_of(topic)) != master; i++)
-        snprintf(topic, sizeof topic, "%s%u", begin, i);
-    return topic;
-}
-
 static weft_bus *open_cluster(void)
 {
     return open_bus(cluster.url);
@@ -81,7 +64,7 @@ static void who_resumes_gets_what_it_missed_from_any_master(void)
     weft_bus *a = open_cluster(), *b = open_cluster();
 
     for (unsigned master = 0; master < cluster.masters; master++) {
-        const char *topic = topic_at(master, "h.resume");
+        const char *topic = cluster_topic_at(&cluster, master, "h.resume");
         struct ear *e = listen_to(a, topic), *again;
         weft_bus_position at;
 
@@ -101,7 +84,7 @@ static void who_resumes_gets_what_it_missed_from_any_master(void)
 
 static void programs_without_weft_publish_to_shards(void)
 {
-    const char *topic = topic_at(1, "news");
+    const char *topic = cluster_topic_at(&cluster, 1, "news");
     weft_bus *b = open_cluster();
     struct ear *e = listen_to(b, topic);
     char command[128];
@@ -153,8 +136,8 @@ static void patterns_wait_while_a_master_may_not_know_of_them(void)
         redis_say(&cluster.servers[i], "ACL SETUSER default resetchannels &weft:c:*");
     all = listen_from(a, "wait.*", NULL);
     for (unsigned i = 0; i < cluster.masters; i++) {
-        exact = listen_to(a, topic_at(i, "exact"));
-        say(a, topic_at(i, "exact"), "x");
+        exact = listen_to(a, cluster_topic_at(&cluster, i, "exact"));
+        say(a, cluster_topic_at(&cluster, i, "exact"), "x");
         WAIT_FOR(exact->items == 1);
         end_ear(exact);
     }
@@ -163,7 +146,7 @@ static void patterns_wait_while_a_master_may_not_know_of_them(void)
         CU_ASSERT_STRING_EQUAL(redis_say(&cluster.servers[i], "ACL SETUSER default allchannels"), "+OK\r\n");
     WAIT_FOR(all->readies == 1);
     for (unsigned i = 0; i < cluster.masters; i++)
-        say(a, topic_at(i, "wait."), "x");
+        say(a, cluster_topic_at(&cluster, i, "wait."), "x");
     WAIT_FOR(all->items == cluster.masters);
     CU_ASSERT(stats_of(a).disconnects == 0 && stats_of(a).connects == connects);
     end_ear(all);
@@ -297,8 +280,8 @@ static void who_comes_and_goes_is_known_while_a_slot_moves(void)
     struct house h;
     unsigned slot;
 
-    open_house(&h, topic_at(1, "moving"));
-    slot = slot_of(h.room);
+    open_house(&h, cluster_topic_at(&cluster, 1, "moving"));
+    slot = cluster_slot_of(h.room);
     come(&h);
     come(&h);
     SEES(&h, "p0 p1 ");
@@ -332,8 +315,8 @@ static void the_first_name_of_a_slot_on_its_way_is_found(void)
     struct house h;
     unsigned slot;
 
-    open_house(&h, topic_at(1, "early"));
-    slot = slot_of(h.room);
+    open_house(&h, cluster_topic_at(&cluster, 1, "early"));
+    slot = cluster_slot_of(h.room);
     cluster_begin_move(&cluster, slot, 1, 2);
     come(&h);
     SEES(&h, "p0 ");
@@ -355,7 +338,7 @@ static void who_leaves_while_a_master_is_away_is_gone_when_it_is_back(void)
 {
     struct house h;
 
-    open_house(&h, topic_at(2, "away"));
+    open_house(&h, cluster_topic_at(&cluster, 2, "away"));
     for (unsigned i = 0; i < 4; i++)
         come(&h);
     SEES(&h, "p0 p1 p2 p3 ");
@@ -386,8 +369,8 @@ static void one_server_of_the_url_is_enough_and_may_be_a_replica(void)
     snprintf(url, sizeof url, "redis://127.0.0.1:%u,127.0.0.1:%u/0", free_port(),
              cluster.servers[cluster.masters].port);
     a = open_bus(url);
-    e = listen_to(a, topic_at(2, "h.seed"));
-    say(a, topic_at(2, "h.seed"), "x");
+    e = listen_to(a, cluster_topic_at(&cluster, 2, "h.seed"));
+    say(a, cluster_topic_at(&cluster, 2, "h.seed"), "x");
     WAIT_FOR(e->items >= 1);
     WAIT_FOR(stats_of(a).state == WEFT_BUS_UP);
     end_ear(e);
@@ -403,7 +386,7 @@ static void a_cluster_is_found_through_a_socket_file(void)
     snprintf(url, sizeof url, "redis+unix:%s/sock", cluster.servers[0].dir);
     a = open_bus(url);
     for (unsigned master = 0; master < cluster.masters; master++) {
-        strcpy(topic, topic_at(master, "h.unix"));
+        strcpy(topic, cluster_topic_at(&cluster, master, "h.unix"));
         e = listen_to(a, topic);
         say(a, topic, "x");
         WAIT_FOR(e->items == 1);
@@ -540,8 +523,8 @@ static void a_database_is_refused_and_the_log_says_why(void)
 /* Two that write and one that listens, while the slot goes to the next master and back. */
 static void nothing_is_lost_while_a_slot_moves(void)
 {
-    const char *topic = topic_at(1, "h.move");
-    unsigned slot = slot_of(topic), moved = 0, before;
+    const char *topic = cluster_topic_at(&cluster, 1, "h.move");
+    unsigned slot = cluster_slot_of(topic), moved = 0, before;
     struct load l;
 
     begin_load(&l, cluster.url, topic, load_count(), 0);
@@ -566,8 +549,8 @@ static void nothing_is_lost_while_a_slot_moves(void)
 /* The fill is at the slot's next node, by a redirection, when that one stops answering. */
 static void a_history_comes_when_the_node_it_was_asked_of_fails(void)
 {
-    const char *topic = topic_at(1, "h.fill");
-    unsigned slot = slot_of(topic);
+    const char *topic = cluster_topic_at(&cluster, 1, "h.fill");
+    unsigned slot = cluster_slot_of(topic);
     weft_bus_position nothing = {0};
     weft_bus *a = open_cluster();
     struct ear *e = listen_to(a, topic);
@@ -601,8 +584,8 @@ static void a_history_comes_when_the_node_it_was_asked_of_fails(void)
 /* Behind each round it is quiet: nothing comes by which what was overlooked would be noticed. */
 static void the_last_word_is_heard_while_a_slot_is_on_its_way(void)
 {
-    const char *topic = topic_at(1, "h.word");
-    unsigned slot = slot_of(topic), heard = 0;
+    const char *topic = cluster_topic_at(&cluster, 1, "h.word");
+    unsigned slot = cluster_slot_of(topic), heard = 0;
     weft_bus *speakers[3], *b = open_cluster();
     struct ear *e = listen_to(b, topic);
 
@@ -637,8 +620,8 @@ static void what_has_no_history_goes_on_when_its_slot_has_moved(void)
     unsigned slot;
     struct ear *e;
 
-    strcpy(topic, topic_at(0, "plain.move"));
-    slot = slot_of(topic);
+    strcpy(topic, cluster_topic_at(&cluster, 0, "plain.move"));
+    slot = cluster_slot_of(topic);
     e = listen_to(b, topic);
     say(a, topic, "one");
     WAIT_FOR(e->items == 1);
@@ -663,8 +646,8 @@ static void a_master_that_does_not_answer_holds_up_no_other(void)
     weft_bus *a = open_cluster();
     struct ear *e, *f;
 
-    strcpy(here, topic_at(2, "h.stopped"));
-    strcpy(there, topic_at(0, "h.running"));
+    strcpy(here, cluster_topic_at(&cluster, 2, "h.stopped"));
+    strcpy(there, cluster_topic_at(&cluster, 0, "h.running"));
     e = listen_to(a, here);
     f = listen_to(a, there);
     redis_kill(&cluster.servers[2], SIGSTOP);
@@ -758,7 +741,7 @@ static void nothing_is_lost_when_a_replica_takes_over(void)
     struct load l;
     unsigned before;
 
-    begin_load(&l, cluster.url, topic_at(0, "h.failover"), load_count(), 0);
+    begin_load(&l, cluster.url, cluster_topic_at(&cluster, 0, "h.failover"), load_count(), 0);
     WAIT_FOR(l.ear->items > 200);
     CU_ASSERT_STRING_EQUAL(redis_say(replica, "CLUSTER FAILOVER"), "+OK\r\n");
     WAIT_FOR(strstr(redis_say_all(replica, "ROLE"), "master") != NULL);

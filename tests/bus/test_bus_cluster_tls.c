@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/bus_slots.h"
 #include "bus_load.h"
 #include "e2e_server.h"
 #include "redis.h"
@@ -17,23 +16,6 @@
 
 static struct redis_cluster cluster;
 static _Atomic unsigned refusals;
-
-static unsigned slot_of(const char *topic)
-{
-    char key[300];
-
-    return slots_of_key(key, (size_t)snprintf(key, sizeof key, "weft:s:{t:%s}", topic));
-}
-
-/* A topic with history of which the master has the slot. In a static buffer. */
-static const char *topic_at(unsigned master)
-{
-    static char topic[64];
-
-    for (unsigned i = 0; i == 0 || cluster_home(&cluster, slot_of(topic)) != master; i++)
-        snprintf(topic, sizeof topic, "h.tls%u", i);
-    return topic;
-}
 
 static weft_bus *open_at(const char *host, const char *ca, bool insecure)
 {
@@ -70,7 +52,7 @@ static void is_refused(const char *host, const char *ca, char *text)
 /* Each goes to the other master and back: ASK while its keys are there, then MOVED. */
 static void move_there_and_back(const char *topic, unsigned home, weft_bus *from, struct ear *e)
 {
-    unsigned slot = slot_of(topic), other = 1 - home;
+    unsigned slot = cluster_slot_of(topic), other = 1 - home;
 
     for (unsigned way = 0; way < 2; way++) {
         unsigned at = way ? other : home, to = way ? home : other, before = e->items;
@@ -91,7 +73,7 @@ static void all_is_well(const char *host, bool insecure)
 
     WAIT_FOR(stats_of(a).state == WEFT_BUS_UP && stats_of(b).state == WEFT_BUS_UP);
     for (unsigned master = 0; master < MASTERS; master++) {
-        const char *topic = topic_at(master);
+        const char *topic = cluster_topic_at(&cluster, master, "h.tls");
         struct ear *e = listen_to(b, topic);
         unsigned before;
 

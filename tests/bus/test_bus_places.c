@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "api/bus_slots.h"
 #include "bus_load.h"
 #include "e2e_server.h"
 #include "redis.h"
@@ -13,23 +12,6 @@
 #define SPEECH  50
 
 static struct redis_cluster cluster;
-
-static unsigned slot_of(const char *topic)
-{
-    char key[300];
-
-    return slots_of_key(key, (size_t)snprintf(key, sizeof key, "weft:s:{t:%s}", topic));
-}
-
-/* A topic with history of which the master has the slot. In a static buffer. */
-static const char *topic_at(unsigned master)
-{
-    static char topic[64];
-
-    for (unsigned i = 0; i == 0 || cluster_home(&cluster, slot_of(topic)) != master; i++)
-        snprintf(topic, sizeof topic, "h.place%u", i);
-    return topic;
-}
 
 /* None of this is about servers that are slow: on a busy machine they may be. */
 static weft_bus *open_patient(const char *url)
@@ -94,10 +76,10 @@ static void end_talk(struct talk *k)
  * while that happens, and waited for behind it. */
 static void go_on_while_a_slot_moves_to(const char *url, unsigned other)
 {
-    unsigned slot = slot_of(topic_at(0));
+    unsigned slot = cluster_slot_of(cluster_topic_at(&cluster, 0, "h.place"));
     struct talk k;
 
-    begin_talk(&k, url, topic_at(0));
+    begin_talk(&k, url, cluster_topic_at(&cluster, 0, "h.place"));
     speak(&k);
     all_is_heard(&k);
     for (unsigned way = 0; way < 2; way++) {
@@ -159,7 +141,7 @@ static void what_servers_are_called_may_change(void)
 
     cluster_set(&cluster, "cluster-preferred-endpoint-type", "ip");
     snprintf(url, sizeof url, "redis://127.0.0.1:%u", cluster.servers[0].port);
-    begin_talk(&k, url, topic_at(1));
+    begin_talk(&k, url, cluster_topic_at(&cluster, 1, "h.place"));
     speak(&k);
     cluster_set(&cluster, "cluster-announce-hostname", "localhost");
     cluster_set(&cluster, "cluster-preferred-endpoint-type", "hostname");
