@@ -55,17 +55,25 @@ static struct redis_node *elsewhere(struct weft_bus *b, struct redis_node *n, co
 
 /* --- coming --- */
 
-/* count: of the names that follow. */
-static bool begin_join(struct weft_bus *b, struct redis_node *n, const char *topic, const char *name,
-                       unsigned count, unsigned tries, bool is_asking)
+/* NULL: no memory. */
+static struct request *begin_name(struct redis_node *n, enum request_kind kind, const char *topic,
+                                  const char *name, unsigned tries, bool is_asking)
 {
     struct request *q;
 
     node_ask(n, is_asking);
-    q = node_request_name(n, REQUEST_SET, topic, name);
-    if (!q)
+    q = node_request_name(n, kind, topic, name);
+    if (q)
+        q->tries = tries;
+    return q;
+}
+
+/* count: of the names that follow. */
+static bool begin_join(struct weft_bus *b, struct redis_node *n, const char *topic, const char *name,
+                       unsigned count, unsigned tries, bool is_asking)
+{
+    if (!begin_name(n, REQUEST_SET, topic, name, tries, is_asking))
         return false;
-    q->tries = tries;
     node_begin_script(b, n, JOIN_SCRIPT, 1, 1 + count);
     redis_put_key(b, &n->commands, 'p', topic);
     resp_arg_number(&n->commands, b->opts.presence_timeout_ms);
@@ -125,14 +133,11 @@ bool presence_set_answer(struct weft_bus *b, struct redis_node *n, const struct 
 static void put_leave(struct weft_bus *b, struct redis_node *n, const char *topic, const char *name,
                       uint64_t until_ms, unsigned tries, bool is_asking)
 {
-    struct request *q;
+    struct request *q = begin_name(n, REQUEST_LEAVE, topic, name, tries, is_asking);
 
-    node_ask(n, is_asking);
-    q = node_request_name(n, REQUEST_LEAVE, topic, name);
     if (!q)
         return;
     q->leave_until_ms = until_ms;
-    q->tries = tries;
     resp_command(&n->commands, 3);
     resp_arg_text(&n->commands, "ZREM");
     redis_put_key(b, &n->commands, 'p', topic);
