@@ -52,6 +52,6 @@ void judge_stuck(struct judge *j, uint64_t now_ns)
 
 void judge_moved(struct judge *j, uint64_t now_ns)
 {
-    j->shared_until_ns = now_ns + JUDGE_SHARED_NS;
+    share(j, now_ns);
     j->moved_ns = now_ns;
 }

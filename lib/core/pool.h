@@ -66,7 +66,8 @@ bool pool_has_backlog(struct pool *p, const struct io_thread *io);
  * meanwhile. Called in each turn. */
 void pool_watch(struct pool *p, const struct io_thread *io, uint64_t now_ns) ON_IO;
 
-/* Had the driver of the loop better run its lane itself? */
+/* Had the driver of the loop better run its lane itself? Where cores are not shared (any more), workers may not take its
+ * loans from now on. */
 bool pool_wants_help(struct pool *p, struct io_thread *io, uint64_t now_ns) ON_IO;
 /* Is a worker to be told of what is put, though the driver helps? */
 bool pool_wants_more(struct pool *p, const struct io_thread *io, uint64_t now_ns) ON_IO;
