@@ -94,23 +94,30 @@ static void make_mask(struct peer *p, uint8_t mask[4])
         memcpy(mask, &p->masks, 4);
 }
 
-static void put_frame(struct peer *p, uint8_t first_octet, const uint8_t *payload, size_t bytes)
+static void make_frame(struct peer *p, struct octets *out, uint8_t first_octet, const uint8_t *payload,
+                       size_t bytes)
 {
     bool data = (first_octet & 0x0f) <= OP_BINARY, masked = p->connects != has(p, FAULT_MASKING);
     uint8_t mask[4];
-    struct octets out = {0};
 
     if (data && has(p, FAULT_SETS_RSV))
         first_octet |= RSV(2);
-    octets_put(&out, &first_octet, 1);
-    put_length(&out, bytes, data && has(p, FAULT_LONG_LENGTH), masked ? MASKED : 0);
+    octets_put(out, &first_octet, 1);
+    put_length(out, bytes, data && has(p, FAULT_LONG_LENGTH), masked ? MASKED : 0);
     if (masked) {
         make_mask(p, mask);
-        octets_put(&out, mask, sizeof mask);
+        octets_put(out, mask, sizeof mask);
     }
-    octets_put(&out, payload, bytes);
+    octets_put(out, payload, bytes);
     for (size_t i = 0; masked && i < bytes; i++)
-        out.data[out.bytes - bytes + i] ^= mask[i % 4];
+        out->data[out->bytes - bytes + i] ^= mask[i % 4];
+}
+
+static void put_frame(struct peer *p, uint8_t first_octet, const uint8_t *payload, size_t bytes)
+{
+    struct octets out = {0};
+
+    make_frame(p, &out, first_octet, payload, bytes);
     put_all(p, out.data, out.bytes);
     octets_fini(&out);
 }
@@ -408,8 +415,10 @@ static bool opened_as_server(struct peer *p)
     return key && !has(p, FAULT_SILENT) && put_response(p, key + sizeof name - 1);
 }
 
+/* What goes before the answer goes with the request: sent after it, it may come after the answer. */
 static void put_request(struct peer *p, unsigned port, char key[WS_KEY_CHARS + 1])
 {
+    struct octets out = {0};
     char request[400], host[32];
     int chars;
 
@@ -424,9 +433,11 @@ static void put_request(struct peer *p, unsigned port, char key[WS_KEY_CHARS + 1
                      has(p, FAULT_NO_VERSION) ? "" : "Sec-WebSocket-Version: 13\r\n",
                      mirrors(p) ? "Sec-WebSocket-Extensions: permessage-deflate\r\n" : "",
                      has(p, FAULT_SHORT_KEY) ? key + 4 : key);
-    put_all(p, (const uint8_t *)request, (size_t)chars);
+    octets_put(&out, request, (size_t)chars);
     if (has(p, FAULT_FRAME_BEFORE_ANSWER))
-        put_frame(p, FIN | OP_PONG, NULL, 0);
+        make_frame(p, &out, FIN | OP_PONG, NULL, 0);
+    put_all(p, out.data, out.bytes);
+    octets_fini(&out);
 }
 
 static bool status_is_right(const struct peer *p, const char *head)
