@@ -83,7 +83,7 @@ static int set_capabilities(const capability_word *words)
 static bool has_capabilities(void)
 {
     struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
-    capability_word words[CAPABILITY_WORDS];
+    capability_word words[CAPABILITY_WORDS] = {0};
     const capability_word none[CAPABILITY_WORDS] = {0};
 
     return syscall(SYS_capget, &head, words) != 0 || memcmp(words, none, sizeof words) != 0;

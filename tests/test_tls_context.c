@@ -608,7 +608,8 @@ static void without_descriptors_the_system_is_to_blame(void)
         saved = errno;
         setrlimit(RLIMIT_NOFILE, &before);
         CU_ASSERT(i == 2 || plain == WEFT_OK);
-        if (plain == WEFT_OK) {
+        /* valgrind opens a file before it looks at the limit, so wolfSSL goes on to directories that are not there. */
+        if (plain == WEFT_OK && !(i == 2 && unit_is_slow())) {
             CU_ASSERT_EQUAL(rc, WEFT_E_SYSTEM);
             CU_ASSERT_EQUAL(saved, EMFILE);
             CU_ASSERT_PTR_NOT_NULL(strstr(why, strerror(EMFILE)));
