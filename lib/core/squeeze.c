@@ -256,30 +256,35 @@ void squeeze_conn_init(struct squeeze_conn *c, struct squeeze *s, const struct d
     *c = (struct squeeze_conn){.shared = s, .params = *params};
 }
 
-/* The room of c->window. zlib makes 2^9 of 2^8. */
-static size_t saved_bytes_max(const struct squeeze_conn *c)
+/* False: no memory. */
+static bool make_window(struct squeeze *s, struct window *w, unsigned bits)
 {
-    unsigned bits = c->params.in_window_bits;
+    if (!window_init(w, bits))
+        return false;
+    count(s, w->room);
+    return true;
+}
 
-    return (size_t)1 << (bits < DEFLATE_WINDOW_BITS_MIN ? DEFLATE_WINDOW_BITS_MIN : bits);
+static void drop_window(struct squeeze *s, struct window *w)
+{
+    count(s, -(int64_t)w->room);
+    window_fini(w);
 }
 
 void squeeze_conn_fini_out(struct squeeze_conn *c)
 {
     put_deflater(c->shared, c->out);
     c->out = NULL;
+    if (c->sent.octets)
+        drop_window(c->shared, &c->sent);
 }
 
 void squeeze_conn_fini_in(struct squeeze_conn *c)
 {
     put_inflater(c->shared, c->in);
-    if (c->window) {
-        count(c->shared, -(int64_t)saved_bytes_max(c));
-        mem_free(c->window);
-    }
+    if (c->received.octets)
+        drop_window(c->shared, &c->received);
     c->in = NULL;
-    c->window = NULL;
-    c->window_bytes = 0;
     c->in_message = false;
 }
 
@@ -300,12 +305,19 @@ bool squeeze_wants(const struct squeeze_conn *c, const weft_msg *m)
     return c->params.out_window_bits && is_worth_it(c->shared, m);
 }
 
-static weft_msg *pack_alone(struct squeeze *s, unsigned window_bits, const weft_msg *m)
+/* A packer has one level. */
+static bool is_packers(const struct squeeze *s)
+{
+    return packer_is_built() && !s->opts.level;
+}
+
+/* before: NULL, or what m may refer to. NULL: m goes plain. */
+static weft_msg *pack(struct squeeze *s, unsigned window_bits, const struct window *before, const weft_msg *m)
 {
     struct packer *p = take_packer(s);
     weft_msg *packed = NULL;
 
-    if (p && packer_message(p, window_bits, m, &packed) != WEFT_OK)
+    if (p && packer_message(p, window_bits, before, m, &packed) != WEFT_OK)
         packed = NULL;
     put_packer(s, p);
     return packed;
@@ -325,40 +337,62 @@ static weft_msg *deflate_alone(struct squeeze *s, unsigned window_bits, const we
 /* NULL: m goes plain. */
 static weft_msg *compress_alone(struct squeeze *s, unsigned window_bits, const weft_msg *m)
 {
-    bool is_usual = packer_is_built() && !s->opts.level;
-    weft_msg *packed = is_usual ? pack_alone(s, window_bits, m) : deflate_alone(s, window_bits, m);
+    return is_packers(s) ? pack(s, window_bits, NULL, m) : deflate_alone(s, window_bits, m);
+}
 
+/* Does c remember what it has sent, or will it from now on? It does not where it may not, nor without memory. */
+static bool remembers(struct squeeze_conn *c)
+{
+    unsigned bits = c->params.out_window_bits;
+
+    if (c->out || c->sent.octets)
+        return true;
+    if (!c->params.out_takeover || squeeze_is_short(c->shared))
+        return false;
+    if (is_packers(c->shared) && bits <= SQUEEZE_PACKED_WINDOW_BITS)
+        return make_window(c->shared, &c->sent, bits);
+    c->out = take_deflater(c->shared, bits, DEFLATE_LEVEL_TAKEOVER);
+    return c->out;
+}
+
+/* NULL: m goes plain, and the peer's window stays as it is. */
+static weft_msg *compress_next(struct squeeze_conn *c, const weft_msg *m)
+{
+    weft_msg *packed = NULL;
+
+    if (c->out)
+        return deflater_message(c->out, m, true, &packed) == WEFT_OK ? packed : NULL;
+    packed = pack(c->shared, c->params.out_window_bits, &c->sent, m);
+    if (packed)
+        window_put(&c->sent, m->payload, m->bytes);
+    return packed;
+}
+
+static void count_packed(struct squeeze *s, const weft_msg *m, const weft_msg *packed)
+{
     if (packed)
         count_bytes(&shelf_here(s)->packed, true, m->bytes, packed->bytes);
-    return packed;
 }
 
 weft_msg *squeeze_out(struct squeeze_conn *c, weft_msg *m)
 {
-    weft_msg *packed = NULL;
+    weft_msg *packed;
 
     if (!squeeze_wants(c, m))
         return m;
-    if (c->params.out_takeover && !c->out && !squeeze_is_short(c->shared))
-        c->out = take_deflater(c->shared, c->params.out_window_bits, DEFLATE_LEVEL_TAKEOVER);
-    if (!c->out)
-        packed = compress_alone(c->shared, c->params.out_window_bits, m);
-    else if (deflater_message(c->out, m, true, &packed) != WEFT_OK)
-        packed = NULL;
-    else if (packed)
-        count_bytes(&shelf_here(c->shared)->packed, true, m->bytes, packed->bytes);
+    packed = remembers(c) ? compress_next(c, m) : compress_alone(c->shared, c->params.out_window_bits, m);
+    count_packed(c->shared, m, packed);
     return packed ? packed : m;
 }
 
 /* Keep what the next message may refer to: the window only, if it is small and there is memory for it. */
 static void keep(struct squeeze_conn *c, struct inflater *z)
 {
-    if (c->params.in_window_bits <= SQUEEZE_SAVED_WINDOW_BITS && !c->window) {
-        c->window = mem_alloc(saved_bytes_max(c));
-        count(c->shared, c->window ? (int64_t)saved_bytes_max(c) : 0);
-    }
-    if (c->window) {
-        c->window_bytes = (uint16_t)inflater_save(z, c->window);
+    unsigned bits = inflater_window_bits(z);
+
+    if (c->received.octets ||
+        (bits <= SQUEEZE_SAVED_WINDOW_BITS && make_window(c->shared, &c->received, bits))) {
+        inflater_save(z, &c->received);
         put_inflater(c->shared, z);
     } else {
         c->in = z;
@@ -369,7 +403,7 @@ static int inflate_next(struct squeeze_conn *c, struct inflater *z, const weft_m
                         weft_msg **out)
 {
     size_t before = inflater_bytes(z);
-    int rc = c->window_bytes ? inflater_restore(z, c->window, c->window_bytes) : WEFT_OK;
+    int rc = c->received.bytes ? inflater_restore(z, &c->received) : WEFT_OK;
 
     if (rc == WEFT_OK)
         rc = inflater_message(z, m, bytes_max, out);
@@ -407,8 +441,8 @@ static void end_message(struct squeeze_conn *c)
         put_inflater(c->shared, z);
 }
 
-enum inflater_result squeeze_in_some(struct squeeze_conn *c, const uint8_t *in, size_t n, bool is_last, size_t *used,
-                                     uint8_t *out, size_t room, size_t *made)
+enum inflater_result squeeze_in_some(struct squeeze_conn *c, const uint8_t *in, size_t n, bool is_last,
+                                     size_t *used, uint8_t *out, size_t room, size_t *made)
 {
     bool is_first = !c->in_message;
     enum inflater_result result = INFLATER_NOMEM;
@@ -421,7 +455,7 @@ enum inflater_result squeeze_in_some(struct squeeze_conn *c, const uint8_t *in, 
         return result;
     c->in_message = true;
     before = inflater_bytes(c->in);
-    if (!is_first || !c->window_bytes || inflater_restore(c->in, c->window, c->window_bytes) == WEFT_OK)
+    if (!is_first || !c->received.bytes || inflater_restore(c->in, &c->received) == WEFT_OK)
         result = inflater_feed(c->in, in, n, is_last, used, out, room, made);
     count(c->shared, (int64_t)inflater_bytes(c->in) - (int64_t)before);
     count_bytes(&shelf_here(c->shared)->inflated, result == INFLATER_END, *used, *made);
@@ -444,6 +478,13 @@ void squeeze_fan_fini(struct squeeze_fan *f)
             weft_msg_unref(f->packed[w]);
 }
 
+static void forget_sent(struct squeeze_conn *c)
+{
+    window_forget(&c->sent);
+    if (c->out)
+        deflater_reset(c->out);
+}
+
 weft_msg *squeeze_fan_out(struct squeeze_fan *f, struct squeeze_conn *c)
 {
     weft_msg **packed;
@@ -451,11 +492,13 @@ weft_msg *squeeze_fan_out(struct squeeze_fan *f, struct squeeze_conn *c)
     if (!c || !squeeze_wants(c, f->plain))
         return f->plain;
     packed = &f->packed[pile_of(c->params.out_window_bits)];
-    if (!*packed)
+    if (!*packed) {
         *packed = compress_alone(f->shared, c->params.out_window_bits, f->plain);
+        count_packed(f->shared, f->plain, *packed);
+    }
     if (!*packed)
         *packed = f->plain;
-    if (*packed != f->plain && c->out)
-        deflater_reset(c->out);
+    if (*packed != f->plain)
+        forget_sent(c);
     return *packed;
 }

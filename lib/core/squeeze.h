@@ -5,8 +5,8 @@
  *   I2  What is not taken over is borrowed for one message and goes back to the shelf of its thread. A
  *       thread finds there what it put there last, so without takeover each worker works with one compressor.
  *       An inflater that takes over a small window is borrowed too: the connection keeps that window only.
- *       What is to be compressed without takeover, at the usual level, is the packer's (packer.h) where
- *       there is one.
+ *       So is a packer (packer.h), which compresses all messages for which no level was chosen, but those
+ *       that take over a large window. A deflater or inflater that takes over stays with the connection.
  *   I3  `bytes` counts all of them, in use and on shelves. Above bytes_max nothing goes to a shelf, a new
  *       connection is offered no takeover (squeeze_is_short), and one that has no compressor yet borrows it
  *       even if it might take over, for that is the sender's to choose. What inflates under a takeover that
@@ -34,6 +34,7 @@
 #include "base/thr.h"
 #include "proto/deflate.h"
 #include "proto/packer.h"
+#include "proto/window.h"
 #include "weft/stats.h"
 
 /* Defaults, for 0. */
@@ -42,6 +43,9 @@
 
 /* A window up to 2^this is kept without its inflater; to copy a larger one costs more than it saves. */
 #define SQUEEZE_SAVED_WINDOW_BITS 12
+/* And up to this without its compressor, where there is a packer: to read a larger one anew for each message takes
+ * longer than zlib, which remembers what it has read. */
+#define SQUEEZE_PACKED_WINDOW_BITS 14
 
 #define SQUEEZE_SHELVES    16
 #define SQUEEZE_WINDOWS    (DEFLATE_WINDOW_BITS_MAX - DEFLATE_WINDOW_BITS_MIN + 1)
@@ -50,8 +54,8 @@
 struct squeeze_opts {
     size_t bytes_max;   /* the budget; 0: SQUEEZE_BYTES_MAX */
     uint32_t bytes_min; /* the threshold; 0: SQUEEZE_BYTES_MIN; 1 for none */
-    uint8_t level;      /* 1 to 9; 0: DEFLATE_LEVEL_TAKEOVER, and DEFLATE_LEVEL_ALONE without takeover */
-    uint8_t mem_level;  /* 1 to 9; 0: DEFLATE_MEM_LEVEL_DEFAULT */
+    uint8_t level;      /* zlib's, 1 to 9; 0: a packer's, or DEFLATE_LEVEL_TAKEOVER and _ALONE without one */
+    uint8_t mem_level;  /* zlib's, 1 to 9; 0: DEFLATE_MEM_LEVEL_DEFAULT */
 };
 
 /* What waits to be used again, of one direction. */
@@ -68,7 +72,7 @@ struct squeeze_count {
 struct squeeze_shelf {
     _Alignas(THR_CACHE_LINE) pthread_mutex_t lock;
     struct squeeze_pile out[SQUEEZE_WINDOWS], in[SQUEEZE_WINDOWS], alone; /* under lock */
-    struct squeeze_count packed, inflated;                         /* what its threads have done */
+    struct squeeze_count packed, inflated;                                /* what its threads have done */
 };
 
 struct squeeze {
@@ -93,12 +97,12 @@ bool squeeze_is_short(const struct squeeze *s);
 
 /* A connection for which permessage-deflate was agreed. */
 struct squeeze_conn {
-    struct squeeze *shared;       /* (c) borrowed */
-    struct deflater *out;         /* under the caller's send lock; NULL: nothing is remembered */
-    struct inflater *in;          /* the receiver's: one with a large window, kept */
-    uint8_t *window;              /* the receiver's, of a small one: what the next message may refer to */
-    uint16_t window_bytes;        /* the receiver's: so many of them are there */
-    bool in_message;              /* the receiver's: of one that comes in parts, something was inflated */
+    struct squeeze *shared; /* (c) borrowed */
+    struct deflater *out;   /* under the caller's send lock: it remembers what the peer has seen */
+    struct window sent;     /* the same, where a packer compresses; without memory: nothing is remembered */
+    struct inflater *in;    /* the receiver's: one with a large window, kept */
+    struct window received; /* the receiver's, a small one: what the next message may refer to */
+    bool in_message;        /* the receiver's: of one that comes in parts, something was inflated */
     struct deflate_params params; /* (c) */
 };
 
@@ -124,8 +128,8 @@ weft_msg *squeeze_out(struct squeeze_conn *c, weft_msg *m);
 int squeeze_in(struct squeeze_conn *c, const weft_msg *m, size_t bytes_max, weft_msg **out);
 /* The same for a message that comes in parts: as inflater_feed. The inflater is kept until the message's end. Behind
  * INFLATER_BAD and INFLATER_NOMEM the connection is over. */
-enum inflater_result squeeze_in_some(struct squeeze_conn *c, const uint8_t *in, size_t n, bool is_last, size_t *used,
-                                     uint8_t *out, size_t room, size_t *made);
+enum inflater_result squeeze_in_some(struct squeeze_conn *c, const uint8_t *in, size_t n, bool is_last,
+                                     size_t *used, uint8_t *out, size_t room, size_t *made);
 
 /* One message for many connections, compressed once for all whose windows are alike.
  *

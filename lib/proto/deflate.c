@@ -296,18 +296,19 @@ unsigned inflater_window_bits(const struct inflater *z)
     return z->window_bits;
 }
 
-size_t inflater_save(struct inflater *z, uint8_t *window)
+void inflater_save(struct inflater *z, struct window *w)
 {
     unsigned bytes = 0;
 
-    inflateGetDictionary(&z->z, window, &bytes);
-    return bytes;
+    assert(w->room >= 1u << z->window_bits);
+    inflateGetDictionary(&z->z, w->octets, &bytes);
+    w->bytes = bytes;
 }
 
-int inflater_restore(struct inflater *z, const uint8_t *window, size_t bytes)
+int inflater_restore(struct inflater *z, const struct window *w)
 {
     z->is_fresh = false;
-    return inflateSetDictionary(&z->z, window, (unsigned)bytes) == Z_OK ? WEFT_OK : WEFT_E_NOMEM;
+    return inflateSetDictionary(&z->z, w->octets, w->bytes) == Z_OK ? WEFT_OK : WEFT_E_NOMEM;
 }
 
 /* Inflate some of in. flush: Z_SYNC_FLUSH, or Z_BLOCK to stop behind each block. False: *result tells. */

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "base/msg.h"
+#include "proto/window.h"
 
 #define DEFLATE_WINDOW_BITS_MIN 9 /* that can be compressed to */
 #define DEFLATE_WINDOW_BITS_MAX 15
@@ -81,10 +82,10 @@ unsigned inflater_window_bits(const struct inflater *z);
 
 /* Between messages: what the next one may refer to, so that who has it can go on with another inflater.
  *
- * save     writes up to 2^window_bits bytes, and returns how many
+ * save     into a window of 2^inflater_window_bits bytes, in place of what is there
  * restore  behind a reset to the same window. WEFT_OK, WEFT_E_NOMEM */
-size_t inflater_save(struct inflater *z, uint8_t *window);
-int inflater_restore(struct inflater *z, const uint8_t *window, size_t bytes);
+void inflater_save(struct inflater *z, struct window *w);
+int inflater_restore(struct inflater *z, const struct window *w);
 
 /* Inflate a message.
  *

@@ -1,4 +1,4 @@
-/* Messages that stand alone, by ISA-L; see packer.h. */
+/* Messages compressed by ISA-L; see packer.h. */
 #include "proto/packer.h"
 
 #include <isa-l/igzip_lib.h>
@@ -41,12 +41,10 @@ size_t packer_bytes(const struct packer *p)
     return sizeof *p;
 }
 
-/* Returns how many bytes were made; 0: there was no room for all. */
-static size_t compress(struct packer *p, unsigned window_bits, const weft_msg *m, uint8_t *out, uint32_t room)
+/* Neither the dictionary nor the message is written to; ISA-L has no const. False: it refuses. */
+static bool begin(struct packer *p, unsigned window_bits, const struct window *before)
 {
-    static const uint8_t tail[TAIL_BYTES] = {0, 0, 0xff, 0xff};
     struct isal_zstream *s = &p->stream;
-    size_t made;
 
     isal_deflate_reset(s);
     s->level = PACKER_LEVEL;
@@ -54,7 +52,17 @@ static size_t compress(struct packer *p, unsigned window_bits, const weft_msg *m
     s->level_buf_size = sizeof p->level_buffer;
     s->hist_bits = (uint16_t)window_bits;
     s->flush = SYNC_FLUSH;
-    s->next_in = (uint8_t *)m->payload; /* it is not written to */
+    return !before || !before->bytes || isal_deflate_set_dict(s, before->octets, before->bytes) == COMP_OK;
+}
+
+/* Returns how many bytes were made; 0: there was no room for all. */
+static size_t compress(struct packer *p, const weft_msg *m, uint8_t *out, uint32_t room)
+{
+    static const uint8_t tail[TAIL_BYTES] = {0, 0, 0xff, 0xff};
+    struct isal_zstream *s = &p->stream;
+    size_t made;
+
+    s->next_in = (uint8_t *)m->payload;
     s->avail_in = m->bytes;
     s->next_out = out;
     s->avail_out = room;
@@ -65,11 +73,14 @@ static size_t compress(struct packer *p, unsigned window_bits, const weft_msg *m
                                                                                        : 0;
 }
 
-int packer_message(struct packer *p, unsigned window_bits, const weft_msg *m, weft_msg **out)
+int packer_message(struct packer *p, unsigned window_bits, const struct window *before, const weft_msg *m,
+                   weft_msg **out)
 {
     uint8_t *bytes = mem_block_alloc(m->bytes + TAIL_BYTES);
-    size_t made = bytes ? compress(p, window_bits, m, bytes, m->bytes + TAIL_BYTES) : 0;
+    size_t made = 0;
 
+    if (bytes && begin(p, window_bits, before))
+        made = compress(p, m, bytes, m->bytes + TAIL_BYTES);
     *out = made ? msg_alloc(m->type, made) : NULL;
     if (*out) {
         memcpy((*out)->payload, bytes, made);

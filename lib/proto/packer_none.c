@@ -24,10 +24,12 @@ size_t packer_bytes(const struct packer *p)
     return 0;
 }
 
-int packer_message(struct packer *p, unsigned window_bits, const weft_msg *m, weft_msg **out)
+int packer_message(struct packer *p, unsigned window_bits, const struct window *before, const weft_msg *m,
+                   weft_msg **out)
 {
     (void)p;
     (void)window_bits;
+    (void)before;
     (void)m;
     *out = NULL;
     return WEFT_E_NOMEM;

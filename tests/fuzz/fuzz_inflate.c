@@ -67,14 +67,16 @@ static int inflate_parts(struct inflater *z, const uint8_t *p, size_t n, size_t 
 
 static void take_over(struct inflater **z)
 {
-    static uint8_t window[1 << DEFLATE_WINDOW_BITS_MAX];
     unsigned bits = inflater_window_bits(*z);
-    size_t n = inflater_save(*z, window);
+    struct window w;
 
-    MUST(n <= (size_t)1 << bits);
+    MUST(window_init(&w, bits));
+    inflater_save(*z, &w);
+    MUST(w.bytes <= w.room);
     inflater_free(*z);
     *z = inflater_new(bits);
-    MUST(*z && inflater_restore(*z, window, n) == WEFT_OK);
+    MUST(*z && inflater_restore(*z, &w) == WEFT_OK);
+    window_fini(&w);
 }
 
 static void inflate_all(struct fuzz_input in, unsigned how, struct fuzz_cut cut)
