@@ -1,7 +1,7 @@
 /* What the parts of TLS share: io/tls_context.c makes contexts, of io/tls_suites.c and io/tls_certificate.c, which
  * reads its files by io/tls_file.c; io/tls_resume.c keeps what sessions are resumed with, io/tls.c is the connection,
- * and io/tls_wire.c its bytes below. The TLS library's structs appear by name only, so that its headers stay in
- * those seven files. */
+ * io/tls_shake.c its handshake, and io/tls_wire.c its bytes below. The TLS library's structs appear by name only, so
+ * that its headers stay in those eight files. */
 #ifndef WEFT_IO_TLS_PRIVATE_H
 #define WEFT_IO_TLS_PRIVATE_H
 
