@@ -1,6 +1,6 @@
 /* The role that is lent (I1 to I4 of lease.h), the watcher that takes it, and the loop that is then vacant.
  *
- * The pool here has no threads but those of the case: it stands as if it were stopping, so it starts none. */
+ * The pool here has no threads but those of the case: its berths are closed, so it starts none. */
 #include "core/pool.c"
 #include "core/watch.c"
 
@@ -331,7 +331,7 @@ static struct engine *new_engine(unsigned loops)
 
     if (engine_new(&e, &opts, &no_hooks) != WEFT_OK)
         abort();
-    atomic_store(&e->pool->stopping, true); /* it starts no threads */
+    berths_close(&e->pool->berths); /* it starts no threads */
     return e;
 }
 
@@ -512,7 +512,7 @@ static void a_vacant_loop_gets_one_driver_who_finds_what_the_last_one_left(void)
         left++;
     CU_ASSERT_EQUAL(t.doubled, 0);
     CU_ASSERT_EQUAL(t.strange, 0);
-    CU_ASSERT_EQUAL(atomic_load(&e->pool->in_handlers), t.taken + left); /* each former driver is counted */
+    CU_ASSERT_EQUAL(atomic_load(&e->pool->load.in_handlers), t.taken + left); /* each former driver is counted */
     CU_ASSERT_EQUAL(atomic_load(&e->pool->vacancies), 0);
     for (unsigned i = 0; i < LOOPS; i++)
         e->io_threads[i]->ready_count = e->io_threads[i]->unrun_bytes = 0;

@@ -33,7 +33,8 @@
  *   results    0 or a negative number whose band says what to do next (weft/error.h).
  *
  * One header for each noun: error.h msg.h conn.h stream.h task.h request.h compression.h tls.h group.h
- * bus.h server.h client.h stats.h log.h, and proto.h for programs with a loop of their own. */
+ * bus.h server.h client.h failure.h stats.h log.h, and proto.h for programs with a loop of their own. What can be
+ * chosen stands in server_opts.h, client_opts.h and bus_opts.h, which server.h, client.h and bus.h include. */
 #ifndef WEFT_WEFT_H
 #define WEFT_WEFT_H
 
@@ -42,6 +43,7 @@
 #include "weft/compression.h"
 #include "weft/conn.h"
 #include "weft/error.h"
+#include "weft/failure.h"
 #include "weft/group.h"
 #include "weft/log.h"
 #include "weft/msg.h"

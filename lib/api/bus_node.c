@@ -1,35 +1,15 @@
-/* One node of Redis: its connections, their beginning and end, and what is answered on them. */
+/* One node of Redis: its connections, their beginning and end. */
 #include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "api/bus_redis.h"
 #include "api/bus_scripts.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/thr.h"
-#include "sync/wake.h"
-
-#define READS_MAX 16 /* of one connection in a turn */
 
 static const char *const scripts[SCRIPTS] = {SCRIPT_PUBLISH, SCRIPT_PLAIN, SCRIPT_FILL, SCRIPT_JOIN,
                                              SCRIPT_ASK};
-
-/* An attempt to connect: its thread has all of it until ended_fd tells, the node from then on. */
-struct node_dial {
-    pthread_t thread;
-    int ended_fd;
-    struct bus_seed at; /* the node's, which stays until it is joined */
-    const char *path;
-    struct tls_context *tls;
-    bool checks_name;
-    struct await_limit limit;
-    struct resp_link commands, subscriptions;
-    int result;
-    char why[RESP_WHY_BYTES];
-};
 
 /* --- a node --- */
 
@@ -125,25 +105,6 @@ void node_begin_script(struct weft_bus *b, struct redis_node *n, enum script whi
 
 /* --- down --- */
 
-/* Waits for the thread, which is at its end or has been told to stop. */
-static struct node_dial *take_dial(struct redis_node *n)
-{
-    struct node_dial *d = n->dial;
-
-    pthread_join(d->thread, NULL);
-    close(d->ended_fd);
-    n->dial = NULL;
-    n->phase = NODE_DOWN;
-    return d;
-}
-
-static void drop_dial(struct node_dial *d)
-{
-    resp_close(&d->commands);
-    resp_close(&d->subscriptions);
-    mem_free(d);
-}
-
 static void give_up_request(struct weft_bus *b, struct redis_node *n, struct request *q)
 {
     switch (q->kind) {
@@ -173,7 +134,8 @@ void node_close(struct weft_bus *b, struct redis_node *n)
     struct request *q;
 
     if (n->dial)
-        drop_dial(take_dial(n));
+        dial_drop(n->dial);
+    n->dial = NULL;
     n->phase = NODE_DOWN;
     resp_close(&n->commands);
     resp_close(&n->subscriptions);
@@ -208,60 +170,18 @@ void node_down(struct weft_bus *b, struct redis_node *n, const char *why)
     redis_tell_state(b, text);
 }
 
-/* --- connecting --- */
-
-static int open_link(struct node_dial *d, struct resp_link *l, struct tls_scratch *scratch)
-{
-    return resp_open(l, d->at.host, d->at.port, d->path, d->tls, d->checks_name, scratch, &d->limit, d->why);
-}
-
-static void *dial(void *arg)
-{
-    struct node_dial *d = arg;
-    struct tls_scratch *scratch = d->tls ? tls_scratch_new(0, 0) : NULL;
-
-    thr_name("weft-bus-dial");
-    d->result = scratch || !d->tls ? open_link(d, &d->commands, scratch) : WEFT_E_NOMEM;
-    if (d->result == WEFT_OK)
-        d->result = open_link(d, &d->subscriptions, scratch);
-    if (d->tls) {
-        if (scratch)
-            tls_scratch_free(scratch);
-        tls_thread_leave();
-    }
-    wake_tell(d->ended_fd);
-    return NULL;
-}
+/* --- connecting and greeting --- */
 
 static void begin_dial(struct weft_bus *b, struct redis_node *n, uint64_t now_ms)
 {
-    struct redis *r = redis_of(b);
-    struct node_dial *d = mem_calloc(1, sizeof *d);
+    const char *why = NULL;
 
-    if (!d) {
-        node_down(b, n, "no memory");
-        return;
-    }
-    *d = (struct node_dial){.ended_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC),
-                            .at = n->at,
-                            .path = n->at.host ? NULL : r->url.path,
-                            .tls = r->tls,
-                            .checks_name = !b->opts.insecure,
-                            .limit = {now_ms + b->opts.connect_timeout_ms, b->stop_fd}};
-    resp_init(&d->commands);
-    resp_init(&d->subscriptions);
-    if (d->ended_fd < 0 || pthread_create(&d->thread, NULL, dial, d) != 0) {
-        if (d->ended_fd >= 0)
-            close(d->ended_fd);
-        mem_free(d);
-        node_down(b, n, "no thread to connect");
-        return;
-    }
-    n->dial = d;
-    n->phase = NODE_DIALING;
+    n->dial = dial_begin(b, &n->at, now_ms, &why);
+    if (n->dial)
+        n->phase = NODE_DIALING;
+    else
+        node_down(b, n, why);
 }
-
-/* --- greeting --- */
 
 static void put_auth(struct redis *r, struct resp_link *l)
 {
@@ -322,18 +242,16 @@ static void greet(struct weft_bus *b, struct redis_node *n)
 
 static void end_dial(struct weft_bus *b, struct redis_node *n)
 {
-    struct redis *r = redis_of(b);
-    struct node_dial *d = take_dial(n);
+    char why[RESP_WHY_BYTES];
+    int rc = dial_take(n->dial, &n->commands, &n->subscriptions, why);
 
-    if (d->result != WEFT_OK) {
-        node_down(b, n, d->why[0] ? d->why : weft_strerror(d->result));
-        drop_dial(d);
+    n->dial = NULL;
+    n->phase = NODE_DOWN;
+    if (rc != WEFT_OK) {
+        node_down(b, n, why);
         return;
     }
-    n->commands = d->commands;
-    n->subscriptions = d->subscriptions;
-    n->commands.scratch = n->subscriptions.scratch = r->scratch;
-    mem_free(d);
+    n->commands.scratch = n->subscriptions.scratch = redis_of(b)->scratch;
     greet(b, n);
 }
 
@@ -349,179 +267,10 @@ static void come_up(struct weft_bus *b, struct redis_node *n)
     redis_tell_state(b, "");
 }
 
-static void look_if_greeted(struct weft_bus *b, struct redis_node *n)
+void node_look_if_greeted(struct weft_bus *b, struct redis_node *n)
 {
     if (n->phase == NODE_GREETING && n->is_greeted && !n->requests.first)
         come_up(b, n);
-}
-
-/* --- answers --- */
-
-static bool is_script_loaded(struct redis *r, unsigned which, const struct resp *reply)
-{
-    size_t bytes;
-    const char *sha = resp_text(reply, &bytes);
-
-    if (resp_kind(reply) != RESP_TEXT || bytes >= sizeof r->sha[0])
-        return false;
-    memcpy(r->sha[which], sha, bytes + 1);
-    return true;
-}
-
-/* A node that is asked for the map only may be anything. */
-static bool is_fit(const struct redis_node *n, const struct resp *reply)
-{
-    return !n->is_wanted || strcmp(resp_text(resp_item(reply, 0), NULL), "master") == 0;
-}
-
-/* Before this the request was taken out of the queue; what it stands for is dealt with here in every case. */
-static bool answer(struct weft_bus *b, struct redis_node *n, struct request *q, const struct resp *reply,
-                   char *why)
-{
-    switch (q->kind) {
-    case REQUEST_ROLE:
-        if (!is_fit(n, reply))
-            snprintf(why, RESP_WHY_BYTES, "it is no master");
-        return is_fit(n, reply);
-    case REQUEST_MAP:
-        return cluster_take_map(b, n, reply, why);
-    case REQUEST_SCRIPT:
-        return is_script_loaded(redis_of(b), q->script, reply);
-    case REQUEST_PUBLISH:
-        return lane_answer(b, n, q, reply);
-    case REQUEST_FILL:
-        return fill_answer(b, n, q->fill, reply);
-    case REQUEST_ASK:
-        return presence_answer(b, n, q, reply);
-    case REQUEST_SET:
-        return presence_set_answer(b, n, q, reply);
-    case REQUEST_LEAVE:
-        return presence_leave_answer(b, n, q, reply);
-    case REQUEST_NUDGE:
-        return true; /* if the slot has moved, who subscribes there fills by itself */
-    case REQUEST_OK:
-    case REQUEST_ASKING:
-        break;
-    }
-    return resp_kind(reply) != RESP_ERROR;
-}
-
-/* WEFT_OK, or why it is over. */
-static int take_answer(struct weft_bus *b, struct redis_node *n, const struct resp *reply, char *why)
-{
-    struct request *q = queue_take(&n->requests);
-    char reason[RESP_WHY_BYTES] = "an answer that makes no sense";
-    int rc = WEFT_OK;
-
-    if (!q)
-        return WEFT_E_PROTOCOL;
-    if (resp_kind(reply) == RESP_ERROR)
-        snprintf(reason, sizeof reason, "it answers %s", resp_text(reply, NULL));
-    if (!answer(b, n, q, reply, reason)) {
-        memcpy(why, reason, sizeof reason);
-        rc = WEFT_E_CLOSED;
-    }
-    mem_free(q);
-    if (rc == WEFT_OK)
-        look_if_greeted(b, n);
-    return rc;
-}
-
-/* On the subscriptions' connection: may it go on? Once it is greeted what is refused is a topic. */
-static bool is_bearable(struct weft_bus *b, struct redis_node *n, const struct resp *reply)
-{
-    struct slots_reply refusal;
-
-    if (resp_kind(reply) != RESP_ERROR)
-        return true;
-    slots_read_error(&refusal, resp_text(reply, NULL));
-    if (refusal.what == REFUSED_HERE || (refusal.what == REFUSED_FOR_GOOD && !n->is_greeted))
-        return false;
-    /* The mark behind it tells for which. */
-    if (refusal.what == REFUSED_FOR_GOOD)
-        snprintf(n->refusal, sizeof n->refusal, "%s", resp_text(reply, NULL));
-    else
-        cluster_wants_map(b);
-    return true;
-}
-
-/* AUTH's answer, marks, and pushes. A mark comes as a text while nothing is subscribed. */
-static int take_sub_answer(struct weft_bus *b, struct redis_node *n, const struct resp *reply, char *why)
-{
-    bool is_array = resp_kind(reply) == RESP_ARRAY;
-    const struct resp *mark = is_array ? resp_item(reply, 1) : reply;
-
-    if (!is_bearable(b, n, reply)) {
-        snprintf(why, RESP_WHY_BYTES, "it answers %s", resp_text(reply, NULL));
-        return WEFT_E_CLOSED;
-    }
-    if (is_array && strcmp(resp_text(resp_item(reply, 0), NULL), "pong") != 0) {
-        channel_take_push(b, n, reply);
-        return WEFT_OK;
-    }
-    if (resp_kind(reply) == RESP_ERROR || resp_integer(mark) <= 0)
-        return WEFT_OK;
-    channels_mark_heard(b, n, (uint64_t)resp_integer(mark));
-    n->is_greeted = true;
-    look_if_greeted(b, n);
-    return WEFT_OK;
-}
-
-typedef int taker(struct weft_bus *b, struct redis_node *n, const struct resp *reply, char *why);
-
-static int take_all(struct weft_bus *b, struct redis_node *n, struct resp_link *l, taker *take, char *why)
-{
-    struct resp *reply;
-    int rc;
-
-    while ((rc = resp_next(l, &reply)) == WEFT_OK) {
-        rc = take(b, n, reply, why);
-        resp_free(reply);
-        if (rc != WEFT_OK)
-            return rc;
-    }
-    return rc == WEFT_E_AGAIN ? WEFT_OK : rc;
-}
-
-/* Bytes are life: on a slow link the rest of a large answer may take longer than any answer should. */
-static int read_link(struct weft_bus *b, struct redis_node *n, struct resp_link *l, taker *take, char *why)
-{
-    uint64_t *heard_ms = l == &n->commands ? &n->heard_ms : &n->sub_heard_ms;
-
-    for (int i = 0; i < READS_MAX; i++) {
-        int rc = resp_read(l);
-
-        if (rc == WEFT_E_AGAIN)
-            return WEFT_OK;
-        if (rc == WEFT_OK) {
-            *heard_ms = clock_now_ms();
-            rc = take_all(b, n, l, take, why);
-        }
-        if (rc != WEFT_OK)
-            return rc;
-        if (!l->may_have_more)
-            return WEFT_OK;
-    }
-    n->has_more = true;
-    return WEFT_OK;
-}
-
-/* Those of which poll said something, or all when reads were cut short. */
-static void read_links(struct weft_bus *b, struct redis_node *n, bool commands, bool subscriptions)
-{
-    char why[RESP_WHY_BYTES] = "the connection broke";
-    bool all = n->has_more;
-    int rc = WEFT_OK;
-
-    n->has_more = false;
-    if (subscriptions || all)
-        rc = read_link(b, n, &n->subscriptions, take_sub_answer, why);
-    if (rc == WEFT_OK && (commands || all))
-        rc = read_link(b, n, &n->commands, take_answer, why);
-    if (rc == WEFT_E_PROTOCOL || rc == WEFT_E_TOO_BIG)
-        snprintf(why, sizeof why, "an answer that is none of Redis, or too large");
-    if (rc != WEFT_OK)
-        node_down(b, n, why);
 }
 
 /* --- a turn --- */
@@ -559,7 +308,7 @@ void node_turn(struct weft_bus *b, struct redis_node *n, uint64_t now_ms)
     if (n->phase == NODE_DOWN && now_ms >= n->retry_at_ms)
         begin_dial(b, n, now_ms);
     if (is_silent(b, n, now_ms))
-        read_links(b, n, true, true); /* perhaps it was we who were busy */
+        answers_read(b, n, true, true); /* perhaps it was we who were busy */
     if (is_silent(b, n, now_ms))
         node_down(b, n, "no answer in time");
     check(b, n, now_ms);
@@ -601,7 +350,7 @@ void node_poll(struct redis_node *n, struct pollfd *fds, nfds_t *count)
 {
     n->fd_at = *count;
     if (n->phase == NODE_DIALING) {
-        fds[(*count)++] = (struct pollfd){.fd = n->dial->ended_fd, .events = POLLIN};
+        fds[(*count)++] = (struct pollfd){.fd = dial_fd(n->dial), .events = POLLIN};
     } else if (is_open(n)) {
         fds[(*count)++] = poll_of(&n->commands);
         fds[(*count)++] = poll_of(&n->subscriptions);
@@ -618,6 +367,6 @@ void node_polled(struct weft_bus *b, struct redis_node *n, const struct pollfd *
         if (has_events && own[0].revents)
             end_dial(b, n);
     } else if (is_open(n) && n->fd_count == 2) {
-        read_links(b, n, has_events && own[0].revents, has_events && own[1].revents);
+        answers_read(b, n, has_events && own[0].revents, has_events && own[1].revents);
     }
 }

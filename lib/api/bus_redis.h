@@ -2,7 +2,9 @@
  *
  *   bus_redis.c     the backend's face: a turn, beginning and end
  *   bus_cluster.c   which node has which slot; nodes come and go
- *   bus_node.c      one node: its two connections, and the answers that come there
+ *   bus_node.c      one node: its two connections, and what was asked there
+ *   bus_dial.c      an attempt to connect to it
+ *   bus_answers.c   what comes on its connections
  *   bus_lane.c      publishes on their way (L1 to L5)
  *   bus_channel.c   subscriptions in Redis, and what comes live
  *   bus_fill.c      topics with history: order, and reading the stream (F1, F2)
@@ -224,11 +226,29 @@ void node_ask(struct redis_node *n, bool is_asking); /* ASKING, if so */
  * this waits for the thread: it has been told to stop. */
 void node_close(struct weft_bus *b, struct redis_node *n);
 void node_down(struct weft_bus *b, struct redis_node *n, const char *why); /* it failed */
+void node_look_if_greeted(struct weft_bus *b, struct redis_node *n); /* UP, when all that greets it was answered */
 void node_turn(struct weft_bus *b, struct redis_node *n, uint64_t now_ms);
 void node_flush(struct weft_bus *b, struct redis_node *n);
 uint64_t node_next_time(const struct weft_bus *b, const struct redis_node *n);
 void node_poll(struct redis_node *n, struct pollfd *fds, nfds_t *count);
 void node_polled(struct weft_bus *b, struct redis_node *n, const struct pollfd *fds, bool has_events);
+
+/* --- bus_dial.c --- */
+
+/* Begin to connect to what stays until it is joined. NULL: why, a static text. */
+struct node_dial *dial_begin(const struct weft_bus *b, const struct bus_seed *at, uint64_t now_ms,
+                             const char **why);
+int dial_fd(const struct node_dial *d); /* readable: its thread is at its end */
+/* Both wait for the thread, which is at its end or has been told to stop; the attempt is given. WEFT_OK: two links,
+ * without a scratch of TLS. Else why, of RESP_WHY_BYTES. */
+int dial_take(struct node_dial *d, struct resp_link *commands, struct resp_link *subscriptions, char *why);
+void dial_drop(struct node_dial *d);
+
+/* --- bus_answers.c --- */
+
+/* Read those of which poll said something, or all when reads were cut short, and deal with what came. The node may be
+ * DOWN behind it. */
+void answers_read(struct weft_bus *b, struct redis_node *n, bool commands, bool subscriptions);
 
 /* --- bus_lane.c --- */
 

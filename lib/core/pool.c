@@ -1,22 +1,22 @@
 /* The threads of a server; see pool.h for W1 to W6.
  *
- * Slots are fixed places for threads, as many as W4 asks for. A slot's state is under start_lock; threads
- * that ended by themselves are joined when their slot is used again, or at the stop. */
+ * A worker's slot is its place among the berths, of which there are as many as W4 asks for. */
 #include "core/pool.h"
 
-#include <pthread.h>
 #include <stdio.h>
 
 #include "base/clock.h"
 #include "base/cpu.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "base/order.h"
 #include "base/thr.h"
+#include "core/berths.h"
 #include "core/conn.h"
 #include "core/io_thread.h"
 #include "core/judge.h"
+#include "core/lane.h"
 #include "core/listener.h"
+#include "core/load.h"
 #include "core/mailbox.h"
 #include "core/watch.h"
 #include "io/tls.h"
@@ -27,45 +27,18 @@
 #define IDLE_LEAVE_MS 10000
 /* A worker that was busy this long with a backlog behind it calls for help. */
 #define HELP_AFTER_NS 100000
-/* The least time between two looks at a backlog that does not move. */
-#define WATCH_NS 900000
-/* A lane has room for so many connections. */
-#define LANE_MAX 8192u
-
-/* So long a driver runs handlers before it looks at its sockets again. Less than WATCH_AGAIN_US. */
-#define HELP_NS_MAX 100000
-/* The same while cores are shared: behind it any of the threads may look. Less than WATCH_SHARED_US. */
-#define SHARED_LOAN_NS 200000
-/* Who is longer in a run than this needs no core, for all one knows; and how often a driver counts those. */
-#define STUCK_NS       2000000
-#define STUCK_LOOK_NS  1000000
-
 /* Looking for work before parking: the shortest time, and looks between two readings of the clock. */
 #define SPIN_NS_MIN 1000
 #define SPIN_ROUNDS 16
 
-enum slot_state { SLOT_FREE, SLOT_RUNNING, SLOT_ENDED };
-
 struct worker {
     _Alignas(THR_CACHE_LINE) struct run_stats
         stats;             /* (a) written by its thread; kept when the slot is used again */
-    struct pool *pool;     /* (c) */
-    unsigned slot;         /* (c) */
+    struct pool *pool;       /* (c) */
+    unsigned slot;           /* (c) */
     struct io_thread *first; /* (q) the loop that it drives to begin with, NULL for none */
-    _Atomic uint64_t busy_since_ns; /* (a) written by its thread: when its run began, 0 for none */
-    uint64_t spin_ns;      /* its own: how long it looks for work before it sleeps */
-    bool is_counted;       /* its own: in in_handlers */
-    enum slot_state state; /* under start_lock */
-    pthread_t thread;      /* under start_lock */
-};
-
-/* What belongs to one loop. */
-struct lane {
-    _Alignas(THR_CACHE_LINE) struct ring ready; /* (q) */
-    _Alignas(THR_CACHE_LINE) uint64_t watch_ns; /* (io) */
-    size_t watch_head;                          /* (io) */
-    struct judge judge;                         /* (io) */
-    uint64_t stuck_look_ns;                     /* (io) */
+    struct load_mark mark;
+    uint64_t spin_ns; /* its own: how long it looks for work before it sleeps */
 };
 
 struct pool {
@@ -75,23 +48,16 @@ struct pool {
     struct watch watch;
     struct worker *workers; /* (c) max of them */
     unsigned loops;         /* (c) */
-    unsigned cores;         /* (c) processors that this process may use */
-    unsigned workers_max;   /* (c) */
     unsigned base, max;     /* (c) threads, those that drive included */
-    pthread_mutex_t start_lock;
-    _Atomic unsigned started, started_max;
+    struct berths berths;
+    struct load load;
     _Atomic unsigned vacancies; /* loops that need a driver: raised before io->is_vacant, lowered behind it */
-    _Atomic unsigned in_handlers;
-    _Atomic unsigned stuck; /* of them, for STUCK_NS and longer; counted while cores are shared */
-    atomic_bool stopping;
     _Alignas(THR_CACHE_LINE) _Atomic uint32_t waking;
     _Atomic uint32_t spinning; /* workers that look for work and are not parked */
     _Atomic uint64_t wakeups, swaps;
 };
 
 static _Thread_local struct worker *worker_here;
-
-static bool start_worker(struct pool *p);
 
 static struct lane *lane_of(struct pool *p, const struct io_thread *io)
 {
@@ -103,38 +69,19 @@ static struct io_thread *io_of(struct pool *p, const struct lane *lane)
     return p->engine->io_threads[lane - p->lanes];
 }
 
-/* Are as many threads at work as there are processors, a driver beside the workers? The drivers of other loops may be at
- * work, too, or not. A guess: it decides who is woken. */
-static bool has_all_cores(struct pool *p)
-{
-    return atomic_load_explicit(&p->in_handlers, memory_order_relaxed) + 1 >=
-           p->cores + atomic_load_explicit(&p->stuck, memory_order_relaxed);
-}
-
-static uint64_t shared_since_ns(const struct io_thread *io)
-{
-    return atomic_load_explicit(&io->shared_since_ns, memory_order_relaxed);
-}
-
 static bool has_vacancy(struct pool *p)
 {
     return atomic_load_explicit(&p->vacancies, memory_order_seq_cst) != 0;
-}
-
-/* W4 */
-static bool may_enter(struct pool *p)
-{
-    return atomic_load_explicit(&p->in_handlers, memory_order_seq_cst) < p->workers_max;
 }
 
 static bool has_work(struct pool *p)
 {
     if (has_vacancy(p))
         return true;
-    if (!may_enter(p))
+    if (!load_may_enter(&p->load))
         return false;
     for (unsigned i = 0; i < p->loops; i++)
-        if (!ring_is_empty(&p->lanes[i].ready))
+        if (!lane_is_empty(&p->lanes[i]))
             return true;
     return false;
 }
@@ -179,22 +126,15 @@ struct weft_conn *pool_put(struct pool *p, const struct io_thread *io, struct we
 
 bool pool_has_backlog(struct pool *p, const struct io_thread *io)
 {
-    return !ring_is_empty(&lane_of(p, io)->ready);
+    return !lane_is_empty(lane_of(p, io));
 }
 
 void pool_watch(struct pool *p, const struct io_thread *io, uint64_t now_ns)
 {
-    struct lane *lane = lane_of(p, io);
-    size_t head = atomic_load_explicit(&lane->ready.head, memory_order_relaxed), before = lane->watch_head;
-
-    if (now_ns - lane->watch_ns < WATCH_NS)
-        return;
-    lane->watch_ns = now_ns;
-    lane->watch_head = head;
-    if (head != before || !pool_has_backlog(p, io) || !may_enter(p))
+    if (!lane_stands_still(lane_of(p, io), now_ns) || !load_may_enter(&p->load))
         return;
     if (!wake_one(p))
-        start_worker(p);
+        berths_start(&p->berths);
 }
 
 /* The watcher has taken the loop from a thread that is in a handler, or nobody has come for it yet. */
@@ -203,12 +143,12 @@ static void loop_is_vacant(struct io_thread *io, bool is_new, void *arg)
     struct pool *p = arg;
 
     if (is_new) {
-        atomic_fetch_add_explicit(&p->in_handlers, 1, memory_order_seq_cst); /* the former driver */
+        load_count(&p->load); /* the former driver */
         atomic_fetch_add_explicit(&p->vacancies, 1, memory_order_seq_cst);
         atomic_store_explicit(&io->is_vacant, true, ORDER(VACANT, memory_order_release));
     }
     if (!park_wake_one(&p->park))
-        start_worker(p);
+        berths_start(&p->berths);
 }
 
 /* A loop to drive, NULL for none. */
@@ -267,22 +207,22 @@ static bool park(struct worker *w)
     if (spin(w))
         return true;
     park_announce(&p->park, w->slot);
-    if (has_work(p) || atomic_load_explicit(&p->stopping, memory_order_seq_cst))
+    if (has_work(p) || berths_are_closed(&p->berths))
         park_withdraw(&p->park, w->slot);
     else
         woken = park_wait(&p->park, w->slot, is_extra ? IDLE_LEAVE_MS : UINT32_MAX);
     if (woken)
         atomic_store_explicit(&p->waking, 0, ORDER(POOL_WAKING, memory_order_seq_cst));
-    if (atomic_load_explicit(&p->stopping, memory_order_seq_cst))
+    if (berths_are_closed(&p->berths))
         return has_vacancy(p); /* that loop has to be brought to its end */
     return woken || has_work(p);
 }
 
 static void call_for_help(struct pool *p, struct lane *lane, uint64_t now_ns, uint64_t turn_ns)
 {
-    if (now_ns - turn_ns < HELP_AFTER_NS || ring_is_empty(&lane->ready))
+    if (now_ns - turn_ns < HELP_AFTER_NS || lane_is_empty(lane))
         return;
-    if (shared_since_ns(io_of(p, lane)) && has_all_cores(p))
+    if (lane_shared_since_ns(io_of(p, lane)) && load_has_all_cores(&p->load))
         return;
     if (!atomic_load_explicit(&p->waking, memory_order_relaxed) && park_count(&p->park))
         wake_one(p);
@@ -321,57 +261,29 @@ static void name_worker(const struct worker *w)
 /* W4. False: there are enough threads in handlers. */
 static bool enter(struct worker *w)
 {
-    struct pool *p = w->pool;
-    unsigned n = atomic_load_explicit(&p->in_handlers, memory_order_relaxed);
-
-    while (!w->is_counted) {
-        if (n >= p->workers_max)
-            return false;
-        w->is_counted = atomic_compare_exchange_weak_explicit(&p->in_handlers, &n, n + 1, memory_order_seq_cst,
-                                                              memory_order_relaxed);
-    }
-    return true;
+    return load_enter(&w->pool->load, &w->mark);
 }
 
-/* Only its own thread writes, so that a store does. */
-static void note_busy(struct worker *w, uint64_t since_ns)
-{
-    atomic_store_explicit(&w->busy_since_ns, since_ns, memory_order_relaxed);
-}
-
-/* Who leaves looks at the lanes behind it, or has another one look: some may not have been let in. */
 static void leave(struct worker *w)
 {
-    if (w->is_counted)
-        atomic_fetch_sub_explicit(&w->pool->in_handlers, 1, memory_order_seq_cst);
-    w->is_counted = false;
+    load_leave(&w->pool->load, &w->mark);
 }
 
 /* Names are system calls: who swaps keeps its own. */
 static void drive(struct worker *w, struct io_thread *io, enum io_begin how) THR_ATTR(no_thread_safety_analysis)
 {
-    if (w->is_counted) {
+    if (w->mark.is_counted) {
         leave(w);
         if (has_work(w->pool))
             pool_wake(w->pool);
     }
-    note_busy(w, 0);
+    load_note_busy(&w->mark, 0);
     thr_exit_worker();
-    w->is_counted = !io_thread_drive(io, how); /* by who took the loop */
+    w->mark.is_counted = !io_thread_drive(io, how); /* by who took the loop */
     if (how != IO_SWAPPED)
         name_worker(w);
     thr_become(THR_WORKER, w->pool->engine);
     thr_enter_worker();
-}
-
-/* Looked at behind the loan: if shared_since_ns belongs to a later one, this one is over, and cannot be taken. */
-static bool is_due(struct pool *p, const struct io_thread *io, uint64_t loan, uint64_t now_ns)
-{
-    uint64_t since_ns = shared_since_ns(io);
-
-    if (!lease_is_lent(loan) || !since_ns)
-        return false;
-    return now_ns >= since_ns + SHARED_LOAN_NS || ring_is_empty(&lane_of(p, io)->ready);
 }
 
 /* W6, that of its lane first. True: it has driven meanwhile. */
@@ -381,10 +293,9 @@ static bool swap_roles(struct worker *w, struct lane *lane, uint64_t now_ns)
 
     for (unsigned i = 0; i < p->loops; i++) {
         struct io_thread *io = p->engine->io_threads[(io_of(p, lane)->index + i) % p->loops];
-        uint64_t loan = lease_look(&io->lease);
-        if (!is_due(p, io, loan, now_ns) || !lease_take(&io->lease, loan))
+        if (!lane_take_role(lane_of(p, io), io, now_ns))
             continue;
-        w->is_counted = false; /* who lent it is, in its place */
+        w->mark.is_counted = false; /* who lent it is, in its place */
         atomic_fetch_add_explicit(&p->swaps, 1, memory_order_relaxed);
         drive(w, io, IO_SWAPPED);
         return true;
@@ -410,13 +321,13 @@ static void work(struct worker *w) ON_WORKER
         if (!c)
             break;
         run_ns = now_ns;
-        note_busy(w, run_ns);
+        load_note_busy(&w->mark, run_ns);
         run(w, lane, c, &now_ns);
         call_for_help(p, lane, now_ns, turn_ns);
         if (now_ns - run_ns >= JUDGE_LONG_RUN_NS && swap_roles(w, lane, now_ns))
             turn_ns = now_ns = clock_now_ns();
     }
-    note_busy(w, 0);
+    load_note_busy(&w->mark, 0);
     leave(w);
 }
 
@@ -431,10 +342,10 @@ static void place(const struct worker *w)
         cpu_unpin(processors);
 }
 
-static void *worker_main(void *arg)
+static void worker_main(void *pool, unsigned slot)
 {
-    struct worker *w = arg;
-    struct pool *p = w->pool;
+    struct pool *p = pool;
+    struct worker *w = &p->workers[slot];
 
     if (!p->engine->settings.opts.normal_scheduling)
         thr_schedule_as_batch();
@@ -456,35 +367,20 @@ static void *worker_main(void *arg)
     tls_thread_leave();
     mem_pool_leave();
     thr_exit_worker();
-    pthread_mutex_lock(&p->start_lock);
-    w->state = SLOT_ENDED;
-    atomic_fetch_sub_explicit(&p->started, 1, memory_order_relaxed);
-    pthread_mutex_unlock(&p->start_lock);
-    return NULL;
 }
 
 /* --- helping --- */
 
-/* Behind the next loan workers may take the role (W6), 0: they may not. Written rarely where it stays the same. */
-static void share_loans(struct io_thread *io, uint64_t since_ns)
-{
-    if (shared_since_ns(io) != since_ns)
-        atomic_store_explicit(&io->shared_since_ns, since_ns, memory_order_relaxed);
-}
-
-/* Slots are taken from the first on, so that no more have ever been in use than threads at once. */
+/* Slots above count_max have never been in use (berths.h, B2). */
 static void count_stuck(struct pool *p, struct lane *lane, uint64_t now_ns)
 {
-    unsigned used = atomic_load_explicit(&p->started_max, memory_order_relaxed), stuck = 0;
+    unsigned used = atomic_load_explicit(&p->berths.count_max, memory_order_relaxed), stuck = 0;
 
-    if (now_ns - lane->stuck_look_ns < STUCK_LOOK_NS)
+    if (!lane_counts_stuck(lane, now_ns))
         return;
-    lane->stuck_look_ns = now_ns;
-    for (unsigned i = 0; i < used && i < p->max; i++) {
-        uint64_t since_ns = atomic_load_explicit(&p->workers[i].busy_since_ns, memory_order_relaxed);
-        stuck += since_ns && now_ns > since_ns + STUCK_NS;
-    }
-    atomic_store_explicit(&p->stuck, stuck, memory_order_relaxed);
+    for (unsigned i = 0; i < used && i < p->max; i++)
+        stuck += load_is_stuck(&p->workers[i].mark, now_ns);
+    atomic_store_explicit(&p->load.stuck, stuck, memory_order_relaxed);
 }
 
 bool pool_wants_help(struct pool *p, struct io_thread *io, uint64_t now_ns)
@@ -492,15 +388,15 @@ bool pool_wants_help(struct pool *p, struct io_thread *io, uint64_t now_ns)
     enum judge_way way = judge_way(&lane_of(p, io)->judge, now_ns);
 
     if (way != JUDGE_SHARED)
-        share_loans(io, 0);
-    if (way == JUDGE_HAND_OVER || p->engine->settings.opts.separate_io || !may_enter(p))
+        lane_share(io, 0);
+    if (way == JUDGE_HAND_OVER || p->engine->settings.opts.separate_io || !load_may_enter(&p->load))
         return false;
-    return way == JUDGE_ALONE || has_all_cores(p) || !park_count(&p->park);
+    return way == JUDGE_ALONE || load_has_all_cores(&p->load) || !park_count(&p->park);
 }
 
 bool pool_wants_more(struct pool *p, const struct io_thread *io, uint64_t now_ns)
 {
-    return judge_way(&lane_of(p, io)->judge, now_ns) == JUDGE_SHARED && !has_all_cores(p);
+    return judge_way(&lane_of(p, io)->judge, now_ns) == JUDGE_SHARED && !load_has_all_cores(&p->load);
 }
 
 void pool_note_stuck(struct pool *p, const struct io_thread *io, uint64_t now_ns)
@@ -513,20 +409,10 @@ void pool_note_moved(struct pool *p, const struct io_thread *io, uint64_t now_ns
     judge_moved(&lane_of(p, io)->judge, now_ns);
 }
 
-static void judge_turn(struct lane *lane, struct judge_turn *t, const struct thr_switches *before, uint64_t now_ns)
-{
-    if (before->waits || before->stops) {
-        struct thr_switches now = thr_switches();
-        t->waits = now.waits - before->waits;
-        t->stops = now.stops - before->stops;
-    }
-    judge_runs(&lane->judge, t, now_ns);
-}
-
 bool pool_help(struct pool *p, struct io_thread *io) THR_ATTR(no_thread_safety_analysis)
 {
     struct lane *lane = lane_of(p, io);
-    uint64_t start_ns = clock_now_ns(), now_ns = start_ns, most_ns = HELP_NS_MAX, loan;
+    uint64_t start_ns = clock_now_ns(), now_ns = start_ns, most_ns = LANE_HELP_NS_MAX, loan;
     struct thr_switches before = {0};
     struct judge_turn turn = {0};
     struct weft_conn *c;
@@ -535,10 +421,10 @@ bool pool_help(struct pool *p, struct io_thread *io) THR_ATTR(no_thread_safety_a
         before = thr_switches();
     if (judge_way(&lane->judge, start_ns) == JUDGE_SHARED) {
         count_stuck(p, lane, start_ns);
-        share_loans(io, start_ns);
-        most_ns = SHARED_LOAN_NS;
+        lane_share(io, start_ns);
+        most_ns = LANE_SHARED_NS;
     }
-    note_busy(worker_here, start_ns);
+    load_note_busy(&worker_here->mark, start_ns);
     io_thread_step_back(io);
     thr_enter_worker();
     loan = lease_lend(&io->lease);
@@ -547,61 +433,14 @@ bool pool_help(struct pool *p, struct io_thread *io) THR_ATTR(no_thread_safety_a
         run(worker_here, lane, c, &now_ns);
         turn.runs++;
     }
-    note_busy(worker_here, 0);
+    load_note_busy(&worker_here->mark, 0);
     thr_exit_worker();
     if (!lease_back(&io->lease, loan))
         return false;
     io_thread_step_up(io);
     turn.took_ns = now_ns - start_ns;
-    judge_turn(lane, &turn, &before, now_ns);
+    lane_judge(lane, &turn, &before, now_ns);
     return true;
-}
-
-/* --- starting and ending threads --- */
-
-static struct worker *free_slot(struct pool *p)
-{
-    for (unsigned i = 0; i < p->max; i++) {
-        struct worker *w = &p->workers[i];
-        if (w->state == SLOT_ENDED) {
-            pthread_join(w->thread, NULL);
-            w->state = SLOT_FREE;
-        }
-        if (w->state == SLOT_FREE)
-            return w;
-    }
-    return NULL;
-}
-
-/* Under start_lock. Counted before it runs: what it does must not be seen before that it was started. */
-static bool create_worker(struct worker *w)
-{
-    struct pool *p = w->pool;
-    unsigned n = atomic_fetch_add_explicit(&p->started, 1, memory_order_relaxed) + 1;
-
-    if (n > atomic_load_explicit(&p->started_max, memory_order_relaxed))
-        atomic_store_explicit(&p->started_max, n, memory_order_relaxed);
-    w->state = SLOT_RUNNING;
-    if (pthread_create(&w->thread, NULL, worker_main, w) == 0)
-        return true;
-    w->state = SLOT_FREE;
-    atomic_fetch_sub_explicit(&p->started, 1, memory_order_relaxed);
-    return false;
-}
-
-static bool start_worker(struct pool *p)
-{
-    struct worker *w = NULL;
-    bool created;
-
-    pthread_mutex_lock(&p->start_lock);
-    if (!atomic_load_explicit(&p->stopping, memory_order_seq_cst))
-        w = free_slot(p);
-    created = w && create_worker(w);
-    pthread_mutex_unlock(&p->start_lock);
-    if (w && !created)
-        LOG(WEFT_LOG_WARNING, 0, "no thread for another worker");
-    return created;
 }
 
 /* --- life --- */
@@ -614,7 +453,7 @@ static int init_lanes(struct pool *p)
     if (!p->lanes)
         return WEFT_E_NOMEM;
     for (unsigned i = 0; i < p->loops; i++) {
-        p->lanes[i].judge.has_cores = p->cores > 1;
+        p->lanes[i].judge.has_cores = p->load.cores > 1;
         if (ring_init(&p->lanes[i].ready, room) != WEFT_OK)
             return WEFT_E_NOMEM;
     }
@@ -643,13 +482,13 @@ int pool_new(struct pool **out, struct engine *e)
         return WEFT_E_NOMEM;
     p->engine = e;
     p->loops = e->io_thread_count;
-    p->cores = cpu_count();
+    p->load.cores = cpu_count();
     p->base = p->loops + e->settings.opts.workers;
-    p->workers_max = e->settings.opts.workers_max;
-    p->max = p->workers_max + 2 * p->loops;
+    p->load.most = e->settings.opts.workers_max;
+    p->max = p->load.most + 2 * p->loops;
     park_init(&p->park);
-    pthread_mutex_init(&p->start_lock, NULL);
-    if (init_lanes(p) != WEFT_OK || init_workers(p) != WEFT_OK ||
+    if (berths_init(&p->berths, p->max, worker_main, p) != WEFT_OK || init_lanes(p) != WEFT_OK ||
+        init_workers(p) != WEFT_OK ||
         watch_init(&p->watch, e, loop_is_vacant, p) != WEFT_OK) {
         pool_free(p);
         return WEFT_E_NOMEM;
@@ -665,7 +504,7 @@ void pool_free(struct pool *p)
     for (unsigned i = 0; p->lanes && i < p->loops; i++)
         ring_fini(&p->lanes[i].ready);
     watch_fini(&p->watch);
-    pthread_mutex_destroy(&p->start_lock);
+    berths_fini(&p->berths);
     mem_free(p->lanes);
     mem_free(p->workers);
     mem_free(p);
@@ -677,7 +516,7 @@ int pool_start(struct pool *p)
     for (unsigned i = 0; i < p->loops; i++)
         p->workers[i].first = p->engine->io_threads[i];
     for (unsigned i = 0; i < p->base; i++) {
-        if (!start_worker(p)) {
+        if (!berths_start(&p->berths)) {
             pool_stop(p);
             return WEFT_E_SYSTEM;
         }
@@ -694,20 +533,10 @@ void pool_stop(struct pool *p)
     watch_stop(&p->watch); /* no loop becomes vacant any more */
     for (unsigned i = 0; i < p->loops; i++)
         io_thread_command(p->engine->io_threads[i], IO_STOP);
-    pthread_mutex_lock(&p->start_lock);
-    atomic_store_explicit(&p->stopping, true, memory_order_seq_cst);
-    pthread_mutex_unlock(&p->start_lock);
+    berths_close(&p->berths);
     while (park_wake_one(&p->park)) {
     }
-    for (unsigned i = 0; i < p->max; i++) {
-        enum slot_state state;
-        pthread_mutex_lock(&p->start_lock);
-        state = p->workers[i].state;
-        pthread_mutex_unlock(&p->start_lock);
-        if (state != SLOT_FREE)
-            pthread_join(p->workers[i].thread, NULL);
-        p->workers[i].state = SLOT_FREE;
-    }
+    berths_join(&p->berths);
 }
 
 static unsigned above(unsigned n, unsigned floor)
@@ -722,8 +551,8 @@ void pool_stats(struct pool *p, struct pool_stats *out)
     out->wakeups = atomic_load_explicit(&p->wakeups, memory_order_relaxed);
     out->takeovers = atomic_load_explicit(&p->watch.takeovers, memory_order_relaxed);
     out->swaps = atomic_load_explicit(&p->swaps, memory_order_relaxed);
-    out->started = above(atomic_load_explicit(&p->started, memory_order_relaxed), p->loops);
-    out->started_max = above(atomic_load_explicit(&p->started_max, memory_order_relaxed), p->loops);
+    out->started = above(atomic_load_explicit(&p->berths.count, memory_order_relaxed), p->loops);
+    out->started_max = above(atomic_load_explicit(&p->berths.count_max, memory_order_relaxed), p->loops);
     out->busy = above((unsigned)out->started, park_count(&p->park));
     for (unsigned i = 0; i < p->max; i++) {
         struct run_stats *s = &p->workers[i].stats;

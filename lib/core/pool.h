@@ -26,7 +26,7 @@
  *     block, and leave when they were idle for a while.
  * W6  Swapping. While cores are shared, the driver helps once no worker is left to be woken, or as many threads
  *     are at work as there are processors (those that are stuck in a run do not count). A worker that has made a long
- *     run then takes a role that is out on loan, and either was for SHARED_LOAN_NS or its lane is empty, and drives;
+ *     run then takes a role that is out on loan, and either was for LANE_SHARED_NS or its lane is empty, and drives;
  *     who lent it goes on as a worker when its handler ends. So there is always a thread for the sockets, none has to
  *     be woken for them, and what is to be written comes together meanwhile. Who takes the role was counted in
  *     `in_handlers`, and gives its count to who lent it. The watcher leaves such a loan WATCH_SHARED_US. */

@@ -3,7 +3,6 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <string.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -14,6 +13,7 @@
 #include "core/io_thread.h"
 #include "core/mailbox.h"
 #include "core/slots.h"
+#include "core/whole.h"
 #include "sync/turn.h"
 
 struct straight {
@@ -28,9 +28,7 @@ struct straight {
     bool is_failed;     /* G2: a Close is to be sent */
     bool has_ended;     /* nothing more comes */
     bool discards;      /* G4 */
-    bool is_skipping;   /* the rest of a message that was too long */
-    weft_msg *whole;    /* parts that were taken for a message that is not complete */
-    uint32_t whole_room;
+    struct whole whole; /* of parts, for who asks for whole messages */
 
     atomic_bool has_returned; /* (a) set by who ends last, taken by io */
     struct crew_job job;      /* the handler's */
@@ -68,8 +66,7 @@ void straight_free(struct straight *s)
     free_list(s->first);
     if (s->ready)
         msg_free(s->ready);
-    if (s->whole)
-        msg_free(s->whole);
+    whole_drop(&s->whole);
     pthread_mutex_destroy(&s->lock);
     mem_free(s);
 }
@@ -468,56 +465,6 @@ static void put_back(struct straight *s, struct taken *t, weft_msg *m)
     t->bytes -= m->bytes;
 }
 
-/* Room for n more bytes in the message that is put together. */
-static bool grow_whole(struct straight *s, uint32_t n, uint64_t most)
-{
-    uint64_t needed = (uint64_t)s->whole->bytes + n, room = (uint64_t)s->whole_room * 2;
-    weft_msg *bigger;
-
-    if (needed <= s->whole_room)
-        return true;
-    room = room > most ? most : room;
-    room = room < needed ? needed : room;
-    bigger = msg_grow(s->whole, s->whole->bytes, (size_t)room);
-    if (!bigger)
-        return false;
-    s->whole = bigger;
-    s->whole_room = (uint32_t)room;
-    return true;
-}
-
-static void drop_whole(struct straight *s)
-{
-    if (s->whole)
-        msg_free(s->whole);
-    s->whole = NULL;
-}
-
-/* Add a part. WEFT_OK: *out is the whole message. WEFT_E_AGAIN: more is to come. */
-static int add_part(struct straight *s, weft_msg *m, uint64_t most, weft_msg **out)
-{
-    bool is_last = m->link.kind & PART_LAST;
-
-    if (!s->whole) {
-        s->whole = m;
-        s->whole_room = m->bytes;
-    } else {
-        if (!grow_whole(s, m->bytes, most))
-            return WEFT_E_NOMEM;
-        memcpy(s->whole->payload + s->whole->bytes, m->payload, m->bytes);
-        s->whole->bytes += m->bytes;
-        msg_free(m);
-    }
-    if (!is_last)
-        return WEFT_E_AGAIN;
-    *out = s->whole;
-    s->whole = NULL;
-    msg_seal(*out, (*out)->bytes);
-    return WEFT_OK;
-}
-
-/* The next whole message; its parts are taken out of the queue as they come, for together they may be more
- * than the queue lets in. */
 static int take_whole(struct weft_conn *c, struct straight *s, struct taken *t, weft_msg **out)
 {
     uint64_t most = c->home->settings->opts.message_bytes_max;
@@ -525,20 +472,7 @@ static int take_whole(struct weft_conn *c, struct straight *s, struct taken *t, 
     int rc = WEFT_E_AGAIN;
 
     while (rc == WEFT_E_AGAIN && (m = take(s, t)) != NULL) {
-        bool is_last = m->link.kind & PART_LAST;
-
-        if (s->is_skipping) {
-            s->is_skipping = !is_last;
-            msg_free(m);
-            continue;
-        }
-        if ((s->whole ? s->whole->bytes : 0) + (uint64_t)m->bytes > most) {
-            s->is_skipping = !is_last;
-            drop_whole(s);
-            msg_free(m);
-            return WEFT_E_TOO_BIG;
-        }
-        rc = add_part(s, m, most, out);
+        rc = whole_add(&s->whole, m, most, out);
         if (rc == WEFT_E_NOMEM)
             put_back(s, t, m);
     }
@@ -550,7 +484,7 @@ static int take_next(struct weft_conn *c, struct straight *s, struct taken *t, w
 {
     bool in_parts = c->home->settings->opts.receive_parts;
 
-    if (in_parts && (!is_last || s->whole || s->is_skipping)) {
+    if (in_parts && (!is_last || whole_is_begun(&s->whole))) {
         if (is_last)
             *is_last = true;
         return take_whole(c, s, t, out);

@@ -1,6 +1,7 @@
-/* What the parts of TLS share: io/tls_context.c makes contexts, io/tls_resume.c keeps what
- * sessions are resumed with, io/tls.c is the connection, and io/tls_wire.c its bytes below. The TLS library's
- * structs appear by name only, so that its headers stay in those four files. */
+/* What the parts of TLS share: io/tls_context.c makes contexts, of io/tls_suites.c and io/tls_certificate.c, which
+ * reads its files by io/tls_file.c; io/tls_resume.c keeps what sessions are resumed with, io/tls.c is the connection,
+ * io/tls_shake.c its handshake, and io/tls_wire.c its bytes below. The TLS library's structs appear by name only, so
+ * that its headers stay in those eight files. */
 #ifndef WEFT_IO_TLS_PRIVATE_H
 #define WEFT_IO_TLS_PRIVATE_H
 
@@ -24,6 +25,25 @@ struct tls_bytes {
     uint8_t *p;
     size_t n;
 };
+
+/* Where to say what is wrong. */
+struct tls_complaint {
+    char *out;
+    size_t room; /* 0: nobody wants to know */
+};
+
+/* Return rc, and say why. */
+__attribute__((format(printf, 3, 4))) int tls_complain(struct tls_complaint *why, int rc, const char *format,
+                                                       ...);
+/* The same of what the TLS library answered; file: NULL for none. */
+int tls_complain_of(struct tls_complaint *why, const char *what, const char *file, int wolf_error);
+/* What an errno of a file means: no descriptor or no memory is left, which passes (WEFT_E_SYSTEM); anything else is
+ * the file's fault. */
+int tls_result_of_file(int error);
+
+/* out: given to the caller, tls_wipe frees it; holds nothing on failure. */
+int tls_read_file(const char *file, struct tls_bytes *out, struct tls_complaint *why);
+void tls_wipe(struct tls_bytes *b);
 
 /* One certificate with its key, and the rules, as the TLS library wants them. */
 struct tls_certificate {
@@ -69,8 +89,29 @@ struct tls_context {
 
 /* The certificate for this name; "" or an unknown one: the first. */
 struct WOLFSSL_CTX *tls_context_choose(const struct tls_context *c, const char *name, bool offers_1_3);
+
+/* --- cipher suites; WEFT_OK, or a complaint --- */
+
+/* Allow those of the list (":" between them); NULL: ours, as far as the TLS library has them. Sets ciphers, suites and
+ * suite_count, also in part on failure. */
+int tls_suites_choose(struct tls_context *c, const char *wanted, struct tls_complaint *why);
+/* Is there one of TLS 1.3, or one of the versions before? */
+bool tls_suites_have(const struct tls_context *c, bool of_1_3);
 /* Was this suite among those that we offered? */
 bool tls_context_allows(const struct tls_context *c, int suite);
+
+/* --- a certificate; WEFT_OK, or a complaint --- */
+
+/* Put the certificate and its key into w, and what its names are read from into *to. Nothing when the pair names no
+ * files. */
+int tls_certificate_load(struct tls_certificate *to, struct WOLFSSL_CTX *w, const struct tls_key_pair *pair,
+                         struct tls_complaint *why);
+/* Show the OCSP response in the file to clients that ask for it. */
+int tls_certificate_staple(struct tls_certificate *to, struct WOLFSSL_CTX *w, const char *file,
+                           struct tls_complaint *why);
+
+/* --- resumption --- */
+
 /* Keys of tickets, counted by reference: what one context sealed the others open. */
 struct tls_tickets *tls_tickets_new(void);
 struct tls_tickets *tls_tickets_ref(struct tls_tickets *k);

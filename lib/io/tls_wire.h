@@ -1,5 +1,5 @@
-/* A TLS connection's state, and the bytes between it and the socket (io/tls_wire.c); what is agreed and encrypted is
- * io/tls.c's. */
+/* A TLS connection's state, and the bytes between it and the socket (io/tls_wire.c); what is agreed is
+ * io/tls_shake.c's, what is encrypted io/tls.c's. */
 #ifndef WEFT_IO_TLS_WIRE_H
 #define WEFT_IO_TLS_WIRE_H
 
@@ -74,6 +74,12 @@ struct tls {
 
 /* The first fault is the one; what follows are its consequences. Returns what the caller answers. */
 int tls_fail(struct tls *t, enum tls_fault fault);
+int tls_fail_wolf(struct tls *t, int error); /* what wolfSSL says */
+/* What the caller answers now; WEFT_OK without a fault. */
+int tls_result(const struct tls *t);
+
+/* A new client: what it says first. WEFT_OK, or no memory. */
+int tls_shake_prepare(struct tls *t);
 
 /* T1: at the beginning of each call that reads, and at its end. */
 void tls_wire_begin(struct tls *t, struct tls_scratch *s);

@@ -1,4 +1,4 @@
-/* The receiving half of the protocol as a state machine, and its timeouts; see session.h.
+/* The receiving half of the protocol as a state machine; see session.h.
  *
  * The order of the checks follows the order in which bytes arrive: two bytes decide the opcode, the
  * reserved bits, fragmentation and the mask; the whole header decides the length; then each piece of
@@ -25,24 +25,17 @@
 #define PART_BYTES_MAX (64u * 1024u)
 /* In the first byte of a frame. */
 #define RSV1 0x40u
-/* In due_ms. */
-#define DUE_NEVER (((uint64_t)1 << 48) - 1)
 
 /* The same whether a frame comes whole or in pieces. */
 static const char text_is_wrong[] = "text that is not UTF-8";
 static const char text_is_cut[] = "text that ends inside a character";
 static const char no_memory[] = "no memory";
 
-static void set_due(struct session *s, uint64_t at_ms)
-{
-    s->due_ms = at_ms < DUE_NEVER ? at_ms : DUE_NEVER;
-}
-
 void session_init(struct session *s, const struct session_config *config, uint64_t now_ms)
 {
     memset(s, 0, sizeof *s);
     s->config = config;
-    set_due(s, config->ping_interval_ms == UINT32_MAX ? SESSION_NEVER : now_ms + config->ping_interval_ms);
+    session_set_due(s, config->ping_interval_ms == UINT32_MAX ? SESSION_NEVER : now_ms + config->ping_interval_ms);
 }
 
 /* NULL: no memory. */
@@ -263,7 +256,7 @@ static void note_pong(struct session *s, const struct session_event *ev)
         return;
     s->ping_waits = false;
     if (!s->close_sent)
-        set_due(s, (uint64_t)s->due_ms - s->config->ping_timeout_ms + s->config->ping_interval_ms);
+        session_set_due(s, (uint64_t)s->due_ms - s->config->ping_timeout_ms + s->config->ping_interval_ms);
 }
 
 /* n bytes in ev->payload are all of it. */
@@ -670,60 +663,4 @@ bool session_guess_came_true(struct session *s, struct session_guess *g, size_t 
 void session_guess_drop(struct session_guess *g)
 {
     msg_free(g->msg);
-}
-
-/* --- closing and time --- */
-
-void session_close_sent(struct session *s, uint64_t now_ms)
-{
-    if (s->close_sent)
-        return;
-    s->close_sent = true;
-    set_due(s, now_ms + s->config->close_timeout_ms);
-}
-
-bool session_is_over(const struct session *s) { return s->failed || (s->close_sent && s->close_received); }
-
-enum session_tick session_tick(struct session *s, uint64_t now_ms)
-{
-    if (now_ms < s->due_ms || s->due_ms == DUE_NEVER)
-        return SESSION_TICK_NONE;
-    if (s->close_sent)
-        return SESSION_TICK_CLOSE_TIMEOUT;
-    if (s->ping_waits)
-        return s->is_held ? SESSION_TICK_NONE : SESSION_TICK_PING_TIMEOUT;
-    s->ping_waits = true;
-    s->ping_number++;
-    set_due(s, now_ms + s->config->ping_timeout_ms);
-    s->held_since_ms = (uint32_t)now_ms; /* before it there was no Pong to wait for */
-    return SESSION_TICK_PING;
-}
-
-uint64_t session_deadline_ms(const struct session *s)
-{
-    bool stands_still = !s->close_sent && s->ping_waits && s->is_held;
-
-    return stands_still || s->due_ms == DUE_NEVER ? SESSION_NEVER : s->due_ms;
-}
-
-void session_ping_payload(const struct session *s, uint8_t payload[SESSION_PING_BYTES])
-{
-    uint32_t number = s->ping_number;
-
-    memcpy(payload, &number, SESSION_PING_BYTES);
-}
-
-void session_hold(struct session *s, uint64_t now_ms)
-{
-    if (s->is_held)
-        return;
-    s->is_held = true;
-    s->held_since_ms = (uint32_t)now_ms;
-}
-
-void session_resume(struct session *s, uint64_t now_ms)
-{
-    if (s->is_held && s->ping_waits && !s->close_sent)
-        set_due(s, (uint64_t)s->due_ms + ((uint32_t)now_ms - s->held_since_ms));
-    s->is_held = false;
 }

@@ -144,6 +144,16 @@ bool session_guess_came_true(struct session *s, struct session_guess *g, size_t 
                              enum session_event_kind *kind, struct session_event *ev);
 void session_guess_drop(struct session_guess *g);
 
+/* --- time and the end (session_time.c) --- */
+
+#define SESSION_DUE_NEVER (((uint64_t)1 << 48) - 1)
+
+/* For the two parts of the session: the next thing that is due. */
+static inline void session_set_due(struct session *s, uint64_t at_ms)
+{
+    s->due_ms = at_ms < SESSION_DUE_NEVER ? at_ms : SESSION_DUE_NEVER;
+}
+
 /* We sent a Close: from now on its deadline counts. */
 void session_close_sent(struct session *s, uint64_t now_ms);
 /* Both Close frames went their way, or the session failed: nothing more is to be expected. */
