@@ -222,6 +222,7 @@ def a_generator_that_got_no_time_does_not_take_that_for_silence():
 
         def echo(self, peer, data):
             peer.recv(65536)
+            assert started.wait(PATIENCE_S)
             os.kill(process.pid, signal.SIGSTOP)
             while self.state() != 'T':
                 time.sleep(0.01)
@@ -235,9 +236,11 @@ def a_generator_that_got_no_time_does_not_take_that_for_silence():
             with open(f'/proc/{process.pid}/stat') as stat:
                 return stat.read().rsplit(')')[1].split()[0]
 
+    started = threading.Event()  # and its number is known
     with Stopping(None) as server:
         process = subprocess.Popen([BENCH, 'echo', url_of(server.address), '-m', '0', '-c', '1', '-n', '1',
                                     '--drain', '5', '--json', '--quiet'], stdout=subprocess.PIPE, text=True)
+        started.set()
         out = process.communicate(timeout=PATIENCE_S)[0]
     r = result_of(process.returncode, out, '')
     assert r['messages'] == 1 and r['p50_us'] >= 6000000, r
