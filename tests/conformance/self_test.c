@@ -25,6 +25,7 @@
 #include "ws.h"
 
 #define ROWS_AT_ONCE 96
+#define BETWEEN_MS   50 /* from one row's start to the next: they compute when they start, and others do too */
 #define VISITORS     "16"           /* clients at once, where order does not matter */
 #define PATIENCE     "10"           /* --patience of all rows that do not have HASTE */
 #define HASTE        "--patience=1" /* where a case fails in the same way however late the peer is */
@@ -355,15 +356,15 @@ static bool accept_is_that_of_the_rfc(void)
     return strcmp(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=") == 0;
 }
 
-/* Waits for the trials, reads, and keeps those that go on; how many of the others were not as told. */
-static size_t turn(struct trial *trials, size_t *running)
+/* Waits for the trials, up to ms, reads, and keeps those that go on; how many of the others were not as told. */
+static size_t turn(struct trial *trials, size_t *running, int ms)
 {
     struct pollfd polled[ROWS_AT_ONCE];
     size_t wrong = 0, kept = 0;
 
     for (size_t i = 0; i < *running; i++)
         polled[i] = (struct pollfd){.fd = trials[i].output, .events = POLLIN};
-    poll(polled, (nfds_t)*running, -1);
+    poll(polled, (nfds_t)*running, ms);
     for (size_t i = 0; i < *running; i++) {
         if (!polled[i].revents || read_some(&trials[i]))
             trials[kept++] = trials[i];
@@ -381,12 +382,14 @@ static size_t run_rows(const struct role *role)
     size_t wrong = 0, count = 0, running = 0;
 
     for (size_t next = 0; next < ROW_COUNT || running > 0;) {
-        for (; running < ROWS_AT_ONCE && next < ROW_COUNT; next++)
-            if (rows[next].only == 0 || rows[next].only == role->bit) {
-                trials[running++] = start(&rows[next], role);
-                count++;
-            }
-        wrong += turn(trials, &running);
+        bool starts = running < ROWS_AT_ONCE && next < ROW_COUNT;
+
+        if (starts && (rows[next].only == 0 || rows[next].only == role->bit)) {
+            trials[running++] = start(&rows[next], role);
+            count++;
+        }
+        next += starts;
+        wrong += turn(trials, &running, next < ROW_COUNT && running < ROWS_AT_ONCE ? BETWEEN_MS : -1);
     }
     printf("%zu rows of a faulty %s, %zu not as told\n", count, role->peer, wrong);
     return wrong;
