@@ -83,9 +83,9 @@ static int handler(weft_conn *c, void *arg)
         return WEFT_OK;
     weft_conn_set_data(c, (void *)user);
     snprintf(welcome, sizeof welcome, "welcome, %s", user->name);
-    rc = weft_conn_send_text(c, welcome);
+    rc = weft_bus_subscribe(app->bus, c, "notices", &events); /* who was welcomed misses nothing */
     if (rc == WEFT_OK)
-        rc = weft_bus_subscribe(app->bus, c, "notices", &events);
+        rc = weft_conn_send_text(c, welcome);
     while (rc == WEFT_OK && (rc = weft_conn_recv(c, &m, WEFT_FOREVER)) == WEFT_OK)
         weft_msg_unref(m); /* they have nothing to say, but may close */
     return rc;

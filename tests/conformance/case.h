@@ -55,6 +55,7 @@ enum step_kind {
     STEP_BEGIN,       /* a frame of which only the header and now_bytes of its payload are written */
     STEP_MORE,        /* the next now_bytes of that frame, 0: the rest */
     STEP_PAUSE,       /* ms; if the connection is then open "timeout LABEL" is recorded, else steps end */
+    STEP_AWAIT_END,   /* the same, as long as the peer is given to end it */
     STEP_SLICES,      /* as STEP_ROUNDS, each message the next now_bytes characters of data */
     STEP_ROUNDS,      /* count messages, one at a time, each compared with its echo */
     STEP_KILL,        /* after ms: fail the connection with 1001, or drop TCP when it is closing already */
@@ -97,6 +98,7 @@ struct step {
     {.kind = STEP_BEGIN, .first_octet = (octet), .now_bytes = (now), .payload = __VA_ARGS__}
 #define MORE(now) {.kind = STEP_MORE, .now_bytes = (now)}
 #define PAUSE(milliseconds, name) {.kind = STEP_PAUSE, .ms = (milliseconds), .label = (name)}
+#define AWAIT_END(milliseconds, name) {.kind = STEP_AWAIT_END, .ms = (milliseconds), .label = (name)}
 #define ROUNDS(op, n, ...) {.kind = STEP_ROUNDS, .first_octet = (op), .count = (n), .payload = __VA_ARGS__}
 #define KILL(milliseconds) {.kind = STEP_KILL, .ms = (milliseconds)}
 #define CLOSE_AFTER(milliseconds) {.kind = STEP_CLOSE_AFTER, .ms = (milliseconds)}

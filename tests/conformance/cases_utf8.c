@@ -36,14 +36,14 @@ static const struct conf_case table[] = {
     REFUSED("6.3.1", STEPS(TEXT(LIT(X SURROGATE Y)), KILL(1000))),
     REFUSED("6.3.2", STEPS(MESSAGE(OP_TEXT, 1, LIT(X SURROGATE Y)), KILL(1000))),
 
-    FAILS_EARLY("6.4.1", STEPS(TEXT_BEGUN(LIT(X)), PAUSE(1000, 'A'), CONT(LIT(BEYOND)), PAUSE(1000, 'B'),
+    FAILS_EARLY("6.4.1", STEPS(TEXT_BEGUN(LIT(X)), PAUSE(1000, 'A'), CONT(LIT(BEYOND)), AWAIT_END(1000, 'B'),
                                CONT_LAST(LIT(Y)), KILL(1000))),
     FAILS_EARLY("6.4.2", STEPS(TEXT_BEGUN(LIT(X "\xf4")), PAUSE(1000, 'A'), CONT(LIT("\x90")),
-                               PAUSE(1000, 'B'), CONT_LAST(LIT("\x80\x80" Y)), KILL(1000))),
+                               AWAIT_END(1000, 'B'), CONT_LAST(LIT("\x80\x80" Y)), KILL(1000))),
     FAILS_EARLY("6.4.3", STEPS(BEGIN(FIN | OP_TEXT, 11, LIT(X BEYOND Y)), PAUSE(1000, 'A'), MORE(4),
-                               PAUSE(1000, 'B'), MORE(0), KILL(1000))),
+                               AWAIT_END(1000, 'B'), MORE(0), KILL(1000))),
     FAILS_EARLY("6.4.4", STEPS(BEGIN(FIN | OP_TEXT, 12, LIT(X BEYOND Y)), PAUSE(1000, 'A'), MORE(1),
-                               PAUSE(1000, 'B'), MORE(0), KILL(1000))),
+                               AWAIT_END(1000, 'B'), MORE(0), KILL(1000))),
 };
 /* clang-format on */
 

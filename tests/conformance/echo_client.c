@@ -13,7 +13,7 @@
 #include <weft/client.h>
 
 #define MESSAGE_BYTES_MAX (32u << 20)
-#define STOP_MS           5000u
+#define STOP_MS           30000u
 
 static void on_message(weft_conn *c, weft_msg *m, void *app)
 {

@@ -96,6 +96,9 @@ enum fault {
     FAULT_COUNT
 };
 
+/* What keeps TCP as a client does so for this time: longer than the tester waits, and than it may be late. */
+#define FAULTY_KEEPS_TCP_MS 15000
+
 /* Serves connections of a listening socket, one thread each, until the process ends. */
 void faulty_serve(int listener, enum fault fault);
 

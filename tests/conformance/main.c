@@ -5,15 +5,16 @@
  *     conformance --serve [OPTION...] [--port N] [-- CLIENT [ARGUMENT...]]
  *     conformance --list [--serve] [--cases ...]
  *
- * Options: --cases 1,2.3,6.4, --jobs N, --patience N, --allow-non-strict, --json FILE, --verbose. With
+ * Options: --cases 1,2.3,6.4, --jobs N, --patience N, --pauses N, --allow-non-strict, --json FILE, --verbose. N is a
+ * factor: of what the peer is given for something, and of the times in which it must not do something. With
  * --deflate the cases are those of permessage-deflate instead: sections 12 and 13, of --messages N messages
  * each (1000), and a section 15 of our own.
  *
  * As a server it prints "listening on 127.0.0.1:PORT", and each connection is one case, the next, whatever
  * its target is; when there are no more the answer is 410. An echo client connects again and again, goes on
  * when a connection fails, and ends with 0 at an answer 4xx or when nobody listens. With --, as many such
- * clients as there are jobs are started, "{url}" in their arguments becomes the address, and each must end
- * with 0.
+ * clients as there are jobs, but not more than cases, are started, "{url}" in their arguments becomes the
+ * address, and each must end with 0.
  * With --any-host a client's Host is not checked, for it names what stands between (tls_tunnel.c).
  *
  * Exit status: 0 all good, 1 at least one case is not or a client ended badly, 2 the run could not be made.
@@ -55,8 +56,8 @@ static int usage(const char *program)
         "usage: %s [OPTION...] URL\n"
         "       %s --serve [--port N] [OPTION...] [-- CLIENT [ARGUMENT...]]\n"
         "       %s --list [--serve] [--cases ...]\n"
-        "options: --cases 1,2.3,6.4, --jobs N, --patience N, --allow-non-strict, --json FILE, --verbose,\n"
-        "         --deflate, --messages N, --any-host\n",
+        "options: --cases 1,2.3,6.4, --jobs N, --patience N, --pauses N, --allow-non-strict, --json FILE,\n"
+        "         --verbose, --deflate, --messages N, --any-host\n",
         program, program, program);
     return EXIT_CANNOT;
 }
@@ -86,6 +87,8 @@ static bool take_option(struct run_options *o, int option)
         return read_number(optarg, JOBS_MAX, &o->jobs);
     case 'p':
         return read_number(optarg, PATIENCE_MAX, &o->session.patience);
+    case 'u':
+        return read_number(optarg, PATIENCE_MAX, &o->session.pauses);
     case 'n':
         o->allow_non_strict = true;
         return true;
@@ -122,7 +125,7 @@ static bool read_options(struct run_options *o, int argc, char **argv)
         {"list", no_argument, NULL, 'l'},           {"allow-non-strict", no_argument, NULL, 'n'},
         {"verbose", no_argument, NULL, 'v'},        {"deflate", no_argument, NULL, 'd'},
         {"messages", required_argument, NULL, 'm'}, {"any-host", no_argument, NULL, 'a'},
-        {NULL, 0, NULL, 0},
+        {"pauses", required_argument, NULL, 'u'},   {NULL, 0, NULL, 0},
     };
     int option;
 
@@ -244,8 +247,8 @@ static int run(const struct run_options *o, const struct conf_case *const *cases
 
 int main(int argc, char **argv)
 {
-    struct run_options options = {.jobs = 1,
-                                  .session = {.role = &role_client, .slices = SLICE_COUNT, .patience = 1}};
+    struct run_options options = {
+        .jobs = 1, .session = {.role = &role_client, .slices = SLICE_COUNT, .patience = 1, .pauses = 1}};
     const struct conf_case **cases;
     size_t count;
     int status = EXIT_CANNOT;
@@ -257,6 +260,8 @@ int main(int argc, char **argv)
         return EXIT_CANNOT;
     if (options.selection)
         count = select_cases(cases, count, options.selection);
+    if (options.jobs > count)
+        options.jobs = count > 0 ? (unsigned)count : 1;
     if (count > 0 && options.list) {
         report_list(cases, count);
         status = EXIT_SUCCESS;

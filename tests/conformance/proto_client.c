@@ -21,7 +21,7 @@
 
 #define MESSAGE_BYTES_MAX (32u << 20)
 #define READ_BYTES        (256u * 1024u)
-#define TCP_END_MS        3000u /* how long the server may take to end TCP behind the closing handshake */
+#define TCP_END_MS        30000u /* how long the server may take to end TCP behind the closing handshake */
 
 struct endpoint {
     struct sockaddr_in address;

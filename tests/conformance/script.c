@@ -130,6 +130,9 @@ static void run_step(struct session *s, const struct step *step, uint64_t now_ns
     case STEP_PAUSE:
         session_timer(s, TIMER_PAUSE, step->ms, now_ns);
         break;
+    case STEP_AWAIT_END:
+        session_timer(s, TIMER_AWAIT_END, step->ms, now_ns);
+        break;
     case STEP_ROUNDS:
     case STEP_SLICES:
         begin_rounds(s, step);
@@ -160,7 +163,7 @@ void script_run(struct session *s, uint64_t now_ns)
         run_step(s, step, now_ns);
         if (step->kind != STEP_END)
             s->next++;
-    } while (step->kind != STEP_END && step->kind != STEP_PAUSE);
+    } while (step->kind != STEP_END && step->kind != STEP_PAUSE && step->kind != STEP_AWAIT_END);
 }
 
 void script_resume(struct session *s, uint64_t now_ns)

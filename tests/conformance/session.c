@@ -24,7 +24,8 @@ void session_trace(const struct session *s, const char *arrow, uint8_t first_oct
 
 void session_timer(struct session *s, enum timer timer, uint32_t ms, uint64_t now_ns)
 {
-    unsigned factor = timer == TIMER_PAUSE ? 1 : s->options->patience;
+    bool is_pause = timer == TIMER_PAUSE || timer == TIMER_END_TCP;
+    unsigned factor = is_pause ? s->options->pauses : s->options->patience;
 
     s->deadline_ns[timer] = now_ns + (uint64_t)ms * factor * MS_NS;
 }
@@ -347,7 +348,7 @@ static void expire(struct session *s, enum timer timer, uint64_t now_ns)
         force(s, now_ns);
     } else if (timer == TIMER_END_TCP) {
         s->must_end_tcp = true;
-    } else if (timer == TIMER_PAUSE) {
+    } else if (timer == TIMER_PAUSE || timer == TIMER_AWAIT_END) {
         script_resume(s, now_ns);
     } else if (s->state == OPEN) {
         s->record.limit_over = s->record.limit_over || timer == TIMER_LIMIT;

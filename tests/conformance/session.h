@@ -27,7 +27,16 @@
 
 enum session_state { CONNECTING, OPENING, OPEN, CLOSING, CLOSED, GONE };
 
-enum timer { TIMER_PHASE, TIMER_PAUSE, TIMER_KILL, TIMER_CLOSE, TIMER_LIMIT, TIMER_END_TCP, TIMER_COUNT };
+enum timer {
+    TIMER_PHASE,
+    TIMER_PAUSE,
+    TIMER_AWAIT_END,
+    TIMER_KILL,
+    TIMER_CLOSE,
+    TIMER_LIMIT,
+    TIMER_END_TCP,
+    TIMER_COUNT
+};
 
 /* What a client chose on the connection before: a new one must choose anew. */
 struct choices {
@@ -40,6 +49,7 @@ struct session_options {
     const struct role *role;
     uint32_t slices;   /* how many of a STEP_SLICES are sent */
     unsigned patience; /* factor on all times that the peer is given */
+    unsigned pauses;   /* factor on the times in which it must not do a thing */
     bool verbose;
     bool any_host; /* of a server: something stands between, and Host names that */
 };

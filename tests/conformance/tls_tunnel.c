@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #define BYTES_MAX 16384
+#define SHAKE_MS  30000 /* a silence in the handshake */
 #define CANNOT    2
 
 /* Bytes on their way: read and not written yet. */
@@ -158,7 +159,7 @@ static bool shake(struct tunnel *t)
 
     while ((rc = SSL_do_handshake(t->ssl)) != 1) {
         struct pollfd p = {t->tls_fd, POLLIN, 0};
-        if (!waits(t, rc) || poll(&p, 1, 5000) != 1)
+        if (!waits(t, rc) || poll(&p, 1, SHAKE_MS) != 1)
             return false;
     }
     return true;

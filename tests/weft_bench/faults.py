@@ -1,4 +1,5 @@
 """One fault each, and what weft-bench has to say about it."""
+import concurrent.futures
 import os
 import signal
 import socket
@@ -193,10 +194,15 @@ def a_server_that_stops_answering_does_not_stop_the_run():
 
 @case
 def nor_does_one_that_never_answers():
-    for mode, options, lost in (('churn', FEW, 2), ('idle', ['-c', '2', '--touch', '--hold', '0.1'], 2),
-                                ('fanout', FEW, 3)):
+    def meets(mode, options):
         with Faulty(lambda echoes, sent: b'') as server:
-            r = load(mode, server.address, *options, '--drain', '2', status=1)
+            return load(mode, server.address, *options, *LOSSY, status=1)
+
+    runs = (('churn', FEW, 2), ('idle', ['-c', '2', '--touch', '--hold', '0.1'], 2), ('fanout', FEW, 3))
+    with concurrent.futures.ThreadPoolExecutor(len(runs)) as pool:  # all of them wait for the silence
+        met = [(pool.submit(meets, mode, options), lost) for mode, options, lost in runs]
+    for run, lost in met:
+        r = run.result()
         assert r['found'] == {'lost': lost} and r['messages'] == 0, r
 
 
@@ -222,6 +228,7 @@ def a_generator_that_got_no_time_does_not_take_that_for_silence():
 
         def echo(self, peer, data):
             peer.recv(65536)
+            assert started.wait(PATIENCE_S)
             os.kill(process.pid, signal.SIGSTOP)
             while self.state() != 'T':
                 time.sleep(0.01)
@@ -235,9 +242,11 @@ def a_generator_that_got_no_time_does_not_take_that_for_silence():
             with open(f'/proc/{process.pid}/stat') as stat:
                 return stat.read().rsplit(')')[1].split()[0]
 
+    started = threading.Event()  # and its number is known
     with Stopping(None) as server:
         process = subprocess.Popen([BENCH, 'echo', url_of(server.address), '-m', '0', '-c', '1', '-n', '1',
                                     '--drain', '5', '--json', '--quiet'], stdout=subprocess.PIPE, text=True)
+        started.set()
         out = process.communicate(timeout=PATIENCE_S)[0]
     r = result_of(process.returncode, out, '')
     assert r['messages'] == 1 and r['p50_us'] >= 6000000, r

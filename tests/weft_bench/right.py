@@ -205,7 +205,9 @@ def the_table_and_the_progress_are_for_people():
     with Faulty(wait_for_progress) as server:
         process = subprocess.Popen([BENCH, 'echo', url_of(server.address), *FEW, '--pid', str(os.getpid())],
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        line = process.stderr.readline()
+        for line in process.stderr:  # one a second; before both are open, as long as that takes
+            if '2 open' in line:
+                break
         shown.set()
         out = process.communicate(timeout=PATIENCE_S)[0]
     assert '2 open' in line and 'messages' in line and '/s' in line, line
