@@ -102,6 +102,9 @@ bool e2e_is_past(uint64_t *until_us); /* a short pause; true: the patience is ov
         came_;                                                                                               \
     })
 #define WAIT_FOR(condition) CU_ASSERT(COMES_TRUE(condition))
+/* A stop that has to succeed. A thread that was kept off its processor for a second looks like a callback that does not
+ * return: WEFT_E_TIMEOUT, and who is told so calls again. */
+#define STOPS(stop) WAIT_FOR((stop) == WEFT_OK)
 
 void e2e_in_modes(const char *name, void (*body)(struct e2e *t), bool with_inline);
 #define MODES_(name, with_inline)                                                                            \

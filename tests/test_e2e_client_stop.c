@@ -112,7 +112,7 @@ ALL_MODES(nothing_is_called_behind_stop)
         CU_ASSERT_EQUAL_FATAL(weft_client_new(&l.client, l.url, &l.opts), WEFT_OK);
         CU_ASSERT_EQUAL(weft_client_start(l.client), WEFT_OK);
         nanosleep(&pause, NULL); /* any phase will do */
-        CU_ASSERT_EQUAL(weft_client_stop(l.client, i % 3 ? 5000 : 0), WEFT_OK);
+        STOPS(weft_client_stop(l.client, i % 3 ? 5000 : 0));
         opened = l.opened;
         CU_ASSERT_EQUAL(l.closed, opened);
         weft_client_unref(l.client);
@@ -150,7 +150,7 @@ ALL_MODES(stop_waits_for_who_makes_sessions)
         CU_ASSERT_EQUAL_FATAL(weft_client_new(&l.client, l.url, &l.opts), WEFT_OK);
         crew_add(&crew, makes_sessions, &l);
         WAIT_FOR(l.messages > i % 4);
-        CU_ASSERT_EQUAL(weft_client_stop(l.client, i % 2 ? 5000 : 0), WEFT_OK);
+        STOPS(weft_client_stop(l.client, i % 2 ? 5000 : 0));
         opened = l.opened;
         CU_ASSERT_EQUAL(l.closed, opened);
         crew_join(&crew);
@@ -185,7 +185,7 @@ ALL_MODES(stopping_in_on_failure_is_refused)
     CU_ASSERT_EQUAL(weft_client_next(l.client, &c, 50), WEFT_E_TIMEOUT);
     CU_ASSERT(l.failures > 0);
     CU_ASSERT_EQUAL(l.answer, WEFT_E_STATE);
-    CU_ASSERT_EQUAL(weft_client_stop(l.client, 0), WEFT_OK);
+    STOPS(weft_client_stop(l.client, 0));
     weft_client_unref(l.client);
 
     begin(&l, t);
@@ -194,7 +194,7 @@ ALL_MODES(stopping_in_on_failure_is_refused)
     CU_ASSERT_EQUAL(weft_client_start(l.client), WEFT_OK);
     WAIT_FOR(l.failures >= 2);
     CU_ASSERT_EQUAL(l.answer, WEFT_E_STATE);
-    CU_ASSERT_EQUAL(weft_client_stop(l.client, 0), WEFT_OK);
+    STOPS(weft_client_stop(l.client, 0));
     weft_client_unref(l.client);
 }
 
@@ -230,7 +230,7 @@ POOL_MODES(a_session_begins_behind_the_last_callback_of_the_one_before)
     CU_ASSERT_EQUAL(p.accepted, 1);
     gate_open(&l.gate);
     WAIT_FOR(l.closed >= 5);
-    CU_ASSERT_EQUAL(weft_client_stop(l.client, 1000), WEFT_OK);
+    STOPS(weft_client_stop(l.client, 1000));
     CU_ASSERT_EQUAL(l.overlaps, 0);
     weft_client_unref(l.client);
     peer_stop(&p);
@@ -321,7 +321,7 @@ ALL_MODES(a_canceled_next_may_be_called_again)
     CU_ASSERT_EQUAL(weft_conn_race(c, &k, nexts, ends_when_connected), WEFT_OK);
     CU_ASSERT_EQUAL(k.answer, WEFT_E_CANCELED);
     CU_ASSERT_EQUAL(weft_client_next(l.client, &made, 30), WEFT_E_TIMEOUT); /* not canceled */
-    CU_ASSERT_EQUAL(weft_client_stop(l.client, 0), WEFT_OK);
+    STOPS(weft_client_stop(l.client, 0));
     weft_client_unref(l.client);
     weft_conn_abort(c);
     WAIT_FOR(other.closed == 1);
@@ -443,7 +443,7 @@ ALL_MODES(the_server_stops_while_clients_connect_on_its_threads)
         crew_add(&crew, connects_until_refused, &shares[i]);
     }
     WAIT_FOR(l.opened > 20);
-    CU_ASSERT_EQUAL(weft_server_stop(t->server, 5000), WEFT_OK);
+    STOPS(weft_server_stop(t->server, 5000));
     CU_ASSERT_EQUAL(l.opened, l.closed);
     crew_join(&crew);
     CU_ASSERT_EQUAL(l.opened, l.closed);
@@ -486,11 +486,11 @@ ALL_MODES(a_client_finds_the_server_again_when_it_comes_back)
             CU_ASSERT_EQUAL(weft_client_start(l.client), WEFT_OK);
         }
         WAIT_FOR(l.handlers > i);
-        CU_ASSERT_EQUAL(weft_server_stop(server, 0), WEFT_OK);
+        STOPS(weft_server_stop(server, 0));
         weft_server_unref(server);
         WAIT_FOR(l.closed == l.opened);
     }
-    CU_ASSERT_EQUAL(weft_client_stop(l.client, 1000), WEFT_OK);
+    STOPS(weft_client_stop(l.client, 1000));
     CU_ASSERT_EQUAL(l.opened, l.closed);
     weft_client_unref(l.client);
 }
@@ -513,7 +513,7 @@ ALL_MODES(ten_thousand_sessions_in_a_row)
         weft_conn_unref(c);
     }
     CU_ASSERT_EQUAL(wrong, 0);
-    CU_ASSERT_EQUAL(weft_client_stop(l.client, 1000), WEFT_OK);
+    STOPS(weft_client_stop(l.client, 1000));
     CU_ASSERT_EQUAL(l.opened, rounds);
     CU_ASSERT_EQUAL(l.closed, rounds);
     CU_ASSERT_EQUAL(l.overlaps, 0);

@@ -383,7 +383,7 @@ static void options_out_of_range_are_refused(void)
         CU_ASSERT_EQUAL(weft_server_new(&server, &server_opts), WEFT_E_INVAL);
         CU_ASSERT_EQUAL(weft_client_new(&client, "ws://127.0.0.1:1/", &client_opts), WEFT_E_INVAL);
     }
-    CU_ASSERT_EQUAL(weft_client_stop_threads(5000), WEFT_OK);
+    STOPS(weft_client_stop_threads(5000));
 }
 
 /* --- broadcasts --- */
@@ -886,7 +886,7 @@ ALL_MODES(client_and_server_compress_for_each_other)
         weft_conn_unref(c);
     }
     WAIT_FOR(t->closed == t->opened);
-    CU_ASSERT_EQUAL(weft_client_stop_threads(5000), WEFT_OK);
+    STOPS(weft_client_stop_threads(5000));
 }
 
 static void answer_wrongly(struct peer *p)
@@ -917,7 +917,7 @@ static void a_wrong_answer_fails_the_clients_connection(void)
                   strstr(weft_failure_text(failure), "permessage-deflate"));
         weft_failure_free(failure);
     }
-    CU_ASSERT_EQUAL(weft_client_stop_threads(5000), WEFT_OK);
+    STOPS(weft_client_stop_threads(5000));
     peer_stop(&p);
 }
 

@@ -58,7 +58,7 @@ ALL_MODES(stop_sends_1001_behind_what_was_sent_before)
         CU_ASSERT(t->seen[i]->info.clean);
         CU_ASSERT_EQUAL(t->seen[i]->info.sent_code, 1001);
     }
-    CU_ASSERT_EQUAL(weft_server_stop(t->server, 0), WEFT_OK); /* again, for nothing */
+    STOPS(weft_server_stop(t->server, 0)); /* again, for nothing */
 }
 
 /* The wheel is where the connections of a loop are found. */
@@ -222,7 +222,7 @@ ALL_MODES(calls_out_of_order_are_refused)
     CU_ASSERT_EQUAL(weft_server_start(t->server), WEFT_OK);
     CU_ASSERT_EQUAL(weft_server_start(t->server), WEFT_E_STATE);
     CU_ASSERT_EQUAL(weft_server_listen_tcp(t->server, NULL, 0, NULL), WEFT_E_STATE);
-    CU_ASSERT_EQUAL(weft_server_stop(t->server, 0), WEFT_OK);
+    STOPS(weft_server_stop(t->server, 0));
     CU_ASSERT_EQUAL(weft_server_start(t->server), WEFT_E_STATE);
 }
 
@@ -285,7 +285,7 @@ ALL_MODES(stop_amid_a_crowd_leaves_nothing)
             pthread_create(&w[n].thread, NULL, come_and_go, &w[n]);
         }
         WAIT_FOR(t->opened >= before + 10);
-        CU_ASSERT_EQUAL(weft_server_stop(t->server, i % 2 ? 0 : 2000), WEFT_OK);
+        STOPS(weft_server_stop(t->server, i % 2 ? 0 : 2000));
         for (int n = 0; n < 2; n++) {
             atomic_store(&w[n].is_over, true);
             pthread_join(w[n].thread, NULL);
@@ -335,7 +335,7 @@ ALL_MODES(servers_live_side_by_side)
     CU_ASSERT(client_send(&l, CLIENT_PING, "you?", 4));
     CU_ASSERT_EQUAL(client_next(&l, &f), CLIENT_OK);
     CU_ASSERT(frame_is(&f, CLIENT_PONG, "you?"));
-    CU_ASSERT_EQUAL(weft_server_stop(other, 0), WEFT_OK);
+    STOPS(weft_server_stop(other, 0));
     weft_server_unref(other);
     client_close(&k);
     client_close(&l);
