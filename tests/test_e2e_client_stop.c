@@ -176,14 +176,14 @@ ALL_MODES(stopping_in_on_failure_is_refused)
     struct life l;
     struct peer p;
     weft_conn *c;
+    int rc;
 
-    CU_ASSERT_FATAL(e2e_start(t) && peer_start(&p, sleeps, NULL));
-    peer_stop(&p); /* nobody listens there */
+    CU_ASSERT_FATAL(e2e_start(t) && peer_hold_port(&p));
     begin(&l, t);
     l.opts.on_failure = stops_in_failure;
     CU_ASSERT_EQUAL_FATAL(weft_client_new(&l.client, peer_url(&p, "/"), &l.opts), WEFT_OK);
-    CU_ASSERT_EQUAL(weft_client_next(l.client, &c, 50), WEFT_E_TIMEOUT);
-    CU_ASSERT(l.failures > 0);
+    WAIT_FOR((rc = weft_client_next(l.client, &c, 50), l.failures > 0));
+    CU_ASSERT_EQUAL(rc, WEFT_E_TIMEOUT);
     CU_ASSERT_EQUAL(l.answer, WEFT_E_STATE);
     STOPS(weft_client_stop(l.client, 0));
     weft_client_unref(l.client);
@@ -196,6 +196,7 @@ ALL_MODES(stopping_in_on_failure_is_refused)
     CU_ASSERT_EQUAL(l.answer, WEFT_E_STATE);
     STOPS(weft_client_stop(l.client, 0));
     weft_client_unref(l.client);
+    peer_stop(&p);
 }
 
 static void closes_late(weft_conn *c, const weft_close_info *info, void *app)
@@ -277,11 +278,12 @@ ALL_MODES(a_connect_of_a_canceled_task_ends_at_once)
     CU_ASSERT_EQUAL_FATAL(weft_client_connect(&c, peer_url(&p, "/"), &other.opts), WEFT_OK);
     begin(&l, t);
     l.opts.failure = &failure;
+    l.opts.open_timeout_ms = 60000;
     k.url = peer_url(&silent, "/");
     k.peer = &silent;
     began_us = e2e_now_us();
     CU_ASSERT_EQUAL(weft_conn_race(c, &k, connects, ends_when_connected), WEFT_OK);
-    CU_ASSERT(e2e_now_us() - began_us < 5000000);
+    CU_ASSERT(e2e_now_us() - began_us < 30000000);
     CU_ASSERT_EQUAL(k.answer, WEFT_E_CANCELED);
     CU_ASSERT_PTR_NULL(k.made);
     CU_ASSERT_EQUAL(weft_failure_error(failure), WEFT_E_CANCELED);
@@ -338,10 +340,10 @@ ALL_MODES(connect_tries_once_whatever_the_options_say)
     struct peer p;
     weft_conn *c;
 
-    CU_ASSERT_FATAL(e2e_start(t) && peer_start(&p, sleeps, NULL));
-    peer_stop(&p);
+    CU_ASSERT_FATAL(e2e_start(t) && peer_hold_port(&p));
     begin(&l, t);
     CU_ASSERT_EQUAL(weft_client_connect(&c, peer_url(&p, "/"), &l.opts), WEFT_E_SYSTEM);
+    peer_stop(&p);
 }
 
 /* --- many --- */
@@ -467,10 +469,10 @@ ALL_MODES(a_client_finds_the_server_again_when_it_comes_back)
 {
     struct life l;
     weft_server *server = NULL;
-    uint16_t port = 0;
+    struct peer p; /* while nobody listens, nobody else, and no attempt, takes the port */
     char url[64];
 
-    CU_ASSERT_FATAL(e2e_start(t));
+    CU_ASSERT_FATAL(e2e_start(t) && peer_hold_port(&p));
     begin(&l, t);
     l.opts.on_message = NULL;
     l.opts.handler = handles;
@@ -478,10 +480,10 @@ ALL_MODES(a_client_finds_the_server_again_when_it_comes_back)
         weft_server_opts opts = {.size = sizeof opts, .io_threads = 1};
 
         CU_ASSERT_EQUAL_FATAL(weft_server_new(&server, &opts), WEFT_OK);
-        CU_ASSERT_EQUAL_FATAL(weft_server_listen_tcp(server, "127.0.0.1", port, &port), WEFT_OK);
+        CU_ASSERT_EQUAL_FATAL(weft_server_listen_tcp(server, "127.0.0.1", p.port, NULL), WEFT_OK);
         CU_ASSERT_EQUAL_FATAL(weft_server_start(server), WEFT_OK);
         if (i == 0) {
-            snprintf(url, sizeof url, "ws://127.0.0.1:%u/", port);
+            snprintf(url, sizeof url, "ws://127.0.0.1:%u/", p.port);
             CU_ASSERT_EQUAL_FATAL(weft_client_new(&l.client, url, &l.opts), WEFT_OK);
             CU_ASSERT_EQUAL(weft_client_start(l.client), WEFT_OK);
         }
@@ -493,6 +495,7 @@ ALL_MODES(a_client_finds_the_server_again_when_it_comes_back)
     STOPS(weft_client_stop(l.client, 1000));
     CU_ASSERT_EQUAL(l.opened, l.closed);
     weft_client_unref(l.client);
+    peer_stop(&p);
 }
 
 /* Sessions leave nothing behind, however many there were. */
@@ -537,7 +540,7 @@ static void connects_in_message(weft_conn *c, weft_msg *m, void *app)
 
 static void *stops_threads(void *arg)
 {
-    *(_Atomic int *)arg = weft_client_stop_threads(10000);
+    *(_Atomic int *)arg = weft_client_stop_threads(60000);
     return NULL;
 }
 
@@ -572,7 +575,7 @@ static void a_callback_may_make_a_client_while_the_shared_threads_stop(void)
     crew_join(&crew);
     CU_ASSERT_EQUAL(answer, WEFT_OK);
     CU_ASSERT_EQUAL(l.answer, WEFT_E_STATE);
-    CU_ASSERT(e2e_now_us() - began_us < 9000000);
+    CU_ASSERT(e2e_now_us() - began_us < 50000000);
     weft_conn_unref(c);
     peer_stop(&p);
 }

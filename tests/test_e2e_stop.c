@@ -89,13 +89,14 @@ ALL_MODES(deadline_zero_drops_all_at_once)
     struct client k[CONNS];
     uint64_t began_us;
 
+    t->opts.close_timeout_ms = 60000;
     CU_ASSERT_FATAL(e2e_start(t));
     for (int i = 0; i < CONNS; i++)
         CU_ASSERT(client_open(&k[i], t->port));
     WAIT_FOR(t->opened == CONNS);
     began_us = e2e_now_us();
     e2e_stop(t, 0);
-    CU_ASSERT(e2e_now_us() - began_us < 5000000);
+    CU_ASSERT(e2e_now_us() - began_us < 15000000);
     CU_ASSERT_EQUAL(t->closed, CONNS);
     for (int i = 0; i < CONNS; i++) {
         CU_ASSERT_NOT_EQUAL(client_skip_to_close(&k[i]), 0);
