@@ -544,11 +544,15 @@ static void *stops_threads(void *arg)
     return NULL;
 }
 
+/* Stays until the Close: were it gone sooner, the connection would be closed though nobody stops it. */
 static void says_hello(struct peer *p)
 {
+    struct peer_frame *f = p->arg;
+
     peer_accept(p, NULL);
     peer_say(p, CLIENT_TEXT, "hello", 5);
-    peer_next(p, p->arg); /* its Close */
+    while (peer_next(p, f) && f->first != (0x80 | CLIENT_CLOSE)) {
+    }
 }
 
 /* The one waits for the callback, so the callback must not wait for the other. */
