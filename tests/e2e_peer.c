@@ -103,22 +103,29 @@ static void *run(void *arg)
     }
 }
 
-bool peer_start(struct peer *p, peer_script *script, void *arg)
+bool peer_hold_port(struct peer *p)
 {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t n = sizeof a;
     int one = 1;
 
     memset(p, 0, sizeof *p);
-    p->script = script;
-    p->arg = arg;
     p->stop_fd = eventfd(0, EFD_CLOEXEC);
     p->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     setsockopt(p->listen_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (bind(p->listen_fd, (struct sockaddr *)&a, sizeof a) != 0 || listen(p->listen_fd, 64) != 0 ||
+    if (bind(p->listen_fd, (struct sockaddr *)&a, sizeof a) != 0 ||
         getsockname(p->listen_fd, (struct sockaddr *)&a, &n) != 0)
         return false;
     p->port = ntohs(a.sin_port);
+    return true;
+}
+
+bool peer_start(struct peer *p, peer_script *script, void *arg)
+{
+    if (!peer_hold_port(p) || listen(p->listen_fd, 64) != 0)
+        return false;
+    p->script = script;
+    p->arg = arg;
     return pthread_create(&p->thread, NULL, run, p) == 0;
 }
 
@@ -128,7 +135,8 @@ void peer_stop(struct peer *p)
 
     if (write(p->stop_fd, &one, sizeof one) != (ssize_t)sizeof one)
         abort();
-    pthread_join(p->thread, NULL);
+    if (p->script)
+        pthread_join(p->thread, NULL);
     close(p->listen_fd);
     close(p->stop_fd);
 }

@@ -33,6 +33,8 @@ struct peer {
 
 /* Listen on a free port of 127.0.0.1; script is called with the request read. */
 bool peer_start(struct peer *p, peer_script *script, void *arg);
+/* A port where nobody listens, and nobody else will until peer_stop; a server may. */
+bool peer_hold_port(struct peer *p);
 void peer_stop(struct peer *p);
 char *peer_url(const struct peer *p, const char *target); /* static buffer of the calling thread */
 

@@ -275,7 +275,7 @@ bool e2e_start(struct e2e *t)
 
 void e2e_stop(struct e2e *t, uint32_t deadline_ms)
 {
-    CU_ASSERT_EQUAL(weft_server_stop(t->server, deadline_ms), WEFT_OK);
+    STOPS(weft_server_stop(t->server, deadline_ms));
     CU_ASSERT_EQUAL(atomic_load(&t->closed), atomic_load(&t->opened));
     weft_server_unref(t->server);
     t->server = NULL;

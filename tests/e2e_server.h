@@ -102,6 +102,21 @@ bool e2e_is_past(uint64_t *until_us); /* a short pause; true: the patience is ov
         came_;                                                                                               \
     })
 #define WAIT_FOR(condition) CU_ASSERT(COMES_TRUE(condition))
+/* For what has to be shown within a time that is the library's own, or that nobody would wait for longer: a stall of the
+ * machine spoils an attempt now and then, a fault of the library all of them. */
+#define SUCCEEDS_ONCE(attempt)                                                                               \
+    do {                                                                                                     \
+        bool good_ = false;                                                                                  \
+        for (int i_ = 0; i_ < 3 && !good_; i_++)                                                             \
+            good_ = (attempt);                                                                               \
+        CU_ASSERT(good_);                                                                                    \
+    } while (0)
+/* Write more and more of [bytes, n) until the condition has come true, however slowly it is read; gone counts. */
+#define PUT_UNTIL(k, bytes, n, gone, condition)                                                              \
+    WAIT_FOR(((gone) += client_put_until_full(k, (bytes) + (gone), (n) - (gone), 1), (condition)))
+/* A stop that has to succeed. A thread that was kept off its processor for a second looks like a callback that does not
+ * return: WEFT_E_TIMEOUT, and who is told so calls again. */
+#define STOPS(stop) WAIT_FOR((stop) == WEFT_OK)
 
 void e2e_in_modes(const char *name, void (*body)(struct e2e *t), bool with_inline);
 #define MODES_(name, with_inline)                                                                            \

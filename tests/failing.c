@@ -430,7 +430,7 @@ static bool is_all_gone(const struct what_is_there *before, struct what_is_there
 {
     struct timespec pause = {.tv_nsec = 1000000};
 
-    for (int i = 0; i < 2000; i++) {
+    for (int i = 0; i < 10000; i++) {
         *now = look();
         if (now->blocks == before->blocks && now->descriptors == before->descriptors)
             return true;
@@ -479,6 +479,23 @@ static bool is_right_for_name(int rc, int way)
     return rc == WEFT_OK || rc == error;
 }
 
+/* How a run may end on a machine that stood still for longer than the handshake may take, on either side. */
+static bool is_late(int rc)
+{
+    return rc == WEFT_E_TIMEOUT || rc == WEFT_E_REFUSED || rc == WEFT_E_CLOSED;
+}
+
+/* Nothing fails, and so it ends well. */
+static bool ends_well(failing_run *run, void *arg)
+{
+    int rc, tries = 0;
+
+    do
+        rc = run(arg);
+    while (is_late(rc) && ++tries < TRIES);
+    return rc == WEFT_OK;
+}
+
 /* What a failing call may be answered with. */
 static bool is_right_for(int rc, const char *call, int way)
 {
@@ -521,7 +538,7 @@ static bool fail_call(failing_run *run, void *arg, long n, int way, unsigned *fa
 
     do
         rc = run_with_call(run, arg, n, way);
-    while (rc == WEFT_E_TIMEOUT && !has_reason(way) && ++tries < TRIES);
+    while (is_late(rc) && !has_reason(way) && ++tries < TRIES);
     call = atomic_load(&failed_call);
     *failures += atomic_load(&has_way);
     is_gone = is_all_gone(&before, &now);
@@ -548,7 +565,7 @@ unsigned failing_calls(failing_run *run, void *arg, unsigned stride)
     unsigned failures = 0, beyond = 0;
 
     stride = choose_stride(stride);
-    CU_ASSERT_EQUAL_FATAL(run(arg), WEFT_OK);
+    CU_ASSERT_FATAL(ends_well(run, arg));
     mem_count_live(true);
     for (long n = 1; beyond < BEYOND && n < RUNS_MAX; n += stride) {
         beyond++;
@@ -578,7 +595,7 @@ static bool fail_allocation(failing_run *run, void *arg, const struct failing_do
         rc = run(arg);
         has_failed_here = door->has_failed();
         door->fail_at(0);
-    } while (rc == WEFT_E_TIMEOUT && !has_failed_here && ++tries < TRIES);
+    } while (is_late(rc) && !has_failed_here && ++tries < TRIES);
     is_gone = is_all_gone(&before, &now);
     is_right_end = is_right(rc) || (door->is_foreign && (rc == WEFT_E_TLS || rc == WEFT_E_INVAL));
     if (!is_right_end || !is_gone || (!has_failed_here && rc != WEFT_OK)) {
@@ -595,7 +612,7 @@ unsigned failing_allocations(failing_run *run, void *arg, const struct failing_d
     unsigned beyond = 0, n;
 
     stride = choose_stride(stride);
-    CU_ASSERT_EQUAL_FATAL(run(arg), WEFT_OK);
+    CU_ASSERT_FATAL(ends_well(run, arg));
     mem_count_live(true);
     for (n = 1; beyond < BEYOND && n < RUNS_MAX; n += stride)
         beyond = fail_allocation(run, arg, door, n) ? 0 : beyond + 1;

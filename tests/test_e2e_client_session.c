@@ -106,7 +106,7 @@ ALL_MODES(a_loop_over_sessions_goes_on_when_the_server_ends_them)
             weft_conn_unref(c);
         }
         CU_ASSERT_EQUAL(l.opened, 5);
-        CU_ASSERT_EQUAL(weft_client_stop(client, 1000), WEFT_OK);
+        STOPS(weft_client_stop(client, 1000));
         CU_ASSERT_EQUAL(weft_client_next(client, &c, 1000), WEFT_E_CLOSED);
         weft_client_unref(client);
         peer_stop(&p);
@@ -166,13 +166,15 @@ ALL_MODES(what_does_not_pass_is_not_tried_again)
     CU_ASSERT_EQUAL(l.failures, 1);
     CU_ASSERT_EQUAL(l.retry_ms[0], UINT32_MAX);
     weft_client_unref(client);
-    peer_stop(&p); /* from now on it is refused by the system: that would pass, but the hook says no */
+    peer_stop(&p);
+    CU_ASSERT_FATAL(peer_hold_port(&p)); /* refused by the system: that would pass, but the hook says no */
     begin(&l, t);
     l.opts.should_retry = never;
     CU_ASSERT_EQUAL_FATAL(weft_client_new(&client, peer_url(&p, "/"), &l.opts), WEFT_OK);
     CU_ASSERT_EQUAL(weft_client_next(client, &c, 10000), WEFT_E_SYSTEM);
     weft_client_unref(client);
     CU_ASSERT_EQUAL(l.failures, 1);
+    peer_stop(&p);
 }
 
 ALL_MODES(next_gives_up_when_its_time_is_over)
@@ -183,8 +185,7 @@ ALL_MODES(next_gives_up_when_its_time_is_over)
     struct peer p;
     uint64_t began_us = e2e_now_us();
 
-    CU_ASSERT_FATAL(e2e_start(t) && peer_start(&p, forbids, NULL));
-    peer_stop(&p);
+    CU_ASSERT_FATAL(e2e_start(t) && peer_hold_port(&p));
     begin(&l, t);
     l.opts.reconnect_first_ms = 1;
     l.opts.reconnect_min_ms = l.opts.reconnect_max_ms = 10000;
@@ -194,6 +195,7 @@ ALL_MODES(next_gives_up_when_its_time_is_over)
     CU_ASSERT(e2e_now_us() - began_us >= 190000);
     WAIT_FOR((weft_client_next(client, &c, 1), l.failures == 2)); /* the second one may take its time */
     weft_client_unref(client);
+    peer_stop(&p);
 }
 
 ALL_MODES(sessions_run_in_the_background)
@@ -209,7 +211,7 @@ ALL_MODES(sessions_run_in_the_background)
     CU_ASSERT_EQUAL(weft_client_start(client), WEFT_E_STATE);
     WAIT_FOR(l.closed >= 4);
     CU_ASSERT_EQUAL(weft_client_next(client, NULL, 0), WEFT_E_STATE);
-    CU_ASSERT_EQUAL(weft_client_stop(client, 1000), WEFT_OK);
+    STOPS(weft_client_stop(client, 1000));
     CU_ASSERT_EQUAL(l.opened, l.closed);
     CU_ASSERT_EQUAL(weft_client_start(client), WEFT_E_STATE);
     weft_client_unref(client);
@@ -236,7 +238,7 @@ ALL_MODES(stopping_closes_the_session_with_1001)
     }
     CU_ASSERT_EQUAL(weft_client_start(client), WEFT_OK);
     WAIT_FOR(l.opened == 1 && t->opened == 1);
-    CU_ASSERT_EQUAL(weft_client_stop(client, 5000), WEFT_OK);
+    STOPS(weft_client_stop(client, 5000));
     CU_ASSERT_EQUAL(l.closed, 1);
     WAIT_FOR(t->closed == 1);
     CU_ASSERT_EQUAL(t->seen[0]->info.received_code, 1001);
@@ -260,7 +262,7 @@ ALL_MODES(stopping_ends_an_attempt_at_once)
     CU_ASSERT_EQUAL_FATAL(weft_client_new(&client, peer_url(&p, "/"), &l.opts), WEFT_OK);
     CU_ASSERT_EQUAL(weft_client_start(client), WEFT_OK);
     WAIT_FOR(p.accepted == 1);
-    CU_ASSERT_EQUAL(weft_client_stop(client, 0), WEFT_OK);
+    STOPS(weft_client_stop(client, 0));
     CU_ASSERT_EQUAL(l.opened, 0);
     weft_client_unref(client);
     begin(&l, t);
@@ -309,7 +311,7 @@ ALL_MODES(stopping_in_a_callback_is_refused)
     WAIT_FOR(l.messages == 1);
     CU_ASSERT_EQUAL(l.last_error, WEFT_E_STATE);
     weft_conn_unref(c);
-    CU_ASSERT_EQUAL(weft_client_stop(client, 0), WEFT_OK);
+    STOPS(weft_client_stop(client, 0));
     weft_client_unref(client);
     peer_stop(&p);
 }
@@ -471,12 +473,12 @@ static void shared_threads_come_and_go(void)
     weft_conn *c;
     struct e2e none = {0};
 
-    CU_ASSERT_EQUAL(weft_client_stop_threads(0), WEFT_OK);
+    STOPS(weft_client_stop_threads(0));
     CU_ASSERT_FATAL(peer_start(&p, listens, NULL));
     for (int i = 0; i < 2; i++) {
         begin(&l, &none);
         CU_ASSERT_EQUAL_FATAL(weft_client_connect(&c, peer_url(&p, "/"), &l.opts), WEFT_OK);
-        CU_ASSERT_EQUAL(weft_client_stop_threads(0), WEFT_OK);
+        STOPS(weft_client_stop_threads(0));
         CU_ASSERT_EQUAL(l.closed, 1);
         weft_conn_unref(c);
     }

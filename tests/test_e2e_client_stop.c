@@ -112,7 +112,7 @@ ALL_MODES(nothing_is_called_behind_stop)
         CU_ASSERT_EQUAL_FATAL(weft_client_new(&l.client, l.url, &l.opts), WEFT_OK);
         CU_ASSERT_EQUAL(weft_client_start(l.client), WEFT_OK);
         nanosleep(&pause, NULL); /* any phase will do */
-        CU_ASSERT_EQUAL(weft_client_stop(l.client, i % 3 ? 5000 : 0), WEFT_OK);
+        STOPS(weft_client_stop(l.client, i % 3 ? 5000 : 0));
         opened = l.opened;
         CU_ASSERT_EQUAL(l.closed, opened);
         weft_client_unref(l.client);
@@ -150,7 +150,7 @@ ALL_MODES(stop_waits_for_who_makes_sessions)
         CU_ASSERT_EQUAL_FATAL(weft_client_new(&l.client, l.url, &l.opts), WEFT_OK);
         crew_add(&crew, makes_sessions, &l);
         WAIT_FOR(l.messages > i % 4);
-        CU_ASSERT_EQUAL(weft_client_stop(l.client, i % 2 ? 5000 : 0), WEFT_OK);
+        STOPS(weft_client_stop(l.client, i % 2 ? 5000 : 0));
         opened = l.opened;
         CU_ASSERT_EQUAL(l.closed, opened);
         crew_join(&crew);
@@ -176,16 +176,16 @@ ALL_MODES(stopping_in_on_failure_is_refused)
     struct life l;
     struct peer p;
     weft_conn *c;
+    int rc;
 
-    CU_ASSERT_FATAL(e2e_start(t) && peer_start(&p, sleeps, NULL));
-    peer_stop(&p); /* nobody listens there */
+    CU_ASSERT_FATAL(e2e_start(t) && peer_hold_port(&p));
     begin(&l, t);
     l.opts.on_failure = stops_in_failure;
     CU_ASSERT_EQUAL_FATAL(weft_client_new(&l.client, peer_url(&p, "/"), &l.opts), WEFT_OK);
-    CU_ASSERT_EQUAL(weft_client_next(l.client, &c, 50), WEFT_E_TIMEOUT);
-    CU_ASSERT(l.failures > 0);
+    WAIT_FOR((rc = weft_client_next(l.client, &c, 50), l.failures > 0));
+    CU_ASSERT_EQUAL(rc, WEFT_E_TIMEOUT);
     CU_ASSERT_EQUAL(l.answer, WEFT_E_STATE);
-    CU_ASSERT_EQUAL(weft_client_stop(l.client, 0), WEFT_OK);
+    STOPS(weft_client_stop(l.client, 0));
     weft_client_unref(l.client);
 
     begin(&l, t);
@@ -194,8 +194,9 @@ ALL_MODES(stopping_in_on_failure_is_refused)
     CU_ASSERT_EQUAL(weft_client_start(l.client), WEFT_OK);
     WAIT_FOR(l.failures >= 2);
     CU_ASSERT_EQUAL(l.answer, WEFT_E_STATE);
-    CU_ASSERT_EQUAL(weft_client_stop(l.client, 0), WEFT_OK);
+    STOPS(weft_client_stop(l.client, 0));
     weft_client_unref(l.client);
+    peer_stop(&p);
 }
 
 static void closes_late(weft_conn *c, const weft_close_info *info, void *app)
@@ -230,7 +231,7 @@ POOL_MODES(a_session_begins_behind_the_last_callback_of_the_one_before)
     CU_ASSERT_EQUAL(p.accepted, 1);
     gate_open(&l.gate);
     WAIT_FOR(l.closed >= 5);
-    CU_ASSERT_EQUAL(weft_client_stop(l.client, 1000), WEFT_OK);
+    STOPS(weft_client_stop(l.client, 1000));
     CU_ASSERT_EQUAL(l.overlaps, 0);
     weft_client_unref(l.client);
     peer_stop(&p);
@@ -277,11 +278,12 @@ ALL_MODES(a_connect_of_a_canceled_task_ends_at_once)
     CU_ASSERT_EQUAL_FATAL(weft_client_connect(&c, peer_url(&p, "/"), &other.opts), WEFT_OK);
     begin(&l, t);
     l.opts.failure = &failure;
+    l.opts.open_timeout_ms = 60000;
     k.url = peer_url(&silent, "/");
     k.peer = &silent;
     began_us = e2e_now_us();
     CU_ASSERT_EQUAL(weft_conn_race(c, &k, connects, ends_when_connected), WEFT_OK);
-    CU_ASSERT(e2e_now_us() - began_us < 5000000);
+    CU_ASSERT(e2e_now_us() - began_us < 30000000);
     CU_ASSERT_EQUAL(k.answer, WEFT_E_CANCELED);
     CU_ASSERT_PTR_NULL(k.made);
     CU_ASSERT_EQUAL(weft_failure_error(failure), WEFT_E_CANCELED);
@@ -321,7 +323,7 @@ ALL_MODES(a_canceled_next_may_be_called_again)
     CU_ASSERT_EQUAL(weft_conn_race(c, &k, nexts, ends_when_connected), WEFT_OK);
     CU_ASSERT_EQUAL(k.answer, WEFT_E_CANCELED);
     CU_ASSERT_EQUAL(weft_client_next(l.client, &made, 30), WEFT_E_TIMEOUT); /* not canceled */
-    CU_ASSERT_EQUAL(weft_client_stop(l.client, 0), WEFT_OK);
+    STOPS(weft_client_stop(l.client, 0));
     weft_client_unref(l.client);
     weft_conn_abort(c);
     WAIT_FOR(other.closed == 1);
@@ -338,10 +340,10 @@ ALL_MODES(connect_tries_once_whatever_the_options_say)
     struct peer p;
     weft_conn *c;
 
-    CU_ASSERT_FATAL(e2e_start(t) && peer_start(&p, sleeps, NULL));
-    peer_stop(&p);
+    CU_ASSERT_FATAL(e2e_start(t) && peer_hold_port(&p));
     begin(&l, t);
     CU_ASSERT_EQUAL(weft_client_connect(&c, peer_url(&p, "/"), &l.opts), WEFT_E_SYSTEM);
+    peer_stop(&p);
 }
 
 /* --- many --- */
@@ -443,7 +445,7 @@ ALL_MODES(the_server_stops_while_clients_connect_on_its_threads)
         crew_add(&crew, connects_until_refused, &shares[i]);
     }
     WAIT_FOR(l.opened > 20);
-    CU_ASSERT_EQUAL(weft_server_stop(t->server, 5000), WEFT_OK);
+    STOPS(weft_server_stop(t->server, 5000));
     CU_ASSERT_EQUAL(l.opened, l.closed);
     crew_join(&crew);
     CU_ASSERT_EQUAL(l.opened, l.closed);
@@ -467,10 +469,10 @@ ALL_MODES(a_client_finds_the_server_again_when_it_comes_back)
 {
     struct life l;
     weft_server *server = NULL;
-    uint16_t port = 0;
+    struct peer p; /* while nobody listens, nobody else, and no attempt, takes the port */
     char url[64];
 
-    CU_ASSERT_FATAL(e2e_start(t));
+    CU_ASSERT_FATAL(e2e_start(t) && peer_hold_port(&p));
     begin(&l, t);
     l.opts.on_message = NULL;
     l.opts.handler = handles;
@@ -478,21 +480,22 @@ ALL_MODES(a_client_finds_the_server_again_when_it_comes_back)
         weft_server_opts opts = {.size = sizeof opts, .io_threads = 1};
 
         CU_ASSERT_EQUAL_FATAL(weft_server_new(&server, &opts), WEFT_OK);
-        CU_ASSERT_EQUAL_FATAL(weft_server_listen_tcp(server, "127.0.0.1", port, &port), WEFT_OK);
+        CU_ASSERT_EQUAL_FATAL(weft_server_listen_tcp(server, "127.0.0.1", p.port, NULL), WEFT_OK);
         CU_ASSERT_EQUAL_FATAL(weft_server_start(server), WEFT_OK);
         if (i == 0) {
-            snprintf(url, sizeof url, "ws://127.0.0.1:%u/", port);
+            snprintf(url, sizeof url, "ws://127.0.0.1:%u/", p.port);
             CU_ASSERT_EQUAL_FATAL(weft_client_new(&l.client, url, &l.opts), WEFT_OK);
             CU_ASSERT_EQUAL(weft_client_start(l.client), WEFT_OK);
         }
         WAIT_FOR(l.handlers > i);
-        CU_ASSERT_EQUAL(weft_server_stop(server, 0), WEFT_OK);
+        STOPS(weft_server_stop(server, 0));
         weft_server_unref(server);
         WAIT_FOR(l.closed == l.opened);
     }
-    CU_ASSERT_EQUAL(weft_client_stop(l.client, 1000), WEFT_OK);
+    STOPS(weft_client_stop(l.client, 1000));
     CU_ASSERT_EQUAL(l.opened, l.closed);
     weft_client_unref(l.client);
+    peer_stop(&p);
 }
 
 /* Sessions leave nothing behind, however many there were. */
@@ -513,7 +516,7 @@ ALL_MODES(ten_thousand_sessions_in_a_row)
         weft_conn_unref(c);
     }
     CU_ASSERT_EQUAL(wrong, 0);
-    CU_ASSERT_EQUAL(weft_client_stop(l.client, 1000), WEFT_OK);
+    STOPS(weft_client_stop(l.client, 1000));
     CU_ASSERT_EQUAL(l.opened, rounds);
     CU_ASSERT_EQUAL(l.closed, rounds);
     CU_ASSERT_EQUAL(l.overlaps, 0);
@@ -537,15 +540,19 @@ static void connects_in_message(weft_conn *c, weft_msg *m, void *app)
 
 static void *stops_threads(void *arg)
 {
-    *(_Atomic int *)arg = weft_client_stop_threads(10000);
+    *(_Atomic int *)arg = weft_client_stop_threads(60000);
     return NULL;
 }
 
+/* Stays until the Close: were it gone sooner, the connection would be closed though nobody stops it. */
 static void says_hello(struct peer *p)
 {
+    struct peer_frame *f = p->arg;
+
     peer_accept(p, NULL);
     peer_say(p, CLIENT_TEXT, "hello", 5);
-    peer_next(p, p->arg); /* its Close */
+    while (peer_next(p, f) && f->first != (0x80 | CLIENT_CLOSE)) {
+    }
 }
 
 /* The one waits for the callback, so the callback must not wait for the other. */
@@ -572,7 +579,7 @@ static void a_callback_may_make_a_client_while_the_shared_threads_stop(void)
     crew_join(&crew);
     CU_ASSERT_EQUAL(answer, WEFT_OK);
     CU_ASSERT_EQUAL(l.answer, WEFT_E_STATE);
-    CU_ASSERT(e2e_now_us() - began_us < 9000000);
+    CU_ASSERT(e2e_now_us() - began_us < 50000000);
     weft_conn_unref(c);
     peer_stop(&p);
 }

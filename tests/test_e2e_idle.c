@@ -107,7 +107,7 @@ static void measure(bool is_inline, unsigned io_threads, unsigned count)
     CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
     CU_ASSERT_EQUAL(status, 0);
     WAIT_FOR((weft_server_stats(server, &s), s.closed == count));
-    CU_ASSERT_EQUAL(weft_server_stop(server, 5000), WEFT_OK);
+    STOPS(weft_server_stop(server, 5000));
     weft_server_unref(server);
     close(down[1]);
     close(up[0]);

@@ -70,7 +70,7 @@ ALL_MODES(an_address_above_its_connections_gets_429_and_others_come_in)
 ALL_MODES(an_unlimited_address_has_no_limit)
 {
     static const char *const proxies[] = {"127.0.0.3", "::1"};
-    struct client k[10], more;
+    struct client k[10], one, more;
 
     t->opts.connections_per_address_max = 1;
     t->opts.handshakes_per_second_max = 1;
@@ -79,10 +79,10 @@ ALL_MODES(an_unlimited_address_has_no_limit)
     CU_ASSERT_FATAL(e2e_start(t));
     for (int i = 0; i < 10; i++)
         CU_ASSERT_EQUAL(ask_from(&k[i], "127.0.0.3", t->port), 101);
-    CU_ASSERT_EQUAL(ask_from(&more, "127.0.0.1", t->port), 101);
-    client_close(&more);
+    CU_ASSERT_EQUAL(ask_from(&one, "127.0.0.1", t->port), 101);
     CU_ASSERT_EQUAL(ask_from(&more, "127.0.0.1", t->port), 429);
     client_close(&more);
+    client_close(&one);
     for (int i = 0; i < 10; i++)
         client_close(&k[i]);
 }
@@ -92,10 +92,12 @@ ALL_MODES(an_address_that_comes_too_often_gets_429)
     enum { BURST = 5 };
     struct client k;
     unsigned opened = 0, refused = 0;
+    uint64_t began_us;
 
     t->opts.handshakes_per_second_max = 1;
     t->opts.handshakes_burst = BURST;
     CU_ASSERT_FATAL(e2e_start(t));
+    began_us = e2e_now_us();
     for (int i = 0; i < 40; i++) {
         int status = ask_from(&k, "127.0.0.1", t->port);
         opened += status == 101;
@@ -104,8 +106,7 @@ ALL_MODES(an_address_that_comes_too_often_gets_429)
     }
     CU_ASSERT_EQUAL(opened + refused, 40);
     CU_ASSERT(opened >= BURST);
-    if (!unit_is_slow())
-        CU_ASSERT(opened < BURST + 10);
+    CU_ASSERT(opened <= BURST + 1 + (e2e_now_us() - began_us) / 1000000);
     CU_ASSERT_EQUAL(e2e_stats(t).refused_rate, refused);
     CU_ASSERT_EQUAL(ask_from(&k, "127.0.0.2", t->port), 101);
     client_close(&k);
@@ -212,13 +213,13 @@ ALL_MODES(pings_and_pongs_above_the_rate_wait_too)
 
 enum { BUDGET = 4 << 20, PIECE = 1 << 20 };
 
-/* The first bytes of a message of 1 MiB, without the last one. */
-static void put_most_of_a_message(struct client *k)
+/* The first bytes of a message of 1 MiB, without the last one, as far as there is memory. */
+static void put_most_of_a_message(struct e2e *t, struct client *k)
 {
     static uint8_t frame[PIECE + 14];
-    size_t n = client_frame(frame, 0x80 | CLIENT_BINARY, frame, PIECE);
+    size_t n = client_frame(frame, 0x80 | CLIENT_BINARY, frame, PIECE) - 1, gone = 0;
 
-    client_put_until_full(k, frame, n - 1, 50);
+    PUT_UNTIL(k, frame, n, gone, gone == n || e2e_stats(t).memory_pauses >= 1);
 }
 
 ALL_MODES(cut_messages_above_the_memory_bound_are_given_up_and_the_rest_goes_on)
@@ -233,7 +234,7 @@ ALL_MODES(cut_messages_above_the_memory_bound_are_given_up_and_the_rest_goes_on)
     for (int i = 0; i < CLIENTS; i++)
         CU_ASSERT(e2e_open(t, &k[i]));
     for (int i = 0; i < CLIENTS; i++)
-        put_most_of_a_message(&k[i]);
+        put_most_of_a_message(t, &k[i]);
     WAIT_FOR(e2e_stats(t).memory_pauses >= 1);
     CU_ASSERT(e2e_stats(t).memory_bytes < BUDGET + 3 * (uint64_t)PIECE);
     WAIT_FOR(e2e_stats(t).memory_closed >= 1);
@@ -278,8 +279,9 @@ ALL_MODES(while_the_program_keeps_too_much_who_comes_gets_503)
     client_close(&more);
     for (int i = 3; i < KEPT; i++) {
         static uint8_t frame[PIECE + 14];
-        size_t n = client_frame(frame, 0x80 | CLIENT_BINARY, payload, PIECE);
-        if (client_put_until_full(&k, frame, n, 100) < n)
+        size_t n = client_frame(frame, 0x80 | CLIENT_BINARY, payload, PIECE), gone = 0;
+        PUT_UNTIL(&k, frame, n, gone, gone == n || e2e_stats(t).memory_pauses >= 1);
+        if (gone < n)
             break;
     }
     WAIT_FOR(e2e_stats(t).memory_pauses >= 1);

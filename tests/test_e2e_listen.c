@@ -235,7 +235,7 @@ static int serve_with_few_descriptors(const struct e2e_mode *mode, int to_parent
     told.accept_pauses = s.accept_pauses;
     if (write(to_parent, &told, sizeof told) != sizeof told || read(from_parent, &told, 1) != 1)
         return 4;
-    if (weft_server_stop(server, 1000) != WEFT_OK)
+    if (!COMES_TRUE(weft_server_stop(server, 1000) == WEFT_OK))
         return 5;
     weft_server_unref(server);
     return 0;

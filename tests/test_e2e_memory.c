@@ -118,7 +118,7 @@ static bool run_session(struct e2e *t, const uint8_t *large, size_t large_bytes,
     *happened = mem_fail_happened();
     mem_fail_at(0);
     if (t->server)
-        weft_server_stop(t->server, 0);
+        STOPS(weft_server_stop(t->server, 0));
     weft_server_unref(t->server);
     t->server = NULL;
     weft_group_unref(g);

@@ -108,7 +108,7 @@ ALL_MODES(the_data_of_an_acceptance_is_the_connections)
     CU_ASSERT(client_open(&k, port));
     WAIT_FOR(found == 1);
     client_close(&k);
-    CU_ASSERT_EQUAL(weft_server_stop(s, 0), WEFT_OK);
+    STOPS(weft_server_stop(s, 0));
     weft_server_unref(s);
 }
 

@@ -28,15 +28,15 @@ ALL_MODES(sockets_are_opened_refused_or_under_way)
     }
     for (int i = 0; i < SILENT; i++)
         CU_ASSERT(client_connect(&silent[i], t->port));
-    WAIT_FOR((s = e2e_stats(t), s.accepted == OPENED + PLAIN + GONE + SILENT && s.refused == PLAIN + GONE));
+    WAIT_FOR((s = e2e_stats(t), s.accepted == OPENED + PLAIN + GONE + SILENT && s.refused == PLAIN + GONE &&
+                                   s.handshaking == SILENT));
     CU_ASSERT_EQUAL(s.opened, OPENED);
     CU_ASSERT_EQUAL(s.connections, OPENED);
-    CU_ASSERT_EQUAL(s.handshaking, SILENT);
     client_close(&k[0]);
     client_reset(&k[1]);
     WAIT_FOR((s = e2e_stats(t), s.closed == 2));
     CU_ASSERT_EQUAL(s.connections, OPENED - 2);
-    CU_ASSERT_EQUAL(weft_server_stop(t->server, 0), WEFT_OK);
+    STOPS(weft_server_stop(t->server, 0));
     s = e2e_stats(t);
     CU_ASSERT_EQUAL(s.connections + s.handshaking, 0);
     CU_ASSERT_EQUAL(s.closed, OPENED);
@@ -71,19 +71,16 @@ ALL_MODES(messages_and_bytes_are_counted_exactly)
     client_close(&k);
 }
 
-ALL_MODES(what_was_sent_was_written_or_counted_as_dropped)
+/* Adds what it has sent. False: all of it was written, because the I/O thread was late with the last of it. */
+static bool drops_the_rest(struct e2e *t, weft_msg *m, unsigned *all_sent)
 {
+    unsigned n = t->opened, sent = 0, before;
     struct client k;
     weft_conn *c;
-    weft_msg *m = e2e_bytes(4096, 'x');
-    unsigned sent = 0, before;
     weft_stats s;
 
-    client_buffer_bytes(32 * 1024, 0);
-    t->socket_bytes = 32 * 1024;
-    CU_ASSERT_FATAL(e2e_start(t));
     CU_ASSERT(e2e_open(t, &k));
-    c = e2e_take(t, 0);
+    c = e2e_take(t, n);
     CU_ASSERT_FATAL(c != NULL);
     do { /* until the system has taken what it can, too */
         struct timespec pause = {.tv_nsec = 20000000};
@@ -94,14 +91,26 @@ ALL_MODES(what_was_sent_was_written_or_counted_as_dropped)
         nanosleep(&pause, NULL);
     } while (sent != before);
     weft_conn_abort(c);
-    WAIT_FOR(t->closed == 1);
+    WAIT_FOR(t->closed == n + 1);
     s = e2e_stats(t);
-    CU_ASSERT_EQUAL(s.messages_out + s.dropped_closed, sent);
-    CU_ASSERT(s.dropped_closed > 0);
+    *all_sent += sent;
+    CU_ASSERT_EQUAL(s.messages_out + s.dropped_closed, *all_sent);
     CU_ASSERT_EQUAL(weft_conn_outbox_bytes(c), 0);
-    weft_msg_unref(m);
     weft_conn_unref(c);
     client_close(&k);
+    return s.dropped_closed > 0;
+}
+
+ALL_MODES(what_was_sent_was_written_or_counted_as_dropped)
+{
+    weft_msg *m = e2e_bytes(4096, 'x');
+    unsigned sent = 0;
+
+    client_buffer_bytes(32 * 1024, 0);
+    t->socket_bytes = 32 * 1024;
+    CU_ASSERT_FATAL(e2e_start(t));
+    SUCCEEDS_ONCE(drops_the_rest(t, m, &sent));
+    weft_msg_unref(m);
 }
 
 static void take_a_while(weft_conn *c, weft_msg *m, struct seen *s)

@@ -58,7 +58,7 @@ ALL_MODES(stop_sends_1001_behind_what_was_sent_before)
         CU_ASSERT(t->seen[i]->info.clean);
         CU_ASSERT_EQUAL(t->seen[i]->info.sent_code, 1001);
     }
-    CU_ASSERT_EQUAL(weft_server_stop(t->server, 0), WEFT_OK); /* again, for nothing */
+    STOPS(weft_server_stop(t->server, 0)); /* again, for nothing */
 }
 
 /* The wheel is where the connections of a loop are found. */
@@ -89,13 +89,14 @@ ALL_MODES(deadline_zero_drops_all_at_once)
     struct client k[CONNS];
     uint64_t began_us;
 
+    t->opts.close_timeout_ms = 60000;
     CU_ASSERT_FATAL(e2e_start(t));
     for (int i = 0; i < CONNS; i++)
         CU_ASSERT(client_open(&k[i], t->port));
     WAIT_FOR(t->opened == CONNS);
     began_us = e2e_now_us();
     e2e_stop(t, 0);
-    CU_ASSERT(e2e_now_us() - began_us < 5000000);
+    CU_ASSERT(e2e_now_us() - began_us < 15000000);
     CU_ASSERT_EQUAL(t->closed, CONNS);
     for (int i = 0; i < CONNS; i++) {
         CU_ASSERT_NOT_EQUAL(client_skip_to_close(&k[i]), 0);
@@ -222,7 +223,7 @@ ALL_MODES(calls_out_of_order_are_refused)
     CU_ASSERT_EQUAL(weft_server_start(t->server), WEFT_OK);
     CU_ASSERT_EQUAL(weft_server_start(t->server), WEFT_E_STATE);
     CU_ASSERT_EQUAL(weft_server_listen_tcp(t->server, NULL, 0, NULL), WEFT_E_STATE);
-    CU_ASSERT_EQUAL(weft_server_stop(t->server, 0), WEFT_OK);
+    STOPS(weft_server_stop(t->server, 0));
     CU_ASSERT_EQUAL(weft_server_start(t->server), WEFT_E_STATE);
 }
 
@@ -285,7 +286,7 @@ ALL_MODES(stop_amid_a_crowd_leaves_nothing)
             pthread_create(&w[n].thread, NULL, come_and_go, &w[n]);
         }
         WAIT_FOR(t->opened >= before + 10);
-        CU_ASSERT_EQUAL(weft_server_stop(t->server, i % 2 ? 0 : 2000), WEFT_OK);
+        STOPS(weft_server_stop(t->server, i % 2 ? 0 : 2000));
         for (int n = 0; n < 2; n++) {
             atomic_store(&w[n].is_over, true);
             pthread_join(w[n].thread, NULL);
@@ -335,7 +336,7 @@ ALL_MODES(servers_live_side_by_side)
     CU_ASSERT(client_send(&l, CLIENT_PING, "you?", 4));
     CU_ASSERT_EQUAL(client_next(&l, &f), CLIENT_OK);
     CU_ASSERT(frame_is(&f, CLIENT_PONG, "you?"));
-    CU_ASSERT_EQUAL(weft_server_stop(other, 0), WEFT_OK);
+    STOPS(weft_server_stop(other, 0));
     weft_server_unref(other);
     client_close(&k);
     client_close(&l);

@@ -19,7 +19,7 @@ ALL_MODES(pings_come_at_their_interval_and_pongs_keep_the_connection)
     uint64_t began_us;
 
     t->opts.ping_interval_ms = 30;
-    t->opts.ping_timeout_ms = 10000;
+    t->opts.ping_timeout_ms = 30000;
     CU_ASSERT_FATAL(e2e_start(t));
     began_us = e2e_now_us();
     CU_ASSERT(e2e_open(t, &k));
@@ -29,7 +29,7 @@ ALL_MODES(pings_come_at_their_interval_and_pongs_keep_the_connection)
         CU_ASSERT(client_send(&k, CLIENT_PONG, f.payload, f.bytes));
     }
     CU_ASSERT(e2e_now_us() - began_us >= 4 * 30000 - 5000);
-    CU_ASSERT(e2e_now_us() - began_us < 9000000); /* not at the Pong's time */
+    CU_ASSERT(e2e_now_us() - began_us < 25000000); /* not at the Pong's time */
     CU_ASSERT_EQUAL(t->closed, 0);
     client_close(&k);
 }
@@ -72,44 +72,49 @@ ALL_MODES(a_pong_that_answers_nothing_does_not_count)
     client_close(&k);
 }
 
-/* The Pong lies behind data that is not read, because the handler does not return. */
-POOL_MODES(the_pongs_deadline_stands_still_while_reading_is_paused)
+static bool answers_a_ping(struct client *k, const struct frame *f)
+{
+    return f->opcode == CLIENT_PING && client_send(k, CLIENT_PONG, f->payload, f->bytes);
+}
+
+static bool lives_while_reading_is_paused(struct e2e *t)
 {
     enum { COUNT = 40 };
-    struct gate *g = &t->gate;
+    uint8_t frames[COUNT * 10];
+    size_t n = 0;
     struct client k;
     struct frame f;
     uint64_t until_us;
     bool has_ponged = false;
     unsigned echoes = 0;
 
+    atomic_store(&t->gate.is_open, 0);
+    CU_ASSERT(e2e_open(t, &k));
+    for (int i = 0; i < COUNT; i++)
+        n += client_frame(frames + n, 0x80 | CLIENT_TEXT, "work", 4);
+    client_put(&k, frames, n); /* at once, so that reading is paused before the Pong is due */
+    until_us = e2e_now_us() + 1800000; /* three times the Pong's time */
+    while (e2e_now_us() < until_us)
+        if (client_next_within(&k, &f, 50) == CLIENT_OK)
+            has_ponged |= answers_a_ping(&k, &f);
+    gate_open(&t->gate);
+    while (echoes < COUNT && client_next(&k, &f) == CLIENT_OK)
+        echoes += !answers_a_ping(&k, &f) && f.opcode == CLIENT_TEXT;
+    client_close(&k);
+    WAIT_FOR(t->closed == t->opened);
+    return has_ponged && echoes == COUNT;
+}
+
+/* The Pong lies behind data that is not read, because the handler does not return. */
+POOL_MODES(the_pongs_deadline_stands_still_while_reading_is_paused)
+{
     t->on_message = wait_at_gate;
-    t->arg = g;
+    t->arg = &t->gate;
     t->opts.ping_interval_ms = 50;
     t->opts.ping_timeout_ms = 600;
     CU_ASSERT_FATAL(e2e_start(t));
-    CU_ASSERT(e2e_open(t, &k));
-    for (int i = 0; i < COUNT; i++)
-        CU_ASSERT(client_say(&k, "work"));
-    WAIT_FOR(e2e_stats(t).read_pauses == 1);
-    until_us = e2e_now_us() + 1800000; /* three times the Pong's time */
-    while (e2e_now_us() < until_us) {
-        if (client_next_within(&k, &f, 50) != CLIENT_OK)
-            continue;
-        CU_ASSERT_EQUAL(f.opcode, CLIENT_PING);
-        CU_ASSERT(client_send(&k, CLIENT_PONG, f.payload, f.bytes));
-        has_ponged = true;
-    }
-    CU_ASSERT(has_ponged);
-    CU_ASSERT_EQUAL(t->closed, 0);
-    gate_open(g);
-    while (echoes < COUNT && client_next(&k, &f) == CLIENT_OK) {
-        if (f.opcode == CLIENT_PING)
-            CU_ASSERT(client_send(&k, CLIENT_PONG, f.payload, f.bytes));
-        echoes += f.opcode == CLIENT_TEXT;
-    }
-    CU_ASSERT_EQUAL(echoes, COUNT);
-    client_close(&k);
+    SUCCEEDS_ONCE(lives_while_reading_is_paused(t));
+    CU_ASSERT(e2e_stats(t).read_pauses >= 1);
 }
 
 ALL_MODES(without_an_interval_no_ping_is_sent)

@@ -631,7 +631,7 @@ ALL_MODES(a_client_resumes_its_session)
         CU_ASSERT_EQUAL(weft_server_reload_tls(t->server), WEFT_OK); /* which takes none away */
         end(c);
     }
-    CU_ASSERT_EQUAL(weft_client_stop(client, 1000), WEFT_OK);
+    STOPS(weft_client_stop(client, 1000));
     weft_client_unref(client);
     e2e_stop(t, 1000);
 }

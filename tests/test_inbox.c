@@ -326,7 +326,7 @@ static void wait_until_handled(struct scene *s)
         unsigned now = atomic_load_explicit(&s->handled, memory_order_relaxed);
 
         still_ms = now == last ? still_ms + 1 : 0;
-        if (now >= s->messages || still_ms > 5000)
+        if (now >= s->messages || still_ms > 20000)
             break;
         last = now;
         nanosleep(&pause, NULL);

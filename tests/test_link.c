@@ -47,7 +47,7 @@ static bool wait_for(const struct link *l, short events)
 {
     struct pollfd p = {.fd = l->fd, .events = events};
 
-    return poll(&p, 1, 5000) == 1;
+    return poll(&p, 1, 20000) == 1;
 }
 
 static ptrdiff_t read_some(struct link *l, void *to, size_t n)

@@ -908,6 +908,50 @@ static void a_signal_ends_a_turn_and_not_the_loop(void)
     world_fini(&w);
 }
 
+static int late_fd;
+static uint64_t late_until_ms;
+
+/* As if the thread had been stopped within its wait, until the timer is due for long; meanwhile something comes. */
+static void on_late_alarm(int number)
+{
+    (void)number;
+    if (write(late_fd, "x", 1) != 1)
+        abort();
+    while (clock_now_ms() < late_until_ms) {
+    }
+}
+
+static void what_came_while_the_thread_was_stopped_is_called_before_the_timers(void)
+{
+    struct itimerval once = {.it_value = {0, 20000}}, none = {{0, 0}, {0, 0}};
+    struct sigaction before, s = {.sa_handler = on_late_alarm};
+    uint64_t due_ms = clock_now_ms() + 40;
+    struct world w;
+    struct timer t;
+    struct end a;
+
+    world_init(&w);
+    end_open(&a, &w);
+    timer_init(&t);
+    CU_ASSERT_EQUAL(loop_add(&w.loop, a.fd, &a), WEFT_OK);
+    run_turns(&w, 1); /* it can be written */
+    w.logged = 0;
+    memset(w.log, 0, sizeof w.log);
+    timer_arm(&w.loop.wheel, &t, due_ms);
+    late_fd = a.peer;
+    late_until_ms = due_ms + 40;
+    sigaction(SIGALRM, &s, &before);
+    setitimer(ITIMER_REAL, &once, NULL);
+    while (w.timers == 0 && !w.guard_fired)
+        run_turns(&w, 1);
+    setitimer(ITIMER_REAL, &none, NULL);
+    sigaction(SIGALRM, &before, NULL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(w.log, "r"));
+    CU_ASSERT(strchr(w.log, 'r') < strchr(w.log, 't'));
+    end_close(&a);
+    world_fini(&w);
+}
+
 static const struct unit_case cases[] = {
     CASE(a_turn_waits_calls_sources_then_timers_then_its_end),
     CASE(before_wait_is_asked_only_when_the_timers_allow_sleep),
@@ -936,6 +980,7 @@ static const struct unit_case cases[] = {
     CASE(whoever_goes_on_reads_the_clock_first),
     CASE(another_threads_event_ends_the_sleep),
     CASE(a_signal_ends_a_turn_and_not_the_loop),
+    CASE(what_came_while_the_thread_was_stopped_is_called_before_the_timers),
 };
 
 int main(int argc, char **argv)

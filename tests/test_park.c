@@ -13,7 +13,7 @@
 #include <time.h>
 
 /* A wait that lasts this long was not ended by the wake-up it waited for. */
-enum { LOST_AFTER_MS = 5000 };
+enum { LOST_AFTER_MS = 20000 };
 
 static struct park park;
 

@@ -196,7 +196,7 @@ static bool brings(int fd, const char *expected)
 
     if (!(fcntl(fd, F_GETFL) & O_NONBLOCK) || !(fcntl(fd, F_GETFD) & FD_CLOEXEC))
         return false;
-    while (got < n && poll(&p, 1, 5000) == 1) {
+    while (got < n && poll(&p, 1, 20000) == 1) {
         ssize_t m = recv(fd, bytes + got, sizeof bytes - got, 0);
         if (m <= 0)
             return false;
@@ -657,7 +657,7 @@ static struct reached reach_by_environment(const char *text, bool ignores)
     struct reached r = {.fd = -1};
 
     r.rc = reach(
-        &(struct reach_how){.url = &u, .ignores_environment = ignores, .limit = {clock_now_ms() + 5000, -1}},
+        &(struct reach_how){.url = &u, .ignores_environment = ignores, .limit = {clock_now_ms() + 20000, -1}},
         &r.fd, &r.failure);
     url_fini(&u);
     return r;

@@ -268,7 +268,7 @@ static void a_bus_refuses(void)
     INVALID(weft_bus_get_stats(b, &without_size));
     weft_bus_unlisten(NULL);
     weft_msg_unref(m);
-    CU_ASSERT_EQUAL(weft_bus_close(b, 1000), WEFT_OK);
+    CU_ASSERT_EQUAL(weft_bus_close(b, 60000), WEFT_OK);
 }
 
 static void a_message_and_the_protocol_alone_refuse(void)

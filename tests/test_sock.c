@@ -49,7 +49,7 @@ static int accept_within_seconds(int listening, struct sock_peer *peer)
 {
     struct pollfd p = {.fd = listening, .events = POLLIN};
 
-    poll(&p, 1, 5000);
+    poll(&p, 1, 20000);
     return sock_accept(listening, peer);
 }
 
@@ -479,7 +479,7 @@ static void without_a_descriptor_accept_asks_to_back_off_and_the_connection_is_n
     listening = sock_listen_tcp("127.0.0.1", 0, 8, &port);
     one = connect_v4(port);
     p.fd = listening;
-    CU_ASSERT_EQUAL(poll(&p, 1, 5000), 1);
+    CU_ASSERT_EQUAL(poll(&p, 1, 20000), 1);
     getrlimit(RLIMIT_NOFILE, &before);
     none = before;
     none.rlim_cur = 0;

@@ -43,7 +43,7 @@ static void neither_end_of_a_connection_speaks_it(void)
     CU_ASSERT_PTR_NOT_NULL_FATAL(failure);
     CU_ASSERT_PTR_NOT_NULL(strstr(weft_failure_text(failure), "built without TLS"));
     weft_failure_free(failure);
-    CU_ASSERT_EQUAL(weft_server_stop(s, 100), WEFT_OK);
+    CU_ASSERT_EQUAL(weft_server_stop(s, 30000), WEFT_OK);
     weft_server_unref(s);
 }
 

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 /* A sleep that lasts this long was not ended by the wake-up it waited for. */
-enum { LOST_AFTER_MS = 5000 };
+enum { LOST_AFTER_MS = 20000 };
 
 static bool is_readable(struct wake *w, int timeout_ms)
 {

@@ -116,12 +116,20 @@ bool loop_has_events(const struct loop *l)
     return l->next < l->count;
 }
 
+/* A thread that was kept off its core, or stopped by a signal, returns from its wait long after the kernel has looked:
+ * then what came meanwhile is looked for before the clock's time counts for the timers (I4). */
 static void wait_for_events(struct loop *l)
 {
-    int n = epoll_wait(l->epoll_fd, l->events, EVENTS_MAX, choose_timeout(l));
+    int n;
 
+    l->looked_ms = l->now_ms;
+    n = epoll_wait(l->epoll_fd, l->events, EVENTS_MAX, choose_timeout(l));
     l->hooks.after_wait(l->hooks.arg);
     read_clock(l);
+    if (n <= 0 && timer_next_ms(&l->wheel) <= l->now_ms) {
+        l->looked_ms = l->now_ms;
+        n = epoll_wait(l->epoll_fd, l->events, EVENTS_MAX, 0);
+    }
     l->next = 0;
     l->count = n > 0 ? n : 0;
 }
@@ -158,7 +166,7 @@ bool loop_run(struct loop *l)
             wait_for_events(l);
         call_sources(l);
         if (!loop_has_events(l))
-            timer_expire(&l->wheel, l->now_ms, l->hooks.timer, l->hooks.arg);
+            timer_expire(&l->wheel, l->looked_ms, l->hooks.timer, l->hooks.arg);
         if (!l->hooks.turn_end(l->hooks.arg))
             return false;
     }

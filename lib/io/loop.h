@@ -11,7 +11,9 @@
  * I2  A source or owner stays valid until the end of the first turn behind its removal that leaves no events
  *     (loop_has_events): later events may still name it, so owners free their sources then or later, and
  *     ignore events for what they closed.
- * I3  Sources are edge-triggered: who is called reads until short or says so itself in before_wait. */
+ * I3  Sources are edge-triggered: who is called reads until short or says so itself in before_wait.
+ * I4  Sources that were ready when a timer was due are called before it: a Pong that came in time counts, however late
+ *     the thread gets to run. */
 #ifndef WEFT_IO_LOOP_H
 #define WEFT_IO_LOOP_H
 
@@ -53,6 +55,7 @@ struct loop {
     struct epoll_event *events; /* of the last wait; those from next to count are to be called yet */
     int next, count;
     uint64_t now_ms; /* read once a turn */
+    uint64_t looked_ms; /* what came until then has been, or is just being, called; timers fire that were due by then */
     uint64_t now_ns;
     struct timer_wheel wheel;
     struct loop_hooks hooks;

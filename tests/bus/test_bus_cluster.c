@@ -694,7 +694,7 @@ static void use_all(void)
         if (e->l)
             WAIT_FOR(e->items >= accepted);
         weft_bus_unlisten(e->l);
-        CU_ASSERT_EQUAL(weft_bus_close(b, 5000), WEFT_OK);
+        CU_ASSERT_EQUAL(weft_bus_close(b, 60000), WEFT_OK);
     }
     free(e);
 }

@@ -229,7 +229,7 @@ static void end_scene(struct scene *s)
     weft_bus_unlisten(s->ear.l);
     for (unsigned i = 0; i <= NEAR; i++) {
         CU_ASSERT_EQUAL(stats_of(s->bus[i]).dropped_lost, 0);
-        CU_ASSERT_EQUAL(weft_bus_close(s->bus[i], 10000), WEFT_OK);
+        CU_ASSERT_EQUAL(weft_bus_close(s->bus[i], 60000), WEFT_OK);
     }
     kill(s->redis, SIGKILL);
     waitpid(s->redis, NULL, 0);

@@ -412,7 +412,7 @@ static void use_all(const char *url)
         if (e->l)
             WAIT_FOR(e->items == stats_of(b).passed_on);
         weft_bus_unlisten(e->l);
-        CU_ASSERT_EQUAL(weft_bus_close(b, 5000), WEFT_OK);
+        CU_ASSERT_EQUAL(weft_bus_close(b, 60000), WEFT_OK);
     }
     free(e);
 }

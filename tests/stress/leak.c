@@ -10,7 +10,7 @@
 #include "base/mem.h"
 #include "fault.h"
 
-#define SETTLE_MS 3000
+#define SETTLE_MS 15000
 
 static int count_entries(const char *path)
 {

@@ -12,8 +12,8 @@
 #include "unit.h"
 #include "weft/error.h"
 
-#define STILL_MS      3000
-#define STILL_SLOW_MS 15000
+#define STILL_MS      15000
+#define STILL_SLOW_MS 30000
 #define LOOK_US       500
 
 static void start_thread(struct mill *m, void *(*main_function)(void *), void *arg)

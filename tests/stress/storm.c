@@ -13,7 +13,7 @@
 #include "unit.h"
 
 #define CLIENT_THREADS_MAX 3
-#define STILL_MS           5000 /* nothing moves for so long: something is stuck */
+#define STILL_MS           15000 /* nothing moves for so long: something is stuck */
 #define STILL_SLOW_MS      20000
 #define JOIN_SECONDS       20
 #define STOP_DEADLINE_MS   20000
