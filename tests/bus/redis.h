@@ -23,7 +23,7 @@ struct redis_server {
     pid_t pid;
     uint16_t port;
     struct port kept; /* unless somebody else keeps it */
-    bool is_lasting; /* what it has answered outlives its being killed */
+    bool is_lasting;  /* what it has answered outlives its being killed */
     const char *extra[REDIS_EXTRA_MAX];
     char dir[64], url[96];
 };
