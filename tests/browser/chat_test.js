@@ -13,7 +13,7 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 const {spawn, spawnSync} = require('node:child_process');
-const {Redis} = require('../chat/redis.js');
+const {Redis, keepPort} = require('../chat/redis.js');
 const {TIMEOUT_MS, connect, run, sleep, startServer, until, within} = require('../chat/harness.js');
 
 const program = process.argv[2];
@@ -624,7 +624,8 @@ const tests = {
     async a_page_goes_on_behind_its_last_message_after_a_kill() {
         const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'weft-chat-history-'));
         const args = ['--history', path.join(directory, 'history.db')];
-        let other = await startServer(program, ['--port', '0', ...args]);
+        const kept = await keepPort();
+        let other = await startServer(program, ['--port', String(kept.port), ...args]);
         const ann = await Page.open(browser, `http://127.0.0.1:${other.port}/`);
         await ann.join('kept', 'ann');
         for (const text of ['one', 'two', 'three']) {
@@ -654,6 +655,7 @@ const tests = {
         await bob.close();
         await closeAll([ann], {disconnected: true});
         await other.stop();
+        kept.leave();
         fs.rmSync(directory, {recursive: true});
     },
 
@@ -661,7 +663,8 @@ const tests = {
     async a_page_shows_nothing_twice_behind_a_power_cut() {
         const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'weft-chat-history-'));
         const file = path.join(directory, 'history.db');
-        let other = await startServer(program, ['--port', '0', '--history', file]);
+        const kept = await keepPort();
+        let other = await startServer(program, ['--port', String(kept.port), '--history', file]);
         const ann = await Page.open(browser, `http://127.0.0.1:${other.port}/`);
         await ann.join('kept', 'ann');
         for (const text of ['one', 'two', 'two']) await ann.say(text);
@@ -679,13 +682,15 @@ db.execute("UPDATE run SET boot = 'of another start of the machine'"); db.commit
         assert.ok((await ann.text('log')).includes('may be missing'));
         await closeAll([ann], {disconnected: true});
         await other.stop();
+        kept.leave();
         fs.rmSync(directory, {recursive: true});
     },
 
     async two_instances_are_one_room_and_one_may_die() {
         const redis = await Redis.start();
         const args = ['--bus', redis.url, '--presence-timeout-ms', '1500'];
-        let a = await startServer(program, ['--port', '0', ...args]);
+        const kept = await keepPort();
+        let a = await startServer(program, ['--port', String(kept.port), ...args]);
         const b = await startServer(program, ['--port', '0', ...args]);
         const ann = await Page.open(browser, `http://127.0.0.1:${a.port}/`);
         const bob = await Page.open(browser, `http://127.0.0.1:${b.port}/`, {phone: true, dark: true});
@@ -720,6 +725,7 @@ db.execute("UPDATE run SET boot = 'of another start of the machine'"); db.commit
         await bob.screenshot('two-instances-phone');
         await closeAll([ann, bob], {disconnected: true});
         for (const s of [a, b]) assert.deepStrictEqual(await s.stop(), {code: 0, signal: null});
+        kept.leave();
         await redis.end();
     },
 
@@ -803,7 +809,9 @@ db.execute("UPDATE run SET boot = 'of another start of the machine'"); db.commit
 
 const certs = makeCerts && fs.mkdtempSync(path.join(os.tmpdir(), 'weft-chat-certs-'));
 const certOf = (name) => path.join(certs, name);
-const serverArgs = (name) => ['--port', '0', '--cert', certOf(`${name}.pem`), '--key', certOf(`${name}.key`)];
+const serverArgs = (name, port = 0) => [
+    ...['--port', String(port), '--cert', certOf(`${name}.pem`), '--key', certOf(`${name}.key`)],
+];
 
 const testsOverTls = {
     async two_pages_talk_to_each_other_over_wss() {
@@ -831,7 +839,7 @@ const testsOverTls = {
         await ann.join('vault', 'ann');
         assert.deepStrictEqual(await server.stop(), {code: 0, signal: null});
         await ann.untilState('waiting');
-        server = await startServer(program, [...serverArgs('server'), '--port', String(server.port)]);
+        server = await startServer(program, serverArgs('server', server.port));
         await ann.untilState('joined');
         await ann.say('back');
         await ann.untilText('back');
@@ -854,7 +862,8 @@ async function main() {
         process.on('exit', () => fs.rmSync(certs, {recursive: true, force: true}));
         mustRun(makeCerts, [certs]);
     }
-    server = await startServer(program, makeCerts ? serverArgs('server') : ['--port', '0']);
+    const {port} = await keepPort(); // while a test has the server stopped, too
+    server = await startServer(program, makeCerts ? serverArgs('server', port) : ['--port', String(port)]);
     browser = await Browser.start({authority: makeCerts && certOf('ca.pem')});
     await run(Object.entries(makeCerts ? testsOverTls : tests), async () => {
         await browser.stop();

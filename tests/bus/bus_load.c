@@ -18,8 +18,16 @@ weft_bus_opts options(void)
                            .rule_count = 2,
                            .reconnect_min_ms = 20,
                            .reconnect_max_ms = 200,
-                           .reply_timeout_ms = 1000,
-                           .connect_timeout_ms = 1000};
+                           .reply_timeout_ms = 15000,
+                           .connect_timeout_ms = 15000};
+}
+
+weft_bus_opts impatient(void)
+{
+    weft_bus_opts o = options();
+
+    o.reply_timeout_ms = o.connect_timeout_ms = 1000;
+    return o;
 }
 
 weft_bus *open_with(const char *url, const weft_bus_opts *o)
@@ -119,12 +127,16 @@ void say(weft_bus *b, const char *topic, const char *text)
 
 /* --- a load --- */
 
+#define MORE_PAUSE_US                                                                                        \
+    5000 /* of what is only there so that it goes on: nobody shall be busy with it for long */
+
 void *write_all(void *arg)
 {
     struct writer *w = arg;
     char text[2048];
+    unsigned i;
 
-    for (unsigned i = 0; i < w->count; i++) {
+    for (i = 0; i < w->count || !w->may_end; i++) {
         weft_msg *m;
         int n = snprintf(text, sizeof text, "%u %u ", w->who, i);
 
@@ -136,20 +148,24 @@ void *write_all(void *arg)
             abort();
         while (weft_bus_publish(w->bus, w->topic, m) == WEFT_E_AGAIN)
             usleep(1000);
-        if (w->pause_us)
-            usleep(w->pause_us);
+        usleep(i < w->count ? w->pause_us : MORE_PAUSE_US);
     }
+    w->count = i;
     return NULL;
 }
 
-void begin_load(struct load *l, const char *url, const char *topic, unsigned count, unsigned bytes)
+void begin_load(struct load *l, const weft_bus_opts *o, const char *url, const char *topic, unsigned bytes)
 {
-    l->count = count;
     for (unsigned i = 0; i < 3; i++)
-        l->bus[i] = open_bus(url);
+        l->bus[i] = open_with(url, o);
     l->ear = listen_to(l->bus[2], topic);
     for (unsigned i = 0; i < 2; i++) {
-        l->writers[i] = (struct writer){l->bus[i], topic, i, count, 500, bytes, 0};
+        l->writers[i] = (struct writer){.bus = l->bus[i],
+                                        .topic = topic,
+                                        .who = i,
+                                        .count = load_count(),
+                                        .pause_us = 500,
+                                        .bytes = bytes};
         pthread_create(&l->writers[i].thread, NULL, write_all, &l->writers[i]);
     }
 }
@@ -157,14 +173,17 @@ void begin_load(struct load *l, const char *url, const char *topic, unsigned cou
 /* Everything came, once, in order. */
 void end_load(struct load *l)
 {
+    struct writer *a = &l->writers[0], *b = &l->writers[1];
+
+    a->may_end = b->may_end = true;
     for (unsigned i = 0; i < 2; i++) {
         pthread_join(l->writers[i].thread, NULL);
         CU_ASSERT_EQUAL(weft_bus_flush(l->bus[i], 20000), WEFT_OK);
     }
-    WAIT_FOR(l->ear->next[0] == l->count && l->ear->next[1] == l->count);
+    WAIT_FOR(l->ear->next[0] == a->count && l->ear->next[1] == b->count);
     CU_ASSERT_EQUAL(l->ear->faults, 0);
     CU_ASSERT_EQUAL(l->ear->gaps, 0);
-    CU_ASSERT_EQUAL(l->ear->items, 2 * l->count);
+    CU_ASSERT_EQUAL(l->ear->items, a->count + b->count);
     end_ear(l->ear);
     for (unsigned i = 0; i < 3; i++) {
         CU_ASSERT_EQUAL(stats_of(l->bus[i]).dropped_lost, 0);

@@ -4,13 +4,15 @@
 #define WEFT_TESTS_BUS_LOAD_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "weft/weft.h"
 
-/* Rules: "short.*" keeps 5, "h.*" very much; impatient times. */
+/* Rules: "short.*" keeps 5, "h.*" very much; comes back soon, and bears a server that is slow. */
 weft_bus_opts options(void);
+weft_bus_opts impatient(void); /* a server that does not answer is given up soon */
 weft_bus *open_with(const char *url, const weft_bus_opts *o);
 weft_bus *open_bus(const char *url);
 weft_bus_stats stats_of(weft_bus *b);
@@ -36,24 +38,26 @@ void on_ready(const weft_bus_ready *ready, void *arg);
 void on_item(const weft_bus_item *item, void *arg);
 void say(weft_bus *b, const char *topic, const char *text);
 
+/* At least so many, and on until it is told to end. */
 struct writer {
     weft_bus *bus;
     const char *topic;
     unsigned who, count, pause_us, bytes;
+    atomic_bool may_end;
     pthread_t thread;
 };
 
-void *write_all(void *arg); /* a writer's thread */
+void *write_all(void *arg); /* a writer's thread; count is what it was */
 
-/* Three buses, as of three processes: two that write and one that listens. */
+/* Three buses, as of three processes: two that write and one that listens. It goes on until end_load: what a test
+ * does to Redis comes in its midst, however long that takes. */
 struct load {
     weft_bus *bus[3];
     struct writer writers[2];
     struct ear *ear;
-    unsigned count;
 };
 
-void begin_load(struct load *l, const char *url, const char *topic, unsigned count, unsigned bytes);
+void begin_load(struct load *l, const weft_bus_opts *o, const char *url, const char *topic, unsigned bytes);
 void end_load(struct load *l); /* everything came, once, in order */
 unsigned load_count(void);
 

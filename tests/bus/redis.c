@@ -17,7 +17,6 @@
 #include "api/bus_slots.h"
 
 #define PATIENCE_MS 20000
-#define PORTS_MAX   10
 #define PAIRS_MAX   32
 
 static void give_up(const char *why)
@@ -32,25 +31,33 @@ static struct sockaddr_in here(uint16_t port)
         .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 }
 
+/* With SO_REUSEADDR on both sides one may listen where another is bound and does not; who wants any port gets
+ * another one. */
 static int bound(uint16_t *port)
 {
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
     struct sockaddr_in a = here(0);
     socklen_t n = sizeof a;
 
     if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof a) != 0 ||
-        getsockname(fd, (struct sockaddr *)&a, &n) != 0)
+        getsockname(fd, (struct sockaddr *)&a, &n) != 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0)
         give_up("no port");
     *port = ntohs(a.sin_port);
     return fd;
 }
 
-uint16_t free_port(void)
+struct port port_keep(void)
 {
-    uint16_t port;
+    struct port p;
 
-    close(bound(&port));
-    return port;
+    p.fd = bound(&p.number);
+    return p;
+}
+
+void port_leave(struct port *p)
+{
+    close(p->fd);
 }
 
 static int reach(uint16_t port)
@@ -95,8 +102,7 @@ const char *redis_say(struct redis_server *s, const char *command)
     return line;
 }
 
-/* False: it has ended at once, as when its port was taken. */
-static bool begins(struct redis_server *s)
+static void begin(struct redis_server *s)
 {
     const char *args[16 + REDIS_EXTRA_MAX] = {"redis-server", "--bind",  "127.0.0.1", "--save", "",
                                               "--loglevel",   "warning", "--dir",     s->dir};
@@ -109,6 +115,9 @@ static bool begins(struct redis_server *s)
     args[n++] = port;
     args[n++] = "--appendonly";
     args[n++] = s->is_lasting ? "yes" : "no";
+    args[n++] =
+        "--appendfsync"; /* by default answers do not wait for what is written, where the disk is slow */
+    args[n++] = "no";
     for (size_t i = 0; s->extra[i]; i++)
         args[n++] = s->extra[i];
     s->pid = fork();
@@ -122,33 +131,39 @@ static bool begins(struct redis_server *s)
     }
     for (int ms = 0; !ask(s->port, "PING", line, sizeof line) || strncmp(line, "+PONG", 5) != 0; ms += 20) {
         if (waitpid(s->pid, NULL, WNOHANG) == s->pid)
-            return false;
+            give_up("redis-server does not start");
         if (ms > PATIENCE_MS)
             give_up("redis-server does not answer");
         usleep(20000);
     }
-    return true;
 }
 
 void redis_start_again(struct redis_server *s)
 {
-    if (!begins(s))
-        give_up("redis-server does not start");
+    begin(s);
 }
 
-void redis_start(struct redis_server *s, bool is_lasting, const char *const *extra)
+static void start_at(struct redis_server *s, uint16_t port, bool is_lasting, const char *const *extra)
 {
     memset(s, 0, sizeof *s);
+    s->port = port;
+    s->kept.fd = -1;
     strcpy(s->dir, "/tmp/weft-redis-XXXXXX");
     if (!mkdtemp(s->dir))
         give_up("no directory");
     s->is_lasting = is_lasting;
     for (size_t i = 0; extra && extra[i]; i++)
         s->extra[i] = extra[i];
-    for (unsigned tries = 0; s->port = free_port(), !begins(s);) /* somebody else may have been quicker */
-        if (++tries == PORTS_MAX)
-            give_up("redis-server does not start");
+    begin(s);
     snprintf(s->url, sizeof s->url, "redis://127.0.0.1:%u", s->port);
+}
+
+void redis_start(struct redis_server *s, bool is_lasting, const char *const *extra)
+{
+    struct port p = port_keep();
+
+    start_at(s, p.number, is_lasting, extra);
+    s->kept = p;
 }
 
 /* It stops at the second option, or does not know the first. */
@@ -176,6 +191,8 @@ void redis_end(struct redis_server *s)
     char command[128];
 
     redis_kill(s, SIGKILL);
+    if (s->kept.fd >= 0)
+        port_leave(&s->kept);
     snprintf(command, sizeof command, "rm -rf '%s'", s->dir);
     if (system(command) != 0)
         give_up("the directory stays");
@@ -233,13 +250,11 @@ static void wait_for_text(struct redis_server *s, const char *command, const cha
 
 static void start_member(struct redis_cluster *c, unsigned i)
 {
-    snprintf(c->ports[i], sizeof c->ports[i], "%u", free_port());
-    snprintf(c->tls_ports[i], sizeof c->tls_ports[i], "%u", free_port());
     const char *extra[REDIS_EXTRA_MAX] = {
         "--cluster-enabled",
         "yes",
-        "--cluster-node-timeout",
-        "1000",
+        "--cluster-node-timeout", /* a server that is only slow stays what it is */
+        "60000",
         "--cluster-port",
         c->ports[i],
         "--unixsocket", /* in its directory */
@@ -260,7 +275,7 @@ static void start_member(struct redis_cluster *c, unsigned i)
         extra[n++] = "--tls-cluster";
         extra[n++] = "yes";
     }
-    redis_start(&c->servers[i], true, extra);
+    start_at(&c->servers[i], c->kept[i][0].number, true, extra);
     memcpy(c->ids[i], strchr(redis_say_all(&c->servers[i], "CLUSTER MYID"), '\n') + 1, 40);
 }
 
@@ -294,18 +309,44 @@ static const char *port_within(const struct redis_cluster *c, unsigned i)
     return c->tls ? c->tls_ports[i] : text;
 }
 
+/* To each before it, for rumours take their time. */
 static void introduce(struct redis_cluster *c, unsigned i)
 {
-    demand(&c->servers[0], "CLUSTER MEET 127.0.0.1 %s %s", port_within(c, i), c->ports[i]);
+    for (unsigned k = 0; k < i; k++)
+        demand(&c->servers[k], "CLUSTER MEET 127.0.0.1 %s %s", port_within(c, i), c->ports[i]);
 }
 
+/* By their names: how many it knows counts those, too, of which it does not know yet who they are. */
 static void wait_until_all_are_known(struct redis_cluster *c)
 {
-    char known[32];
-
-    snprintf(known, sizeof known, "cluster_known_nodes:%u\r", c->count);
     for (unsigned i = 0; i < c->count; i++)
-        wait_for_text(&c->servers[i], "CLUSTER INFO", known);
+        for (unsigned k = 0; k < c->count; k++)
+            wait_for_text(&c->servers[i], "CLUSTER NODES", c->ids[k]);
+}
+
+/* Nor does one that does not know its replica let it take over. */
+static void wait_until_all_have_the_map(struct redis_cluster *c)
+{
+    char follows[64];
+
+    for (unsigned i = 0; i < c->count; i++) {
+        wait_for_text(&c->servers[i], "CLUSTER INFO", "cluster_slots_assigned:16384\r");
+        wait_for_text(&c->servers[i], "CLUSTER INFO", "cluster_state:ok");
+        for (unsigned k = c->masters; k < c->count; k++) {
+            snprintf(follows, sizeof follows, "slave %s", c->ids[k - c->masters]);
+            wait_for_text(&c->servers[i], "CLUSTER NODES", follows);
+        }
+    }
+}
+
+static void keep_ports(struct redis_cluster *c)
+{
+    for (unsigned i = 0; i < CLUSTER_SERVERS_MAX; i++) {
+        for (unsigned k = 0; k < 3; k++)
+            c->kept[i][k] = port_keep();
+        snprintf(c->ports[i], sizeof c->ports[i], "%u", c->kept[i][1].number);
+        snprintf(c->tls_ports[i], sizeof c->tls_ports[i], "%u", c->kept[i][2].number);
+    }
 }
 
 static void start(struct redis_cluster *c, unsigned masters, unsigned replicas)
@@ -313,6 +354,7 @@ static void start(struct redis_cluster *c, unsigned masters, unsigned replicas)
     c->masters = masters;
     c->count = masters + replicas;
     strcpy(c->url, "redis://");
+    keep_ports(c);
     for (unsigned i = 0, first = 0; i < c->count; i++) {
         start_member(c, i);
         if (i >= masters)
@@ -332,8 +374,7 @@ static void start(struct redis_cluster *c, unsigned masters, unsigned replicas)
         demand(&c->servers[i], "CLUSTER REPLICATE %s", c->ids[i - masters]);
         wait_for_text(&c->servers[i], "INFO replication", "master_link_status:up");
     }
-    for (unsigned i = 0; i < c->count; i++)
-        wait_for_text(&c->servers[i], "CLUSTER INFO", "cluster_state:ok");
+    wait_until_all_have_the_map(c);
 }
 
 void cluster_start(struct redis_cluster *c, unsigned masters, unsigned replicas)
@@ -366,6 +407,11 @@ void cluster_set(struct redis_cluster *c, const char *name, const char *value)
         demand(&c->servers[i], "CONFIG SET %s %s", name, value);
 }
 
+void cluster_bury_soon(struct redis_cluster *c)
+{
+    cluster_set(c, "cluster-node-timeout", "1000");
+}
+
 void cluster_wait_for_map(struct redis_cluster *c, const char *text, bool has_it)
 {
     unsigned i = 0;
@@ -384,6 +430,9 @@ void cluster_end(struct redis_cluster *c)
 {
     for (unsigned i = 0; i < c->count; i++)
         redis_end(&c->servers[i]);
+    for (unsigned i = 0; i < CLUSTER_SERVERS_MAX; i++)
+        for (unsigned k = 0; k < 3; k++)
+            port_leave(&c->kept[i][k]);
 }
 
 void cluster_begin_move(struct redis_cluster *c, unsigned slot, unsigned from, unsigned to)

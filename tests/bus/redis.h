@@ -1,4 +1,4 @@
-/* A redis-server of the test's own, on a free port, with a directory of its own; and a proxy before it that can stop
+/* A redis-server of the test's own, on a port and with a directory of its own; and a proxy before it that can stop
  * forwarding. Calls are bounded in time; what cannot be done ends the program. */
 #ifndef WEFT_TESTS_BUS_REDIS_H
 #define WEFT_TESTS_BUS_REDIS_H
@@ -11,10 +11,19 @@
 
 #define REDIS_EXTRA_MAX 32 /* arguments, and the NULL behind them */
 
+/* A port that is kept: nobody else gets it, whether a server listens there just now or not. */
+struct port {
+    uint16_t number;
+    int fd;
+};
+struct port port_keep(void);
+void port_leave(struct port *p);
+
 struct redis_server {
     pid_t pid;
     uint16_t port;
-    bool is_lasting; /* appendonly */
+    struct port kept; /* unless somebody else keeps it */
+    bool is_lasting;  /* what it has answered outlives its being killed */
     const char *extra[REDIS_EXTRA_MAX];
     char dir[64], url[96];
 };
@@ -29,12 +38,13 @@ const char *redis_say(struct redis_server *s, const char *command);
 bool redis_has_tls(void); /* was the installed one built with it? */
 
 /* A Redis Cluster of the test's own: masters that share all slots evenly, and replicas, each of the master with its
- * number. All know each other when this returns. */
+ * number. All know each other when this returns. None is taken for dead while a test does not ask for that. */
 #define CLUSTER_SERVERS_MAX 6
 
 struct redis_cluster {
     struct redis_server servers[CLUSTER_SERVERS_MAX]; /* the masters first */
     char ids[CLUSTER_SERVERS_MAX][41];
+    struct port kept[CLUSTER_SERVERS_MAX][3]; /* of servers to come, too: clients', each other's, and TLS */
     char ports[CLUSTER_SERVERS_MAX][8];
     const char *const *tls;
     char tls_ports[CLUSTER_SERVERS_MAX][8]; /* with tls */
@@ -48,6 +58,8 @@ void cluster_start_tls(struct redis_cluster *c, unsigned masters, const char *co
 unsigned cluster_add(struct redis_cluster *c); /* a master without slots; its number */
 /* A setting of all servers. */
 void cluster_set(struct redis_cluster *c, const char *name, const char *value);
+/* From now on a server that is away is found to be dead, soon. */
+void cluster_bury_soon(struct redis_cluster *c);
 /* Until the map of all of them has the text, or has it no more. */
 void cluster_wait_for_map(struct redis_cluster *c, const char *text, bool has_it);
 void cluster_end(struct redis_cluster *c);
@@ -72,7 +84,5 @@ struct proxy {
 };
 void proxy_start(struct proxy *p, uint16_t to);
 void proxy_end(struct proxy *p);
-
-uint16_t free_port(void);
 
 #endif

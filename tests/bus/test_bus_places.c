@@ -13,15 +13,6 @@
 
 static struct redis_cluster cluster;
 
-/* None of this is about servers that are slow: on a busy machine they may be. */
-static weft_bus *open_patient(const char *url)
-{
-    weft_bus_opts o = options();
-
-    o.connect_timeout_ms = o.reply_timeout_ms = 10000;
-    return open_with(url, &o);
-}
-
 /* Two that write and one that listens, by buses of their own. */
 struct talk {
     weft_bus *speakers[2], *bus;
@@ -34,9 +25,9 @@ static void begin_talk(struct talk *k, const char *url, const char *topic)
 {
     for (unsigned i = 0; i < cluster.count; i++)
         redis_say(&cluster.servers[i], "FLUSHALL");
-    *k = (struct talk){.topic = topic, .bus = open_patient(url)};
+    *k = (struct talk){.topic = topic, .bus = open_bus(url)};
     for (unsigned i = 0; i < 2; i++)
-        k->speakers[i] = open_patient(url);
+        k->speakers[i] = open_bus(url);
     k->ear = listen_to(k->bus, topic);
 }
 

@@ -22,8 +22,11 @@ def test(run):
 
 
 def cat(url, *options, data=b'', **how):
-    """Run it to its end; gives (status, standard output, standard error)."""
-    done = subprocess.run([WEFT_CAT, url, *options], input=data, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    """Run it to its end; gives (status, standard output, standard error). What counts messages ends by their number,
+    however slowly they come."""
+    counts = any(option == '--one' or option.startswith('-n') for option in options)
+    patience = ['--wait-ms=60000'] if counts else []
+    done = subprocess.run([WEFT_CAT, url, *patience, *options], input=data, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           timeout=PATIENCE_S * 2, check=False, **how)
     return done.returncode, done.stdout, done.stderr.decode()
 
@@ -38,6 +41,16 @@ def with_pipes(url, *options, **how):
     return program([WEFT_CAT, url, *options], **{**pipes, **how})
 
 
+def answers_and_closes(count):
+    def talk(conn):
+        conn.accept()
+        for _ in range(count):
+            conn.send(*conn.read_frame())
+        conn.close(1000)
+        conn.serve()
+    return talk
+
+
 @test
 def each_line_is_a_message_and_each_message_a_line():
     with echo(WEFT_ECHO) as url:
@@ -45,8 +58,9 @@ def each_line_is_a_message_and_each_message_a_line():
         talks(url, '-n5', data=lines, status=2, err='-n5 is not an option')
         talks(url, '-n=5', data=lines, out=lines)
         talks(url, '-n', '6', data=lines + b'no newline', out=lines + b'no newline\n')
-        talks(url, '--wait-ms=2000', data=lines, out=lines)
         talks(url, '--wait-ms=0')
+    with Server(answers_and_closes(5)) as server:
+        talks(server.url, '--wait-ms=60000', data=lines, out=lines)
 
 
 @test
@@ -89,9 +103,24 @@ def a_file_is_one_message_and_goes_first():
 
 @test
 def a_line_that_is_no_text_is_the_last_one():
+    is_told = threading.Event()
+
+    def answer_late(conn):
+        conn.accept()
+        good = conn.read_frame()
+        is_told.wait(PATIENCE_S)
+        conn.send(*good)
+        conn.close(1000)
+        conn.serve()
+
+    with Server(answer_late) as server, with_pipes(server.url, '--wait-ms=60000') as child:
+        child.stdin.write(b'good\nbad \xff\nnot sent\n')
+        child.stdin.close()
+        assert b'line 2 is not UTF-8 at byte 5; --binary sends any bytes' in child.stderr.readline()
+        is_told.set()
+        assert child.stdout.read() == b'good\n' and child.wait(PATIENCE_S) == 5
+        assert server.conn().data() == []
     with echo(WEFT_ECHO) as url:
-        talks(url, '--wait-ms=2000', data=b'good\nbad \xff\nnot sent\n', out=b'good\n', status=5,
-              err='line 2 is not UTF-8 at byte 5; --binary sends any bytes')
         talks(url, data=b'cut \xc3', status=5, err='line 1 is not UTF-8 at byte 5')
 
 
@@ -103,7 +132,7 @@ def a_message_of_a_mebibyte_goes_both_ways():
         status, out, err = cat(url, '--wait-ms=60000', data=line + b'y')
         assert (status, out) == (1, b'') and 'closed by the server with 1009' in err, (status, err)
     with Server(lambda c: (c.accept(), c.send(TEXT, b'z' * 2000), c.serve())) as server:
-        status, out, err = cat(server.url, '--message-bytes-max=1999', '--wait-ms=5000')
+        status, out, err = cat(server.url, '--message-bytes-max=1999', '--wait-ms=60000')
         assert (status, out) == (1, b'') and 'closed with 1009' in err, (status, err)
         assert server.conn().close_frame()[0] == 1009
 
@@ -214,7 +243,8 @@ def the_status_tells_how_the_server_closed():
             conn.accept()
             conn.send(TEXT, 'last')
             conn.close(code, 'why\x1b' if code else '')
-            conn.serve(answers_close=False)
+            while conn.read_frame()[0] != CLOSE:  # its answer; then the server ends the connection
+                pass
 
         with Server(close) as server, with_pipes(server.url) as child:
             out, got = child.stdout.read(), child.stderr.read().decode()
@@ -236,7 +266,7 @@ def a_connection_that_breaks_off_is_lost():
 def a_server_that_breaks_the_protocol_is_told():
     for bad, code in ((frame(3, b''), 1002), (frame(TEXT, b'\xff'), 1007), (frame(0, b'x'), 1002)):
         with Server(lambda c, bad=bad: (c.accept(), c.sock.sendall(bad), c.serve())) as server:
-            status, out, err = cat(server.url, '--wait-ms=5000')
+            status, out, err = cat(server.url, '--wait-ms=60000')
             assert (status, out) == (1, b'') and f'closed with {code}' in err, (status, err)
             assert server.conn().close_frame()[0] == code
 
@@ -255,9 +285,9 @@ def a_refusal_is_shown():
 
 @test
 def nobody_there_is_told():
-    with socket.create_server(('127.0.0.1', 0)) as taken:
-        port = taken.getsockname()[1]
-    talks(f'ws://127.0.0.1:{port}', status=3, err='cannot connect: ')
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', 0))  # and does not listen
+        talks(f'ws://127.0.0.1:{taken.getsockname()[1]}', status=3, err='cannot connect: ')
     with Server(lambda c: c.drop()) as server:
         talks(server.url, status=3, err='cannot connect: ')
     with Server(lambda c: c.file.read()) as server:  # its answer never comes
@@ -341,9 +371,8 @@ def signals_are_heard_while_it_connects_and_while_nobody_reads():
     with Server(endless) as server, with_pipes(server.url) as child:
         assert child.stdout.read(10) == b'x' * 10
         time.sleep(0.3)  # let it fill the pipe; whether it has is not what counts
-        child.send_signal(signal.SIGINT)
-        time.sleep(0.2)
-        child.send_signal(signal.SIGINT)  # the first one may have been enough
+        # The first one may have been enough; and two that it has not seen yet are one.
+        until('its end', lambda: child.poll() is not None or child.send_signal(signal.SIGINT))
         assert child.wait(PATIENCE_S) in (130, -signal.SIGINT), (child.returncode, child.stderr.read())
 
 

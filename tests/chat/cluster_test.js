@@ -104,6 +104,7 @@ const tests = {
         ann.say('before');
         await everybodyHears([ann, bob, dan], 'before');
 
+        cluster.burySoon();
         await cluster.killWhenReplicated(cluster.masters[0], cluster.replica);
         for (let i = 0; i < 20; i++) (i % 2 ? ann : bob).say(`meanwhile ${i}`);
         dan.leave();

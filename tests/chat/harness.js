@@ -21,7 +21,8 @@ function within(promise, what, ms = TIMEOUT_MS) {
 // Resolves to {address, port, process, stop()} once the program accepts.
 function startServer(program, args = []) {
     const child = spawn(program, args, {stdio: ['ignore', 'pipe', 'inherit']});
-    const exited = new Promise((resolve) => child.on('exit', (code, signal) => resolve({code, signal})));
+    // Not 'exit', behind which some of what it said may still come.
+    const exited = new Promise((resolve) => child.on('close', (code, signal) => resolve({code, signal})));
     let text = '';
 
     const kill = () => child.kill('SIGKILL');

@@ -1,5 +1,5 @@
-// A redis-server of a test's own: a free port, a directory that goes with it, everything on disk at once. And several
-// of them as a Redis Cluster.
+// A redis-server of a test's own: a port and a directory that go with it, and what it has answered outlives its being
+// killed. And several of them as a Redis Cluster.
 'use strict';
 
 const assert = require('node:assert');
@@ -10,41 +10,37 @@ const path = require('node:path');
 const {spawn, spawnSync} = require('node:child_process');
 const {TIMEOUT_MS, sleep, until, within} = require('./harness.js');
 
-function freePort() {
-    return new Promise((resolve, reject) => {
-        const listener = net.createServer();
-        listener.on('error', reject);
-        listener.listen(0, '127.0.0.1', () => {
-            const {port} = listener.address();
-            listener.close(() => resolve(port));
-        });
-    });
+const listening = new Promise((resolve, reject) => {
+    const listener = net.createServer().unref();
+    listener.on('connection', (socket) => socket.on('error', () => {}).unref());
+    listener.on('error', reject);
+    listener.listen(0, '127.0.0.1', () => resolve(listener.address().port));
+});
+
+// Resolves to {port, leave()}: a port that nobody else gets, whether a server listens there just now or not. It is that
+// of a connection; all sockets of Node have SO_REUSEADDR, so that a server which has it, too, may listen there.
+async function keepPort() {
+    const socket = net.connect({host: '127.0.0.1', port: await listening, localAddress: '127.0.0.1'}).unref();
+    await new Promise((resolve, reject) => socket.on('connect', resolve).on('error', reject));
+    return {port: socket.localPort, leave: () => socket.destroy()};
 }
 
 class Redis {
-    // moreOf: gives further arguments for a free port
+    // moreOf: gives further arguments for another port
     static async start(moreOf = () => []) {
         const redis = new Redis();
         redis.directory = fs.mkdtempSync(path.join(os.tmpdir(), 'weft-redis-'));
-        // Somebody else may have taken a port meanwhile.
-        for (let tries = 0; tries < 10; tries++) {
-            redis.port = await freePort();
-            redis.busPort = await freePort();
-            redis.more = moreOf(redis.busPort);
-            redis.url = `redis://127.0.0.1:${redis.port}`;
-            if (await redis.begins()) return redis;
-        }
-        throw new Error(`redis-server ended: ${redis.process.exitCode}`);
+        redis.kept = [await keepPort(), await keepPort()];
+        [redis.port, redis.busPort] = redis.kept.map(({port}) => port);
+        redis.more = moreOf(redis.busPort);
+        redis.url = `redis://127.0.0.1:${redis.port}`;
+        await redis.run();
+        return redis;
     }
 
     async run() {
-        assert.ok(await this.begins(), `redis-server ended: ${this.process.exitCode}`);
-    }
-
-    // False: it has ended at once.
-    async begins() {
         const args = ['--port', this.port, '--bind', '127.0.0.1', '--dir', this.directory, '--save', ''];
-        args.push('--appendonly', 'yes', '--appendfsync', 'always', '--daemonize', 'no', ...this.more);
+        args.push('--appendonly', 'yes', '--appendfsync', 'no', '--daemonize', 'no', ...this.more);
         const child = spawn('redis-server', args.map(String), {stdio: 'ignore'});
         this.process = child;
         this.exited = new Promise((resolve) => child.on('exit', resolve));
@@ -52,10 +48,9 @@ class Redis {
         process.on('exit', kill);
         this.exited.then(() => process.off('exit', kill));
         for (const end = Date.now() + TIMEOUT_MS; this.cli('PING') !== 'PONG'; await sleep(50)) {
-            if (child.exitCode !== null) return false;
+            assert.strictEqual(child.exitCode, null, 'redis-server ended');
             assert.ok(Date.now() < end, 'redis-server answers');
         }
-        return child.exitCode === null; // else it is another's that answers
     }
 
     cli(...args) {
@@ -78,20 +73,21 @@ class Redis {
 
     async end() {
         await this.stop('SIGKILL');
+        for (const port of this.kept) port.leave();
         fs.rmSync(this.directory, {recursive: true, force: true});
     }
 }
 
 const SLOTS = 16384;
 
-// Masters that share all slots evenly, and a replica of the first.
+// Masters that share all slots evenly, and a replica of the first. Who is only slow is not taken for dead.
 class Cluster {
     static async start(masters) {
         const cluster = new Cluster();
         cluster.servers = [];
         for (let i = 0; i <= masters; i++) {
             const server = await Redis.start((busPort) => [
-                ...['--cluster-enabled', 'yes', '--cluster-node-timeout', '1000', '--cluster-port', busPort],
+                ...['--cluster-enabled', 'yes', '--cluster-node-timeout', '60000', '--cluster-port', busPort],
                 ...['--cluster-require-full-coverage', 'no', '--cluster-allow-replica-migration', 'no'],
                 ...['--repl-diskless-sync-delay', '0'],
             ]);
@@ -111,14 +107,22 @@ class Cluster {
             s.demand('CLUSTER', 'ADDSLOTSRANGE', at(i), at(i + 1) - 1);
             s.demand('CLUSTER', 'SET-CONFIG-EPOCH', i + 1);
         }
-        for (const s of this.servers.slice(1))
-            this.servers[0].demand('CLUSTER', 'MEET', '127.0.0.1', s.port, s.busPort);
-        const info = (s) => s.cli('CLUSTER', 'INFO');
-        const knows = (s) => info(s).includes(`cluster_known_nodes:${this.servers.length}\r`);
-        await until(() => this.servers.every(knows), 'all know each other');
+        // Each to each, for rumours take their time.
+        for (const [i, s] of this.servers.entries())
+            for (const other of this.servers.slice(0, i)) other.demand('CLUSTER', 'MEET', '127.0.0.1', s.port, s.busPort);
+        const allSay = (what, ...words) => (s) => words.every((word) => s.cli('CLUSTER', what).includes(word));
+        const ids = this.servers.map((s) => s.id);
+        await until(() => this.servers.every(allSay('NODES', ...ids)), 'all know each other');
         this.replica.demand('CLUSTER', 'REPLICATE', this.masters[0].id);
         await this.isFollowed(this.replica);
-        await until(() => this.servers.every((s) => info(s).includes('cluster_state:ok')), 'the cluster is whole');
+        const isWhole = allSay('INFO', 'cluster_state:ok', `cluster_slots_assigned:${SLOTS}\r`);
+        await until(() => this.servers.every(isWhole), 'the cluster is whole');
+        await until(() => this.servers.every(allSay('NODES', `slave ${this.masters[0].id}`)), 'all know the replica');
+    }
+
+    // From now on a server that is away is found to be dead, soon.
+    burySoon() {
+        for (const s of this.servers) s.demand('CONFIG', 'SET', 'cluster-node-timeout', 1000);
     }
 
     isFollowed(replica) {
@@ -154,7 +158,7 @@ class Cluster {
     // Killed with nothing that only it knows: replication is asynchronous, and what a replica lacks is a new epoch.
     async killWhenReplicated(master, replica) {
         const offset = (s) => /master_repl_offset:(\d+)/.exec(s.cli('INFO', 'replication'))[1];
-        master.demand('CLIENT', 'PAUSE', 10000, 'WRITE');
+        master.demand('CLIENT', 'PAUSE', 60000, 'WRITE');
         await until(() => offset(master) === offset(replica), 'the replica has everything');
         await master.stop('SIGKILL');
     }
@@ -168,4 +172,4 @@ class Cluster {
     }
 }
 
-module.exports = {Cluster, Redis};
+module.exports = {Cluster, Redis, keepPort};

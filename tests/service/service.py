@@ -13,6 +13,7 @@ import pathlib
 import pty
 import pwd
 import re
+import select
 import shutil
 import signal
 import socket
@@ -127,6 +128,14 @@ def tcp():
     return s
 
 
+def kept_port():
+    """A socket at a port that nobody else gets, and where somebody who is told so may listen."""
+    s = socket.socket()
+    s.bind(('127.0.0.1', 0))
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return s
+
+
 def port_of(s):
     return s.getsockname()[1]
 
@@ -222,11 +231,10 @@ class Certificate:
 @group.attack
 def systemd_hands_a_socket_over_and_hears_how_it_goes(programs):
     chat = chat_of(programs)
-    with place() as folder, tcp() as probe:
+    with place() as folder, kept_port() as kept:
         manager, certificate = Manager(folder), Certificate(programs, folder)
         certificate.put('server')
-        port = port_of(probe)
-        probe.close()
+        port = port_of(kept)
         keep = [f'-E{k}' for k in os.environ if k.endswith('SAN_OPTIONS')]
         with Program('systemd-socket-activate', f'-l127.0.0.1:{port}', f'-ENOTIFY_SOCKET={manager.path}', *keep, chat,
                      *certificate.options) as p:
@@ -485,8 +493,10 @@ def root_at_a_terminal_is_reminded(programs):
                          stderr=terminal)
     try:
         os.close(terminal)
-        said = os.read(ours, 4096).decode()
-        check('weft-echo: runs as root; --user NAME gives that up' in said, said)
+        said = ''
+        while 'weft-echo: runs as root; --user NAME gives that up' not in said:
+            check(select.select([ours], [], [], PATIENCE_S)[0], 'it says only', said)
+            said += os.read(ours, 4096).decode()
     finally:
         p.terminate()
         p.wait(PATIENCE_S)
