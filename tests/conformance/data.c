@@ -75,16 +75,34 @@ static bool continues(uint8_t octet)
     return (octet & 0xc0) == 0x80;
 }
 
+/* What there is of count characters (of octets, if it is no text) before the end of the data. Count becomes what is
+ * missing. */
+static size_t piece_bytes(const struct octets *o, size_t at, bool text, size_t *count)
+{
+    size_t end = at;
+
+    if (!text) {
+        size_t bytes = *count < o->bytes - at ? *count : o->bytes - at;
+
+        *count -= bytes;
+        return bytes;
+    }
+    for (; end < o->bytes && (*count > 0 || continues(o->data[end])); end++)
+        *count -= !continues(o->data[end]);
+    return end - at;
+}
+
 void data_slice(enum data_kind kind, size_t *at, size_t count, struct octets *slice)
 {
     const struct octets *o = data_of(kind);
     bool text = kind == DATA_JSON || kind == DATA_PAGE;
 
     slice->bytes = 0;
-    while (count > 0 || (text && continues(o->data[*at]))) {
-        count -= !(text && continues(o->data[*at]));
-        octets_put(slice, &o->data[*at], 1);
-        *at = (*at + 1) % o->bytes;
+    while (count > 0) {
+        size_t bytes = piece_bytes(o, *at, text, &count);
+
+        octets_put(slice, o->data + *at, bytes);
+        *at = (*at + bytes) % o->bytes;
     }
 }
 
