@@ -5,6 +5,7 @@
 #include "listen.h"
 #include "privileges.h"
 #include "service.h"
+#include "trim.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -206,16 +207,19 @@ static void reload_on_request(const char *program, weft_server *s)
     service_ready();
 }
 
+/* Between signals there is something to do now and then. */
 static int next_signal(const sigset_t *set)
 {
-    uint64_t us = service_alive_interval_us();
+    uint64_t alive_us = service_alive_interval_us(),
+             us = alive_us && alive_us < TRIM_INTERVAL_US ? alive_us : TRIM_INTERVAL_US;
     struct timespec interval = {.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000) * 1000};
     int number;
 
-    do {
-        number = us ? sigtimedwait(set, NULL, &interval) : sigwaitinfo(set, NULL);
+    while ((number = sigtimedwait(set, NULL, &interval)) < 0) {
         service_alive();
-    } while (number < 0);
+        trim_look();
+    }
+    service_alive();
     return number;
 }
 

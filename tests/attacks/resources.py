@@ -98,6 +98,20 @@ def fast_writers_with_slow_handlers(programs):
 
 
 @group.in_modes
+def what_bursts_have_taken_goes_back_to_the_system(programs, options):
+    """Half messages of a megabyte of many, again and again; then nobody is there, and the server is small again."""
+    with Server(programs.echo, *options) as s:
+        before = s.status_kib('VmRSS')
+        for lengths in (64, 1061, 2058):
+            peers = open_peers(s, 200)
+            for peer in peers:
+                peer.put(frame(FIN | BINARY, bytes(MIB - lengths), length=MIB))
+            leave(s, peers)
+        wait_for(lambda: s.status_kib('VmRSS') < before + 48 * 1024, 'memory goes back')
+        s.serves()
+
+
+@group.in_modes
 def no_descriptors_left(programs, options):
     """It waits quietly, and goes on when there are some again."""
     with Server(programs.echo, '--open-timeout-ms', 60000, *options, files_max=40) as s:
