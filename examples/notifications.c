@@ -5,7 +5,8 @@
  *
  * The first message of a connection must be its token, within 30 seconds; otherwise it is closed. To look the
  * token up takes a while, as in a database; that blocks nobody else: the handler has a thread of its own. Whoever is
- * known is registered by a subscription, which ends by itself with the connection.
+ * known is registered by a subscription, which ends by itself with the connection. So there are as many threads as visitors,
+ * HANDLERS_MAX at most, and who comes then waits; for tens of thousands, server/chat.c does it with callbacks.
  *
  * Arguments: [--port N]. Redis is where WEFT_EXAMPLE_BUS says (redis://127.0.0.1:6379). */
 #include <stdio.h>
@@ -18,6 +19,7 @@
 
 #define TOKEN_TIMEOUT_MS 30000
 #define LOOKUP_MS        50
+#define HANDLERS_MAX     4096
 
 struct user {
     const char *token, *name;
@@ -95,7 +97,8 @@ int main(int argc, char **argv)
 {
     const char *url = getenv("WEFT_EXAMPLE_BUS"), *timeout = getenv("WEFT_EXAMPLE_TIMEOUT_MS");
     struct app app = {.token_timeout_ms = timeout ? (uint32_t)atoi(timeout) : TOKEN_TIMEOUT_MS};
-    weft_server_opts opts = {.size = sizeof opts, .app = &app, .handler = handler};
+    weft_server_opts opts = {
+        .size = sizeof opts, .app = &app, .handler = handler, .handlers_max = HANDLERS_MAX};
     int status;
 
     serve_block_signals(); /* the bus has a thread, which must not get them */
