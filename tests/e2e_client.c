@@ -50,10 +50,22 @@ void client_adopt(struct client *k, int fd)
         setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_bytes_wanted, sizeof(int));
 }
 
+/* With a timeout of its own for sending, a connect ends with EINTR when the process is stopped meanwhile; called again
+ * it goes on waiting. */
+static bool wait_connected(int fd, const struct sockaddr *a, socklen_t n)
+{
+    int failed;
+
+    do {
+        failed = connect(fd, a, n);
+    } while (failed && errno == EINTR);
+    return !failed;
+}
+
 static bool connect_to(struct client *k, int fd, const struct sockaddr *a, socklen_t n)
 {
     client_adopt(k, fd);
-    if (fd >= 0 && connect(fd, a, n) == 0)
+    if (fd >= 0 && wait_connected(fd, a, n))
         return true;
     client_close(k);
     return false;

@@ -14,7 +14,7 @@ struct life {
     weft_client_opts opts;
     weft_failure *failure;
     unsigned connected; /* connections that on_open and on_close are still to be called for */
-    _Atomic unsigned opened, closed, wrong;
+    _Atomic unsigned opened, closed, failed, wrong;
 };
 
 static void on_open(weft_conn *c, void *app)
@@ -28,6 +28,13 @@ static void on_close(weft_conn *c, const weft_close_info *info, void *app)
     (void)c;
     (void)info;
     atomic_fetch_add(&((struct life *)app)->closed, 1);
+}
+
+static void on_failure(const weft_failure *f, uint32_t retry_ms, void *app)
+{
+    (void)f;
+    (void)retry_ms;
+    atomic_fetch_add(&((struct life *)app)->failed, 1);
 }
 
 /* "hello" comes, or nothing does for want of memory. */
@@ -121,19 +128,32 @@ static int next(struct life *l, const char *url)
     return rc;
 }
 
-static int in_background(struct life *l, const char *url)
+static int run_in_background(struct life *l, const char *url, bool is_awaited)
 {
     weft_client *client;
     int rc;
 
     l->opts.handler = handler;
+    l->opts.on_failure = on_failure;
     rc = weft_client_new(&client, url, &l->opts);
     if (rc != WEFT_OK)
         return rc;
     rc = weft_client_start(client);
+    if (rc == WEFT_OK && is_awaited)
+        WAIT_FOR(l->opened || l->failed);
     STOPS(weft_client_stop(client, 0));
     weft_client_unref(client);
     return rc;
+}
+
+static int in_background(struct life *l, const char *url)
+{
+    return run_in_background(l, url, true);
+}
+
+static int stopped_at_once(struct life *l, const char *url)
+{
+    return run_in_background(l, url, false);
 }
 
 /* --- the case --- */
@@ -238,6 +258,18 @@ ALL_MODES(each_allocation_of_a_client_in_the_background_fails)
     each_fails(t, in_background, greets, WEFT_OK);
 }
 
+/* How many there are before the stop is a matter of chance. */
+ALL_MODES(each_allocation_of_a_client_that_is_stopped_at_once_fails)
+{
+    enum { NTH = 40 };
+    struct peer p;
+
+    CU_ASSERT_FATAL(e2e_start(t) && peer_start(&p, greets, NULL));
+    for (uint64_t nth = 1; nth <= NTH; nth++)
+        fails_at(t, nth, stopped_at_once, peer_url(&p, "/"), WEFT_OK);
+    peer_stop(&p);
+}
+
 ALL_MODES(each_allocation_of_a_redirect_and_a_refusal_fails)
 {
     each_fails(t, straight, refuses, WEFT_E_REFUSED);
@@ -249,6 +281,7 @@ static const struct unit_case cases[] = {
     CASE(each_allocation_of_a_straight_line_client_fails),
     CASE(each_allocation_of_sessions_fails),
     CASE(each_allocation_of_a_client_in_the_background_fails),
+    CASE(each_allocation_of_a_client_that_is_stopped_at_once_fails),
     CASE(each_allocation_of_a_redirect_and_a_refusal_fails),
 };
 

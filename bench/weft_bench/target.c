@@ -105,14 +105,16 @@ static bool is_answered(const struct addrinfo *a)
 {
     struct timeval patience = {.tv_sec = PROBE_S};
     int fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool is_answered_now;
+    int failed;
 
     if (fd < 0)
         return false;
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience); /* connect heeds it too */
-    is_answered_now = connect(fd, a->ai_addr, a->ai_addrlen) == 0;
+    do {
+        failed = connect(fd, a->ai_addr, a->ai_addrlen);
+    } while (failed && errno == EINTR); /* of a process that was stopped; called again it goes on */
     close(fd);
-    return is_answered_now;
+    return !failed;
 }
 
 /* The first that is answered, or the first. */
