@@ -32,7 +32,8 @@
  *
  * Programs without weft may publish too, to the channel PREFIXc:{t:TOPIC} of a topic without history:
  * `redis-cli PUBLISH 'weft:c:{t:orders.eu}' 'sold'` is delivered as it is, as text when it is UTF-8 and
- * does not begin with "w1;", weft's own mark. In a cluster it is SPUBLISH, and patterns do not hear of it.
+ * does not begin with "w1;", weft's own mark. In a cluster it is SPUBLISH, and patterns do not hear of it. Redis has
+ * one space of channels for all its databases, so a bus in database 15 uses PREFIXc15:{t:TOPIC}; 0 is not written.
  *
  * A bus has one thread of its own. It delivers, and callbacks of a bus are called there, one at a time,
  * with no lock held; one that blocks holds up this bus and nothing else. In a callback every function of

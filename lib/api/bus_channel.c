@@ -33,8 +33,8 @@ static size_t channel_of(const struct weft_bus *b, char *out, const struct bus_t
     int bytes;
 
     if (!t->is_pattern)
-        return redis_key(b, out, 'c', t->name);
-    bytes = snprintf(plain, sizeof plain, "%sc:{t:%.*s", b->opts.prefix, (int)t->bytes, t->name);
+        return (size_t)snprintf(out, REDIS_KEY_ROOM, "%s%s}", redis_of(b)->channel_head, t->name);
+    bytes = snprintf(plain, sizeof plain, "%s%.*s", redis_of(b)->channel_head, (int)t->bytes, t->name);
     for (int i = 0; i < bytes; i++) {
         if (strchr("*?[]\\^-", plain[i]))
             out[n++] = '\\';
@@ -48,10 +48,10 @@ static size_t channel_of(const struct weft_bus *b, char *out, const struct bus_t
 /* The topic that a channel is for, cut out in place. NULL: none of ours. */
 static char *topic_of_channel(const struct weft_bus *b, char *channel, size_t bytes)
 {
-    size_t head = strlen(b->opts.prefix) + strlen("c:{t:");
+    size_t head = strlen(redis_of(b)->channel_head);
 
     if (bytes < head + 2 || bytes - head - 1 > WEFT_BUS_TOPIC_BYTES_MAX || channel[bytes - 1] != '}' ||
-        strncmp(channel, b->opts.prefix, strlen(b->opts.prefix)) != 0)
+        strncmp(channel, redis_of(b)->channel_head, head) != 0)
         return NULL;
     channel[bytes - 1] = '\0';
     return channel + head;
@@ -69,7 +69,7 @@ static struct bus_topic *topic_of(struct weft_bus *b, const struct resp *channel
 /* Back from what Redis matches with: the pattern without its escapes and its end. */
 static struct bus_topic *topic_of_pattern(struct weft_bus *b, const struct resp *pattern)
 {
-    size_t bytes, n = 0, head = strlen(b->opts.prefix) + strlen("c:{t:");
+    size_t bytes, n = 0, head = strlen(redis_of(b)->channel_head);
     const char *text = resp_text(pattern, &bytes);
     char plain[2 * REDIS_KEY_ROOM];
 

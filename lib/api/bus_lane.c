@@ -107,7 +107,7 @@ static void send_plain(struct weft_bus *b, struct redis_node *n, const struct bu
         resp_command(l, 3);
         resp_arg_text(l, "PUBLISH");
     }
-    redis_put_key(b, l, 'c', p->topic);
+    redis_put_channel(b, l, p->topic);
     resp_arg_begin(l, strlen(head) + 1 + weft_msg_bytes(p->msg));
     resp_piece(l, head, strlen(head));
     put_data(l, p);
@@ -144,7 +144,7 @@ static void send_remembered(struct weft_bus *b, struct redis_node *n, struct lan
     resp_arg_begin(l, 1 + weft_msg_bytes(p->msg));
     put_data(l, p);
     resp_arg_end(l);
-    redis_put_key(b, l, 'c', p->topic);
+    redis_put_channel(b, l, p->topic);
     resp_arg_text(l, r->mode == REDIS_CLUSTER ? "SPUBLISH" : "PUBLISH");
     resp_arg_text(l, r->instance);
     resp_arg_number(l, NUMBERS_KEPT_MS);
@@ -286,7 +286,7 @@ static void took_it(struct weft_bus *b, struct lane *l, const struct request *q)
     if (q->is_asking && owner && owner->phase == NODE_UP && node_request(owner, REQUEST_NUDGE)) {
         resp_command(&owner->commands, 3);
         resp_arg_text(&owner->commands, "SPUBLISH");
-        redis_put_key(b, &owner->commands, 'c', p->topic);
+        redis_put_channel(b, &owner->commands, p->topic);
         resp_arg_text(&owner->commands, REDIS_NUDGE);
     }
     l->is_probing = false;

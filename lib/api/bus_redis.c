@@ -13,7 +13,7 @@
 
 /* --- small things --- */
 
-size_t redis_key(const struct weft_bus *b, char *out, char what, const char *topic)
+static size_t key_of(const struct weft_bus *b, char *out, char what, const char *topic)
 {
     return (size_t)snprintf(out, REDIS_KEY_ROOM, "%s%c:{t:%s}", b->opts.prefix, what, topic);
 }
@@ -22,14 +22,23 @@ void redis_put_key(struct weft_bus *b, struct resp_link *l, char what, const cha
 {
     char key[REDIS_KEY_ROOM];
 
-    resp_arg(l, key, redis_key(b, key, what, topic));
+    resp_arg(l, key, key_of(b, key, what, topic));
+}
+
+void redis_put_channel(struct weft_bus *b, struct resp_link *l, const char *topic)
+{
+    resp_arg_begin(l, strlen(redis_of(b)->channel_head) + strlen(topic) + 1);
+    resp_piece(l, redis_of(b)->channel_head, strlen(redis_of(b)->channel_head));
+    resp_piece(l, topic, strlen(topic));
+    resp_piece(l, "}", 1);
+    resp_arg_end(l);
 }
 
 uint16_t redis_slot(const struct weft_bus *b, const char *topic)
 {
     char key[REDIS_KEY_ROOM];
 
-    return slots_of_key(key, redis_key(b, key, 's', topic)); /* the same for all of a topic */
+    return slots_of_key(key, key_of(b, key, 's', topic)); /* the same for all of a topic */
 }
 
 uint32_t redis_shortened(struct weft_bus *b, uint32_t ms)
@@ -177,6 +186,15 @@ static int make_tls(struct weft_bus *b)
     return r->scratch ? WEFT_OK : WEFT_E_NOMEM;
 }
 
+static void name_channels(struct redis *r, const char *prefix)
+{
+    char db[16] = "";
+
+    if (r->url.db)
+        snprintf(db, sizeof db, "%u", r->url.db);
+    snprintf(r->channel_head, sizeof r->channel_head, "%sc%s:{t:", prefix, db);
+}
+
 static int redis_open(struct weft_bus *b, const struct bus_url *url)
 {
     struct redis *r = mem_calloc(1, sizeof *r);
@@ -191,6 +209,7 @@ static int redis_open(struct weft_bus *b, const struct bus_url *url)
         LOG(WEFT_LOG_WARNING, 0, "bus: history_file is for local: only; Redis keeps the histories");
     if (bus_url_copy(&r->url, url) != WEFT_OK)
         return WEFT_E_NOMEM;
+    name_channels(r, b->opts.prefix);
     rc = cluster_open(b);
     if (rc != WEFT_OK)
         return rc;

@@ -139,6 +139,9 @@ enum redis_mode { REDIS_UNKNOWN, REDIS_SINGLE, REDIS_CLUSTER };
 
 struct redis {
     struct bus_url url;
+    /* What channels begin with. Keys are in the database that was chosen; channels are in none, so theirs stands in
+     * their names, unless it is 0. */
+    char channel_head[WEFT_BUS_TOPIC_BYTES_MAX + 32];
     struct tls_context *tls;
     struct tls_scratch *scratch;
     enum redis_mode mode; /* N2 */
@@ -181,8 +184,8 @@ static inline struct redis *redis_of(const struct weft_bus *b)
 
 /* --- bus_redis.c --- */
 
-size_t redis_key(const struct weft_bus *b, char *out, char what, const char *topic);
 void redis_put_key(struct weft_bus *b, struct resp_link *l, char what, const char *topic);
+void redis_put_channel(struct weft_bus *b, struct resp_link *l, const char *topic);
 uint16_t redis_slot(const struct weft_bus *b, const char *topic);
 uint32_t redis_doubled(uint32_t ms, const weft_bus_opts *o);
 uint32_t redis_shortened(struct weft_bus *b, uint32_t ms); /* at random, by up to half */
@@ -226,7 +229,8 @@ void node_ask(struct redis_node *n, bool is_asking); /* ASKING, if so */
  * this waits for the thread: it has been told to stop. */
 void node_close(struct weft_bus *b, struct redis_node *n);
 void node_down(struct weft_bus *b, struct redis_node *n, const char *why); /* it failed */
-void node_look_if_greeted(struct weft_bus *b, struct redis_node *n); /* UP, when all that greets it was answered */
+void node_look_if_greeted(struct weft_bus *b,
+                          struct redis_node *n); /* UP, when all that greets it was answered */
 void node_turn(struct weft_bus *b, struct redis_node *n, uint64_t now_ms);
 void node_flush(struct weft_bus *b, struct redis_node *n);
 uint64_t node_next_time(const struct weft_bus *b, const struct redis_node *n);
