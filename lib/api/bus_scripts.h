@@ -107,11 +107,14 @@
     "end\n"                                                                                                  \
     "return {e, text(o), back, text(now), text(from), r, id}\n"
 
-/* KEYS: presence. ARGV: 1 ms until it expires, the rest: who. */
+/* KEYS: presence. ARGV: 1 ms until it expires, the rest: who. The key is kept for who stays longest: another
+ * process may have a longer time. */
 #define SCRIPT_JOIN                                                                                          \
     SCRIPT_HEAD "redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', text(now))\n"                               \
                 "for i = 2, #ARGV do redis.call('ZADD', KEYS[1], text(now + ARGV[1]), ARGV[i]) end\n"        \
-                "redis.call('PEXPIRE', KEYS[1], ARGV[1])\n"                                                  \
+                "if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then\n"                                  \
+                "  redis.call('PEXPIRE', KEYS[1], ARGV[1])\n"                                                \
+                "end\n"                                                                                      \
                 "return 0\n"
 
 /* KEYS: presence. Returns who is there. Nothing is written, so a replica answers too. */
