@@ -80,8 +80,87 @@ static void who_has_a_short_time_takes_nobody_with_him(void)
     redis_end(&s);
 }
 
+/* --- age --- */
+
+#define TOO_OLD_SECONDS (20u * 365 * 24 * 3600) /* longer than any machine runs */
+
+static weft_bus *open_with_age(const struct redis_server *s, uint32_t history_seconds)
+{
+    weft_bus_rule rule = {"old.*", 100, history_seconds};
+    weft_bus_opts o = options();
+
+    o.rules = &rule;
+    o.rule_count = 1;
+    return open_with(s->url, &o);
+}
+
+/* The first is of 1970, the second of now. */
+static void put_two(struct redis_server *s)
+{
+    redis_say(s, "HSET weft:m:{t:old.x} e 7 o 2");
+    redis_say(s, "XADD weft:s:{t:old.x} 1-0 t 1000 i a:1 d Told");
+    redis_say(s,
+              "EVAL \"local now = redis.call('TIME')[1] .. '000' "
+              "return redis.call('XADD', 'weft:s:{t:old.x}', '2-0', 't', now, 'i', 'a:2', 'd', 'Tnew')\" 0");
+}
+
+static void what_is_too_old_is_not_told_however_short_the_machine_has_been_running(void)
+{
+    weft_bus_position all = {0}, behind_old = {7, 1};
+    struct redis_server s;
+    weft_bus *b;
+    struct ear *e, *f;
+
+    redis_start(&s, false, NULL);
+    put_two(&s);
+    b = open_with_age(&s, TOO_OLD_SECONDS);
+    e = listen_from(b, "old.x", &all); /* read from Redis */
+    WAIT_FOR(e->readies == 1 && e->items == e->ready.missed);
+    CU_ASSERT_STRING_EQUAL(e->text, "old.x=new@2 ");
+    f = listen_from(b, "old.x", &behind_old); /* from what this process has */
+    WAIT_FOR(f->readies == 1 && f->items == f->ready.missed);
+    CU_ASSERT(!f->ready.is_gap);
+    CU_ASSERT_STRING_EQUAL(f->text, "old.x=new@2 ");
+    end_ear(e);
+    end_ear(f);
+    close_bus(b);
+    b = open_with_age(&s, 0); /* without end */
+    e = listen_from(b, "old.x", &all);
+    WAIT_FOR(e->readies == 1 && e->items == 2);
+    end_ear(e);
+    close_bus(b);
+    redis_end(&s);
+}
+
+static void what_becomes_too_old_while_a_process_holds_it_is_not_told(void)
+{
+    weft_bus_position all = {0};
+    struct redis_server s;
+    weft_bus *b;
+    struct ear *e, *f;
+
+    redis_start(&s, false, NULL);
+    b = open_with_age(&s, 1);
+    e = listen_to(b, "old.x");
+    say(b, "old.x", "soon too old");
+    WAIT_FOR(e->items == 1);
+    usleep(1100000); /* its time */
+    f = listen_from(b, "old.x", &all);
+    WAIT_FOR(f->readies == 1);
+    say(b, "old.x", "new");
+    WAIT_FOR(e->items == 2 && f->items >= 1);
+    CU_ASSERT_STRING_EQUAL(f->text, "old.x=new@2 ");
+    CU_ASSERT(f->ready.missed == 0 && f->gaps == 0);
+    end_ear(e);
+    end_ear(f);
+    close_bus(b);
+    redis_end(&s);
+}
+
 static const struct unit_case cases[] = {
     CASE(who_has_a_short_time_takes_nobody_with_him),
+    CASE(what_is_too_old_is_not_told_however_short_the_machine_has_been_running),
+    CASE(what_becomes_too_old_while_a_process_holds_it_is_not_told),
 };
 
 int main(int argc, char **argv)
