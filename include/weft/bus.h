@@ -17,7 +17,7 @@
  *   with      Each message of a topic with history has an offset, 1, 2, 3 and so on, in an epoch. Subscribers get each
  *   history   exactly once and in order, also over failures of Redis, as long as the history holds what they missed;
  *             when it does not, they are told (weft_bus_ready.is_gap). A new epoch means that the old
- *             offsets are void: Redis lost its data, or the history was forgotten. Patterns get offsets but
+ *             offsets are void: Redis lost its data or holds damaged data, or the history was forgotten. Patterns get offsets but
  *             are at most once.
  *   a file    local: with history_file: a message of a topic with history is in the file before anybody gets it. So
  *             positions stay good whatever ends the process: nothing that was seen is missing, and no offset is

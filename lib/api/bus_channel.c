@@ -455,7 +455,7 @@ static void take_message(struct weft_bus *b, struct bus_topic *t, const char *na
     else
         m = plain_message(b, t, p, bytes);
     if (rc == WEFT_OK && !m) {
-        LOG(WEFT_LOG_WARNING, 0, "bus: something that is no message of weft came on a channel of its own");
+        redis_log_seldom(b, SELDOM_FOREIGN, name);
         return;
     }
     if (rc == WEFT_E_NOMEM && t->rule && e.at.epoch) {

@@ -175,11 +175,11 @@ static uint64_t tag_of(const struct weft_bus *b, const char *id, size_t bytes)
     return bytes ? siphash(&b->key, id, bytes) | 1 : 0;
 }
 
-int fill_read_message(const struct weft_bus *b, weft_msg **out, const char *data, size_t bytes)
+int fill_read_message(struct weft_bus *b, weft_msg **out, const char *data, size_t bytes)
 {
     *out = NULL;
     if (bytes < 1 || (data[0] != 'T' && data[0] != 'B') || bytes - 1 > b->opts.message_bytes_max) {
-        LOG(WEFT_LOG_WARNING, 0, "bus: a message came that is none of weft, or above message_bytes_max");
+        redis_log_seldom(b, SELDOM_FOREIGN, "another form, or above message_bytes_max");
         return WEFT_E_INVAL;
     }
     return weft_msg_new(out, data[0] == 'T' ? WEFT_TEXT : WEFT_BINARY, data + 1, bytes - 1);

@@ -313,13 +313,15 @@ bool lane_answer(struct weft_bus *b, struct redis_node *n, const struct request 
     if (is_error)
         slots_read_error(&refusal, resp_text(reply, NULL));
     if (is_error && refusal.what == REFUSED_FOR_GOOD) {
-        LOG(WEFT_LOG_ERROR, 0, "bus: Redis refused a message: %s", resp_text(reply, NULL));
+        redis_log_seldom(b, SELDOM_REFUSED, resp_text(reply, NULL));
         settle(b, p, false);
     } else if (is_error || (p->rule && resp_integer(reply) == 2)) {
         if (!l->is_held)
             note_refusal(b, l, n, &refusal);
         hold(b, l, p, refusal.what == REFUSED_MOVED || refusal.what == REFUSED_ELSEWHERE);
     } else {
+        if (p->rule && resp_integer(reply) == 3)
+            redis_log_seldom(b, SELDOM_DAMAGED, p->topic);
         took_it(b, l, q);
     }
     if (l->is_held && l->in_flight == 0)

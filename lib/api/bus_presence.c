@@ -330,6 +330,6 @@ bool presence_answer(struct weft_bus *b, struct redis_node *n, const struct requ
     if (!other || !put_question(b, other, q->ask, q->tries + 1, refusal.what == REFUSED_ASK))
         bus_answer(q->ask, WEFT_E_AGAIN, NULL, 0);
     if (refusal.what == REFUSED_FOR_GOOD)
-        LOG(WEFT_LOG_ERROR, 0, "bus: Redis refused to say who is there: %s", resp_text(reply, NULL));
+        redis_log_seldom(b, SELDOM_NAMES, resp_text(reply, NULL));
     return refusal.what != REFUSED_HERE;
 }

@@ -9,7 +9,8 @@
 #include "base/mem.h"
 #include "sync/wake.h"
 
-#define CLOSE_LINGER_MS 200u /* for taking back the names at the end */
+#define SELDOM_MS       60000u /* between two lines that say the same */
+#define CLOSE_LINGER_MS 200u   /* for taking back the names at the end */
 
 /* --- small things --- */
 
@@ -56,6 +57,36 @@ uint32_t redis_doubled(uint32_t ms, const weft_bus_opts *o)
 uint64_t redis_earlier(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;
+}
+
+static void tell_line(enum seldom which, const char *detail, uint64_t left_out)
+{
+    static const struct {
+        enum weft_log_level level;
+        const char *text;
+    } lines[SELDOMS] = {{WEFT_LOG_ERROR, "Redis refused a message"},
+                        {WEFT_LOG_WARNING, "what stood in Redis did not fit, and a new epoch began"},
+                        {WEFT_LOG_WARNING, "something came that is no message of weft"},
+                        {WEFT_LOG_ERROR, "Redis refused to say who is there"}};
+
+    if (left_out)
+        LOG(lines[which].level, 0, "bus: %s: %s (and %llu times before)", lines[which].text, detail,
+            (unsigned long long)left_out);
+    else
+        LOG(lines[which].level, 0, "bus: %s: %s", lines[which].text, detail);
+}
+
+void redis_log_seldom(struct weft_bus *b, enum seldom which, const char *detail)
+{
+    struct seldom_line *l = &redis_of(b)->lines[which];
+    uint64_t now_ms = clock_now_ms();
+
+    if (now_ms < l->again_at_ms) {
+        l->left_out++;
+        return;
+    }
+    tell_line(which, detail, l->left_out);
+    *l = (struct seldom_line){.again_at_ms = now_ms + SELDOM_MS};
 }
 
 void redis_tell_state(struct weft_bus *b, const char *why)
@@ -156,6 +187,9 @@ static void redis_stop(struct weft_bus *b)
     struct redis *r = redis_of(b);
 
     say_goodbye(b);
+    for (unsigned i = 0; i < SELDOMS; i++)
+        if (r->lines[i].left_out)
+            tell_line(i, "until the bus was closed", r->lines[i].left_out);
     r->is_stopping = true;
     wake_tell(b->stop_fd); /* attempts to connect end now */
     for (size_t i = 0; i < r->node_count; i++)

@@ -135,6 +135,13 @@ struct lane {
     struct redis_node *ask; /* where the first goes this once; NULL: to the owner */
 };
 
+/* Lines of the log that may be due for each message: one is written in a while, and how many were not. */
+enum seldom { SELDOM_REFUSED, SELDOM_DAMAGED, SELDOM_FOREIGN, SELDOM_NAMES, SELDOMS };
+
+struct seldom_line {
+    uint64_t again_at_ms, left_out;
+};
+
 enum redis_mode { REDIS_UNKNOWN, REDIS_SINGLE, REDIS_CLUSTER };
 
 struct redis {
@@ -174,6 +181,7 @@ struct redis {
     bool has_told_patterns; /* that it refuses them */
     uint32_t pattern_count;
     bool is_stopping;
+    struct seldom_line lines[SELDOMS];
     bool has_off; /* a topic went OFF since all were last looked at */
 };
 
@@ -190,6 +198,7 @@ uint16_t redis_slot(const struct weft_bus *b, const char *topic);
 uint32_t redis_doubled(uint32_t ms, const weft_bus_opts *o);
 uint32_t redis_shortened(struct weft_bus *b, uint32_t ms); /* at random, by up to half */
 uint64_t redis_earlier(uint64_t a, uint64_t b);
+void redis_log_seldom(struct weft_bus *b, enum seldom which, const char *detail);
 /* UP while every node that is wanted is. why: of DOWN */
 void redis_tell_state(struct weft_bus *b, const char *why);
 
@@ -295,7 +304,7 @@ struct envelope {
 };
 
 /* WEFT_OK, WEFT_E_NOMEM, or WEFT_E_INVAL: not ours, or larger than allowed here. */
-int fill_read_message(const struct weft_bus *b, weft_msg **out, const char *data, size_t bytes);
+int fill_read_message(struct weft_bus *b, weft_msg **out, const char *data, size_t bytes);
 void fill_start(struct weft_bus *b, struct bus_topic *t);
 void fill_make_all_live(struct weft_bus *b, struct bus_topic *t);
 void fill_take_live(struct weft_bus *b, struct bus_topic *t, const struct envelope *e, weft_msg *m);

@@ -157,10 +157,96 @@ static void what_becomes_too_old_while_a_process_holds_it_is_not_told(void)
     redis_end(&s);
 }
 
+/* --- damage --- */
+
+static const char *const damages[] = {
+    "XADD weft:s:{t:h.x} * foo bar",
+    "XADD weft:s:{t:h.x} 77-0 t 1000 i a:1 d Tforged",
+    "XADD weft:s:{t:h.x} 18446744073709551615-18446744073709551615 foo bar",
+    "SET weft:s:{t:h.x} hello",
+    "SET weft:m:{t:h.x} hello",
+    "HSET weft:m:{t:h.x} e abc",
+    "HSET weft:m:{t:h.x} e 99999999999999999999999999",
+    "HSET weft:m:{t:h.x} o abc",
+    "HSET weft:m:{t:h.x} o 9223372036854775807",
+    "HSET weft:m:{t:h.x} o -1",
+    "HSET weft:m:{t:h.x} o -100",
+};
+#define DAMAGES (sizeof damages / sizeof damages[0])
+
+static _Atomic unsigned damage_lines;
+
+static void note_line(enum weft_log_level level, uint64_t conn_id, const char *text, void *app)
+{
+    (void)level, (void)conn_id, (void)app;
+    damage_lines += strstr(text, "a new epoch began") != NULL;
+}
+
+static void what_others_write_there_costs_an_epoch_and_no_message(void)
+{
+    struct redis_server s;
+    weft_bus *a, *b;
+    struct ear *e;
+
+    redis_start(&s, false, NULL);
+    weft_log_to(WEFT_LOG_WARNING, note_line, NULL);
+    a = open_bus(s.url);
+    b = open_bus(s.url);
+    e = listen_to(b, "h.x");
+    say(a, "h.x", "m");
+    WAIT_FOR(e->items == 1);
+    for (unsigned i = 0; i < DAMAGES; i++) {
+        uint64_t epoch = e->last_epoch;
+
+        CU_ASSERT(redis_say(&s, damages[i])[0] != '-');
+        for (unsigned n = 0; n < 3; n++)
+            say(a, "h.x", "m");
+        WAIT_FOR(e->items == 4 + 3 * i);
+        CU_ASSERT(e->gaps == i + 1 && e->last_epoch != epoch && e->last_offset == 3);
+    }
+    CU_ASSERT(stats_of(a).dropped_lost == 0 && stats_of(a).passed_on == 1 + 3 * DAMAGES);
+    CU_ASSERT_EQUAL(damage_lines, 1);
+    end_ear(e);
+    close_bus(a);
+    CU_ASSERT_EQUAL(damage_lines, 2); /* how many there were */
+    close_bus(b);
+    weft_log_to(WEFT_LOG_WARNING, NULL, NULL);
+    redis_end(&s);
+}
+
+/* Of the key where a process counts what was taken, nothing is to be seen. */
+static void a_damaged_count_costs_nothing(void)
+{
+    struct redis_server s;
+    weft_bus *b;
+    struct ear *e;
+
+    redis_start(&s, false, NULL);
+    b = open_bus(s.url);
+    e = listen_to(b, "h.x");
+    say(b, "h.x", "1");
+    CU_ASSERT_EQUAL(weft_bus_flush(b, 20000), WEFT_OK);
+    redis_say(&s, "EVAL \"for i, k in ipairs(redis.call('KEYS', 'weft:d:*')) do "
+                  "redis.call('DEL', k) redis.call('RPUSH', k, 'x') end\" 0");
+    say(b, "h.x", "2");
+    CU_ASSERT_EQUAL(weft_bus_flush(b, 20000), WEFT_OK);
+    redis_say(&s, "EVAL \"for i, k in ipairs(redis.call('KEYS', 'weft:d:*')) do "
+                  "redis.call('SET', k, 'x') end\" 0");
+    say(b, "h.x", "3");
+    WAIT_FOR(e->items == 3);
+    CU_ASSERT_STRING_EQUAL(e->text, "h.x=1@1 h.x=2@2 h.x=3@3 ");
+    CU_ASSERT(e->gaps == 0 && stats_of(b).dropped_lost == 0);
+    end_ear(e);
+    close_bus(b);
+    redis_end(&s);
+}
+
 static const struct unit_case cases[] = {
     CASE(who_has_a_short_time_takes_nobody_with_him),
     CASE(what_is_too_old_is_not_told_however_short_the_machine_has_been_running),
     CASE(what_becomes_too_old_while_a_process_holds_it_is_not_told),
+    CASE(what_others_write_there_costs_an_epoch_and_no_message),
+    CASE(a_damaged_count_costs_nothing),
 };
 
 int main(int argc, char **argv)
