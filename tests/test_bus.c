@@ -137,6 +137,16 @@ static void urls_are_taken_apart(void)
     CU_ASSERT_EQUAL_FATAL(bus_url_parse(&u, "redis+unix:/run/r.sock?db=2", &why), WEFT_OK);
     CU_ASSERT(strcmp(u.path, "/run/r.sock") == 0 && u.db == 2 && u.seed_count == 0);
     bus_url_fini(&u);
+    CU_ASSERT_EQUAL_FATAL(bus_url_parse(&u, "redis+unix:///run/r.sock", &why), WEFT_OK);
+    CU_ASSERT(strcmp(u.path, "/run/r.sock") == 0 && u.db == 0 && !u.password);
+    bus_url_fini(&u);
+    CU_ASSERT_EQUAL_FATAL(bus_url_parse(&u, "redis+unix://ann:p%2F%40@/run/r@1.sock?db=2", &why), WEFT_OK);
+    CU_ASSERT(strcmp(u.path, "/run/r@1.sock") == 0 && u.db == 2 && u.seed_count == 0);
+    CU_ASSERT(strcmp(u.user, "ann") == 0 && strcmp(u.password, "p/@") == 0);
+    bus_url_fini(&u);
+    CU_ASSERT_EQUAL_FATAL(bus_url_parse(&u, "redis+unix://:secret@/r", &why), WEFT_OK);
+    CU_ASSERT(!u.user && strcmp(u.password, "secret") == 0);
+    bus_url_fini(&u);
     CU_ASSERT_EQUAL_FATAL(bus_url_parse(&u, "redis://a:b,c@h:1,[::2],j:3/0", &why), WEFT_OK);
     CU_ASSERT_EQUAL_FATAL(u.seed_count, 3);
     CU_ASSERT_STRING_EQUAL(u.password, "b,c");
@@ -163,7 +173,18 @@ static void wrong_urls_are_refused_with_a_reason(void)
                                         "redis://h,,i",
                                         "redis://h/1,i/2",
                                         "redis://a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q",
-                                        "redis://a b"};
+                                        "redis://a b",
+                                        "redis://ann@h",
+                                        "rediss://ann@h,i",
+                                        "redis+unix:",
+                                        "redis+unix:/",
+                                        "redis+unix://",
+                                        "redis+unix://ann@/r",
+                                        "redis+unix://ann:s@",
+                                        "redis+unix://ann:s@r",
+                                        "redis+unix://ann:se/cret@/r",
+                                        "redis+unix://ann:s@?db=1",
+                                        "redis+unix://a b:s@/r"};
 
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         struct bus_url u;

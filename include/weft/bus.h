@@ -61,12 +61,15 @@ extern "C" {
 /* Open a bus.
  *
  * out      set to the bus on WEFT_OK; weft_bus_close gives it back
- * url      local:                                             within this process
- *          redis://[user:password@]host[:port][,host..][/db]  6379 and 0 when not given; user may be empty. Several
- *                                                             servers (up to 16) are tried in turn; of a cluster
- *                                                             one is enough, and there is only database 0
- *          rediss://...                                       the same through TLS
- *          redis+unix:PATH[?db=N]                             a socket in the file system
+ * url      local:                                               within this process
+ *          redis://[[user]:password@]host[:port][,host..][/db]  6379 and 0 when not given. Several servers (up to 16)
+ *                                                               are tried in turn; of a cluster one is enough, and
+ *                                                               there is only database 0
+ *          rediss://...                                         the same through TLS
+ *          redis+unix:PATH[?db=N]                               a socket in the file system, or
+ *          redis+unix://[[user]:password@]PATH[?db=N]           with a password
+ *          In a user and a password what means something in a URL is written %40 (@), %2F (/), %3A (:). A user
+ *          without a password is refused.
  * opts     borrowed; NULL for all defaults
  * Returns  WEFT_OK        for Redis too before it is reached: see on_state
  *          WEFT_E_INVAL   the URL or an option is wrong, or weft was built without what it needs; the log says which
