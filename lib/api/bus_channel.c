@@ -221,9 +221,10 @@ static void make_heard_live(struct weft_bus *b, struct bus_topic *t, void *arg)
 void channel_refused(struct weft_bus *b, struct bus_topic *t, const char *error)
 {
     struct redis *r = redis_of(b);
+    char why[RESP_WHY_BYTES];
 
     if (!t->refused_ms)
-        LOG(WEFT_LOG_ERROR, 0, "bus: Redis refuses the topic %s: %s", t->name, error);
+        LOG(WEFT_LOG_ERROR, 0, "bus: Redis refuses the topic %s: %s", t->name, redis_quote(b, why, error));
     t->refused_ms = redis_doubled(t->refused_ms, &b->opts);
     t->again_at_ms = clock_now_ms() + redis_shortened(b, t->refused_ms);
     r->refused_at_ms = redis_earlier(r->refused_at_ms, t->again_at_ms);

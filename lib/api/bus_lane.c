@@ -308,12 +308,13 @@ bool lane_answer(struct weft_bus *b, struct redis_node *n, const struct request 
     struct lane *l = lane_of(r, p);
     struct slots_reply refusal = {.what = REFUSED_FOR_NOW};
     bool is_error = resp_kind(reply) == RESP_ERROR;
+    char why[RESP_WHY_BYTES];
 
     came_back(l, n);
     if (is_error)
         slots_read_error(&refusal, resp_text(reply, NULL));
     if (is_error && refusal.what == REFUSED_FOR_GOOD) {
-        redis_log_seldom(b, SELDOM_REFUSED, resp_text(reply, NULL));
+        redis_log_seldom(b, SELDOM_REFUSED, redis_quote(b, why, resp_text(reply, NULL)));
         settle(b, p, false);
     } else if (is_error || (p->rule && resp_integer(reply) == 2)) {
         if (!l->is_held)

@@ -59,6 +59,19 @@ uint64_t redis_earlier(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/* Arguments that are repeated may be cut off, in the password's midst too, so none of them stays. */
+const char *redis_quote(const struct weft_bus *b, char *out, const char *error)
+{
+    const char *password = redis_of(b)->url.password;
+    const char *secret = password && *password ? strstr(error, password) : NULL;
+    const char *args = strstr(error, ", with args");
+    const char *end = secret && (!args || secret < args) ? secret : args;
+
+    snprintf(out, RESP_WHY_BYTES, "%.*s%s", (int)(end ? end - error : (ptrdiff_t)strlen(error)), error,
+             end ? " ..." : "");
+    return out;
+}
+
 static void tell_line(enum seldom which, const char *detail, uint64_t left_out)
 {
     static const struct {
@@ -95,6 +108,17 @@ void redis_tell_state(struct weft_bus *b, const char *why)
         bus_set_state(b, WEFT_BUS_UP, "");
     else if (atomic_load_explicit(&b->state, memory_order_relaxed) != WEFT_BUS_CONNECTING)
         bus_set_state(b, WEFT_BUS_DOWN, why);
+}
+
+void redis_tell_failure(struct weft_bus *b, const char *why)
+{
+    struct redis *r = redis_of(b);
+    bool is_first = !r->has_told_failure;
+
+    r->has_told_failure = true;
+    if (is_first && b->opts.on_state &&
+        atomic_load_explicit(&b->state, memory_order_relaxed) == WEFT_BUS_CONNECTING)
+        b->opts.on_state(b, WEFT_BUS_CONNECTING, why, b->opts.app);
 }
 
 /* --- a turn --- */

@@ -100,6 +100,7 @@ struct redis_node {
     uint32_t retry_ms;
     uint64_t up_at_ms;
     uint64_t keep_until_ms; /* not wanted: may it go? */
+    bool is_role_hidden;    /* not permitted to us */
     bool is_greeted;        /* the subscriptions' connection */
     bool has_more;          /* reads were cut short */
     nfds_t fd_at, fd_count; /* in the last poll */
@@ -182,7 +183,9 @@ struct redis {
     uint32_t pattern_count;
     bool is_stopping;
     struct seldom_line lines[SELDOMS];
-    bool has_off; /* a topic went OFF since all were last looked at */
+    bool has_told_role;    /* that it is hidden */
+    bool has_told_failure; /* to on_state, of the first attempt */
+    bool has_off;          /* a topic went OFF since all were last looked at */
 };
 
 static inline struct redis *redis_of(const struct weft_bus *b)
@@ -198,9 +201,13 @@ uint16_t redis_slot(const struct weft_bus *b, const char *topic);
 uint32_t redis_doubled(uint32_t ms, const weft_bus_opts *o);
 uint32_t redis_shortened(struct weft_bus *b, uint32_t ms); /* at random, by up to half */
 uint64_t redis_earlier(uint64_t a, uint64_t b);
+/* The text of an error, for a log: what says something of AUTH may repeat the password that was sent. In `out`, of
+ * RESP_WHY_BYTES. */
+const char *redis_quote(const struct weft_bus *b, char *out, const char *error);
 void redis_log_seldom(struct weft_bus *b, enum seldom which, const char *detail);
 /* UP while every node that is wanted is. why: of DOWN */
 void redis_tell_state(struct weft_bus *b, const char *why);
+void redis_tell_failure(struct weft_bus *b, const char *why); /* of the first attempt, while CONNECTING */
 
 /* --- bus_cluster.c --- */
 
