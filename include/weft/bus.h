@@ -86,7 +86,9 @@ WEFT_API int weft_bus_open(weft_bus **out, const char *url, const weft_bus_opts 
  *          WEFT_E_TIMEOUT  some of it was lost (dropped_lost), at the deadline or before; the bus is closed
  *                          all the same
  *          WEFT_E_STATE    called on the bus's own thread: nothing was done
- * Thread   any that may block, when no other thread uses the handle any more
+ * Thread   any that may block, when no other thread uses the handle any more. Behind this the
+ *          handle is void, unless a listener is still held: then it may be used until weft_bus_unlisten gives
+ *          that back, and answers WEFT_E_CLOSED
  * Since    0.1 */
 WEFT_API int weft_bus_close(weft_bus *bus, uint32_t deadline_ms);
 

@@ -9,6 +9,7 @@
 #include "e2e_server.h"
 #include "fake.h"
 #include "member.h"
+#include "present.h"
 #include "redis.h"
 #include "weft/weft.h"
 
@@ -240,6 +241,7 @@ static void who_has_no_or_a_wrong_password_is_told_once_why(void)
 
 static void nobody_there_is_told_once_and_then_somebody(void)
 {
+    struct present p = {0};
     struct redis_server s;
     weft_bus *b;
 
@@ -250,6 +252,9 @@ static void nobody_there_is_told_once_and_then_somebody(void)
     WAIT_FOR(told.lines >= 3);
     CU_ASSERT(told.states == 1 && told.last_state == WEFT_BUS_CONNECTING && !is_told(told.why, "sesame"));
     CU_ASSERT(told.why[0]);
+    CU_ASSERT_EQUAL(weft_bus_presence(b, "room", present_note, &p), WEFT_OK);
+    WAIT_FOR(p.answers == 1);
+    CU_ASSERT(p.result == WEFT_E_AGAIN && !strstr(weft_strerror(p.result), "queue"));
     redis_start_again(&s);
     WAIT_FOR(told.states == 2);
     CU_ASSERT_EQUAL(told.last_state, WEFT_BUS_UP);
