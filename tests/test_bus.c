@@ -137,6 +137,16 @@ static void urls_are_taken_apart(void)
     CU_ASSERT_EQUAL_FATAL(bus_url_parse(&u, "redis+unix:/run/r.sock?db=2", &why), WEFT_OK);
     CU_ASSERT(strcmp(u.path, "/run/r.sock") == 0 && u.db == 2 && u.seed_count == 0);
     bus_url_fini(&u);
+    CU_ASSERT_EQUAL_FATAL(bus_url_parse(&u, "redis+unix:///run/r.sock", &why), WEFT_OK);
+    CU_ASSERT(strcmp(u.path, "/run/r.sock") == 0 && u.db == 0 && !u.password);
+    bus_url_fini(&u);
+    CU_ASSERT_EQUAL_FATAL(bus_url_parse(&u, "redis+unix://ann:p%2F%40@/run/r@1.sock?db=2", &why), WEFT_OK);
+    CU_ASSERT(strcmp(u.path, "/run/r@1.sock") == 0 && u.db == 2 && u.seed_count == 0);
+    CU_ASSERT(strcmp(u.user, "ann") == 0 && strcmp(u.password, "p/@") == 0);
+    bus_url_fini(&u);
+    CU_ASSERT_EQUAL_FATAL(bus_url_parse(&u, "redis+unix://:secret@/r", &why), WEFT_OK);
+    CU_ASSERT(!u.user && strcmp(u.password, "secret") == 0);
+    bus_url_fini(&u);
     CU_ASSERT_EQUAL_FATAL(bus_url_parse(&u, "redis://a:b,c@h:1,[::2],j:3/0", &why), WEFT_OK);
     CU_ASSERT_EQUAL_FATAL(u.seed_count, 3);
     CU_ASSERT_STRING_EQUAL(u.password, "b,c");
@@ -163,7 +173,18 @@ static void wrong_urls_are_refused_with_a_reason(void)
                                         "redis://h,,i",
                                         "redis://h/1,i/2",
                                         "redis://a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q",
-                                        "redis://a b"};
+                                        "redis://a b",
+                                        "redis://ann@h",
+                                        "rediss://ann@h,i",
+                                        "redis+unix:",
+                                        "redis+unix:/",
+                                        "redis+unix://",
+                                        "redis+unix://ann@/r",
+                                        "redis+unix://ann:s@",
+                                        "redis+unix://ann:s@r",
+                                        "redis+unix://ann:se/cret@/r",
+                                        "redis+unix://ann:s@?db=1",
+                                        "redis+unix://a b:s@/r"};
 
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         struct bus_url u;
@@ -676,6 +697,23 @@ static void wrong_arguments_are_refused(void)
     CU_ASSERT_EQUAL(weft_bus_close(NULL, 0), WEFT_OK);
 }
 
+static void a_bus_that_is_closed_answers_while_a_listener_holds_it(void)
+{
+    weft_bus *b = open_local(NULL);
+    struct present p = {0};
+    weft_msg *m = e2e_text("x");
+    weft_bus_listener *l;
+
+    CU_ASSERT_EQUAL_FATAL(weft_bus_listen(b, &l, "t", NULL, NULL, on_item, NULL), WEFT_OK);
+    CU_ASSERT_EQUAL(weft_bus_close(b, 60000), WEFT_OK);
+    CU_ASSERT_EQUAL(weft_bus_publish(b, "t", m), WEFT_E_CLOSED);
+    CU_ASSERT_EQUAL(weft_bus_presence(b, "t", present_note, &p), WEFT_E_CLOSED);
+    CU_ASSERT_EQUAL(weft_bus_flush(b, 1), WEFT_OK); /* nothing waits */
+    CU_ASSERT_EQUAL(p.answers, 0);
+    weft_msg_unref(m);
+    weft_bus_unlisten(l);
+}
+
 static void bounds_answer_again_or_drop_and_count(void)
 {
     weft_bus_opts opts = {
@@ -888,6 +926,29 @@ ALL_MODES(who_subscribes_with_a_name_is_present_until_the_last_one_left)
         weft_conn_unref(c[i]);
 }
 
+ALL_MODES(a_name_has_as_many_bytes_as_a_topic_whatever_its_last_one_is)
+{
+    weft_bus *b = open_local(NULL);
+    char name[257] = "";
+    weft_bus_sub_opts o = {.size = sizeof o, .presence = name};
+    struct client k;
+    weft_conn *c;
+
+    CU_ASSERT_FATAL(e2e_start(t) && e2e_open(t, &k));
+    c = e2e_take(t, 0);
+    memset(name, 'n', 255);
+    name[255] = '*';
+    CU_ASSERT_EQUAL(weft_bus_subscribe(b, c, "room", &o), WEFT_E_INVAL);
+    name[254] = '*';
+    name[255] = '\0';
+    CU_ASSERT_EQUAL(weft_bus_subscribe(b, c, "room", &o), WEFT_OK);
+    o.presence = "";
+    CU_ASSERT_EQUAL(weft_bus_subscribe(b, c, "room", &o), WEFT_E_INVAL);
+    CU_ASSERT_EQUAL(weft_bus_close(b, 60000), WEFT_OK);
+    client_close(&k);
+    weft_conn_unref(c);
+}
+
 static const struct unit_case cases[] = {
     CASE(the_hash_is_siphash_2_4),
     CASE(urls_are_taken_apart),
@@ -910,10 +971,12 @@ static const struct unit_case cases[] = {
     CASE(histories_beyond_topics_max_are_forgotten_oldest_first),
     CASE(topics_without_a_history_forget_none_and_those_in_use_stay),
     CASE(wrong_arguments_are_refused),
+    CASE(a_bus_that_is_closed_answers_while_a_listener_holds_it),
     CASE(bounds_answer_again_or_drop_and_count),
     CASE(every_allocation_may_fail),
     CASE(connections_get_what_is_published_and_leave_by_themselves),
     CASE(a_connection_that_comes_back_is_told_and_gets_what_it_missed),
     CASE(who_subscribes_with_a_name_is_present_until_the_last_one_left),
+    CASE(a_name_has_as_many_bytes_as_a_topic_whatever_its_last_one_is),
 };
 E2E_MAIN("bus")

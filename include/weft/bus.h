@@ -17,7 +17,7 @@
  *   with      Each message of a topic with history has an offset, 1, 2, 3 and so on, in an epoch. Subscribers get each
  *   history   exactly once and in order, also over failures of Redis, as long as the history holds what they missed;
  *             when it does not, they are told (weft_bus_ready.is_gap). A new epoch means that the old
- *             offsets are void: Redis lost its data, or the history was forgotten. Patterns get offsets but
+ *             offsets are void: Redis lost its data or holds damaged data, or the history was forgotten. Patterns get offsets but
  *             are at most once.
  *   a file    local: with history_file: a message of a topic with history is in the file before anybody gets it. So
  *             positions stay good whatever ends the process: nothing that was seen is missing, and no offset is
@@ -32,7 +32,8 @@
  *
  * Programs without weft may publish too, to the channel PREFIXc:{t:TOPIC} of a topic without history:
  * `redis-cli PUBLISH 'weft:c:{t:orders.eu}' 'sold'` is delivered as it is, as text when it is UTF-8 and
- * does not begin with "w1;", weft's own mark. In a cluster it is SPUBLISH, and patterns do not hear of it.
+ * does not begin with "w1;", weft's own mark. In a cluster it is SPUBLISH, and patterns do not hear of it. Redis has
+ * one space of channels for all its databases, so a bus in database 15 uses PREFIXc15:{t:TOPIC}; 0 is not written.
  *
  * A bus has one thread of its own. It delivers, and callbacks of a bus are called there, one at a time,
  * with no lock held; one that blocks holds up this bus and nothing else. In a callback every function of
@@ -60,12 +61,15 @@ extern "C" {
 /* Open a bus.
  *
  * out      set to the bus on WEFT_OK; weft_bus_close gives it back
- * url      local:                                             within this process
- *          redis://[user:password@]host[:port][,host..][/db]  6379 and 0 when not given; user may be empty. Several
- *                                                             servers (up to 16) are tried in turn; of a cluster
- *                                                             one is enough, and there is only database 0
- *          rediss://...                                       the same through TLS
- *          redis+unix:PATH[?db=N]                             a socket in the file system
+ * url      local:                                               within this process
+ *          redis://[[user]:password@]host[:port][,host..][/db]  6379 and 0 when not given. Several servers (up to 16)
+ *                                                               are tried in turn; of a cluster one is enough, and
+ *                                                               there is only database 0
+ *          rediss://...                                         the same through TLS
+ *          redis+unix:PATH[?db=N]                               a socket in the file system, or
+ *          redis+unix://[[user]:password@]PATH[?db=N]           with a password
+ *          In a user and a password what means something in a URL is written %40 (@), %2F (/), %3A (:). A user
+ *          without a password is refused.
  * opts     borrowed; NULL for all defaults
  * Returns  WEFT_OK        for Redis too before it is reached: see on_state
  *          WEFT_E_INVAL   the URL or an option is wrong, or weft was built without what it needs; the log says which
@@ -82,7 +86,9 @@ WEFT_API int weft_bus_open(weft_bus **out, const char *url, const weft_bus_opts 
  *          WEFT_E_TIMEOUT  some of it was lost (dropped_lost), at the deadline or before; the bus is closed
  *                          all the same
  *          WEFT_E_STATE    called on the bus's own thread: nothing was done
- * Thread   any that may block, when no other thread uses the handle any more
+ * Thread   any that may block, when no other thread uses the handle any more. Behind this the
+ *          handle is void, unless a listener is still held: then it may be used until weft_bus_unlisten gives
+ *          that back, and answers WEFT_E_CLOSED
  * Since    0.1 */
 WEFT_API int weft_bus_close(weft_bus *bus, uint32_t deadline_ms);
 

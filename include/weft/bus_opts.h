@@ -42,7 +42,8 @@ typedef struct weft_bus_opts {
      * connection. Returns one reference, of a new message (with the topic and the offset in it, say) or of
      * item->msg; NULL drops it for connections. Default: item->msg as it was published. */
     weft_msg *(*wrap)(const weft_bus_item *item, void *app);
-    /* The state changed; why: a sentence for a log, "" for none. */
+    /* The state changed; why: a sentence for a log, "" for none. Called once with WEFT_BUS_CONNECTING, too, when the
+     * first attempt to reach Redis has failed: nobody there, a wrong password. It is tried on. */
     void (*on_state)(weft_bus *bus, enum weft_bus_state state, const char *why, void *app);
 
     const weft_bus_rule *rules; /* default: no topic has history */

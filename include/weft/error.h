@@ -21,7 +21,7 @@ extern "C" {
 
 #define WEFT_ERROR_LIST(X)                                                                                   \
     X(WEFT_OK, 0, "success")                                                                                 \
-    X(WEFT_E_AGAIN, -1, "the queue is full for now")                                                         \
+    X(WEFT_E_AGAIN, -1, "not possible for now, but perhaps later")                                           \
     X(WEFT_E_TIMEOUT, -2, "the time given for this call ran out")                                            \
     X(WEFT_E_CANCELED, -3, "the waiting task was canceled")                                                  \
     X(WEFT_E_NOMEM, -4, "no memory could be had")                                                            \

@@ -4,6 +4,7 @@
 
 #include "api/bus_redis.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 
 #define READS_MAX 16 /* of one connection in a turn */
@@ -19,10 +20,30 @@ static bool is_script_loaded(struct redis *r, unsigned which, const struct resp 
     return true;
 }
 
-/* A node that is asked for the map only may be anything. */
-static bool is_fit(const struct redis_node *n, const struct resp *reply)
+/* That it is no master is seen then when it refuses to write (READONLY). */
+static bool may_hide_role(struct weft_bus *b, struct redis_node *n, const struct resp *reply)
 {
-    return !n->is_wanted || strcmp(resp_text(resp_item(reply, 0), NULL), "master") == 0;
+    const char *error = resp_text(reply, NULL);
+    char quoted[RESP_WHY_BYTES];
+
+    n->is_role_hidden = strncmp(error, "NOPERM", strlen("NOPERM")) == 0;
+    if (n->is_role_hidden && !redis_of(b)->has_told_role)
+        LOG(WEFT_LOG_WARNING, 0,
+            "bus: a Redis that becomes a replica is noticed when it refuses a message: %s",
+            redis_quote(b, quoted, error));
+    redis_of(b)->has_told_role |= n->is_role_hidden;
+    return n->is_role_hidden;
+}
+
+/* A node that is asked for the map only may be anything. */
+static bool take_role(struct weft_bus *b, struct redis_node *n, const struct resp *reply, char *why)
+{
+    if (!n->is_wanted || strcmp(resp_text(resp_item(reply, 0), NULL), "master") == 0)
+        return true;
+    if (resp_kind(reply) == RESP_ERROR)
+        return may_hide_role(b, n, reply);
+    snprintf(why, RESP_WHY_BYTES, "it is no master");
+    return false;
 }
 
 /* Before this the request was taken out of the queue; what it stands for is dealt with here in every case. */
@@ -31,9 +52,7 @@ static bool answer(struct weft_bus *b, struct redis_node *n, struct request *q, 
 {
     switch (q->kind) {
     case REQUEST_ROLE:
-        if (!is_fit(n, reply))
-            snprintf(why, RESP_WHY_BYTES, "it is no master");
-        return is_fit(n, reply);
+        return take_role(b, n, reply, why);
     case REQUEST_MAP:
         return cluster_take_map(b, n, reply, why);
     case REQUEST_SCRIPT:
@@ -57,6 +76,14 @@ static bool answer(struct weft_bus *b, struct redis_node *n, struct request *q, 
     return resp_kind(reply) != RESP_ERROR;
 }
 
+static void say_error(const struct weft_bus *b, char *why, const struct resp *reply)
+{
+    char quoted[RESP_WHY_BYTES];
+
+    snprintf(why, RESP_WHY_BYTES, "it answers %.*s", RESP_WHY_BYTES - 16,
+             redis_quote(b, quoted, resp_text(reply, NULL)));
+}
+
 /* WEFT_OK, or why it is over. */
 static int take_answer(struct weft_bus *b, struct redis_node *n, const struct resp *reply, char *why)
 {
@@ -67,7 +94,7 @@ static int take_answer(struct weft_bus *b, struct redis_node *n, const struct re
     if (!q)
         return WEFT_E_PROTOCOL;
     if (resp_kind(reply) == RESP_ERROR)
-        snprintf(reason, sizeof reason, "it answers %s", resp_text(reply, NULL));
+        say_error(b, reason, reply);
     if (!answer(b, n, q, reply, reason)) {
         memcpy(why, reason, sizeof reason);
         rc = WEFT_E_CLOSED;
@@ -90,7 +117,7 @@ static bool is_bearable(struct weft_bus *b, struct redis_node *n, const struct r
         return false;
     /* The mark behind it tells for which. */
     if (refusal.what == REFUSED_FOR_GOOD)
-        snprintf(n->refusal, sizeof n->refusal, "%s", resp_text(reply, NULL));
+        redis_quote(b, n->refusal, resp_text(reply, NULL));
     else
         cluster_wants_map(b);
     return true;
@@ -103,7 +130,7 @@ static int take_sub_answer(struct weft_bus *b, struct redis_node *n, const struc
     const struct resp *mark = is_array ? resp_item(reply, 1) : reply;
 
     if (!is_bearable(b, n, reply)) {
-        snprintf(why, RESP_WHY_BYTES, "it answers %s", resp_text(reply, NULL));
+        say_error(b, why, reply);
         return WEFT_E_CLOSED;
     }
     if (is_array && strcmp(resp_text(resp_item(reply, 0), NULL), "pong") != 0) {

@@ -163,7 +163,10 @@ static int check_sub(const char *topic, const weft_bus_position *from, const cha
     is_pattern = topic[strlen(topic) - 1] == '*';
     if (is_pattern && (from || presence))
         return WEFT_E_INVAL;
-    return !presence || bus_check_topic(presence, true) == WEFT_OK ? WEFT_OK : WEFT_E_INVAL;
+    if (presence &&
+        (!*presence || strnlen(presence, WEFT_BUS_TOPIC_BYTES_MAX + 1) > WEFT_BUS_TOPIC_BYTES_MAX))
+        return WEFT_E_INVAL;
+    return WEFT_OK;
 }
 
 static void set_from(struct bus_sub *s, const weft_bus_position *from)

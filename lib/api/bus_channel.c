@@ -33,8 +33,8 @@ static size_t channel_of(const struct weft_bus *b, char *out, const struct bus_t
     int bytes;
 
     if (!t->is_pattern)
-        return redis_key(b, out, 'c', t->name);
-    bytes = snprintf(plain, sizeof plain, "%sc:{t:%.*s", b->opts.prefix, (int)t->bytes, t->name);
+        return (size_t)snprintf(out, REDIS_KEY_ROOM, "%s%s}", redis_of(b)->channel_head, t->name);
+    bytes = snprintf(plain, sizeof plain, "%s%.*s", redis_of(b)->channel_head, (int)t->bytes, t->name);
     for (int i = 0; i < bytes; i++) {
         if (strchr("*?[]\\^-", plain[i]))
             out[n++] = '\\';
@@ -48,10 +48,10 @@ static size_t channel_of(const struct weft_bus *b, char *out, const struct bus_t
 /* The topic that a channel is for, cut out in place. NULL: none of ours. */
 static char *topic_of_channel(const struct weft_bus *b, char *channel, size_t bytes)
 {
-    size_t head = strlen(b->opts.prefix) + strlen("c:{t:");
+    size_t head = strlen(redis_of(b)->channel_head);
 
     if (bytes < head + 2 || bytes - head - 1 > WEFT_BUS_TOPIC_BYTES_MAX || channel[bytes - 1] != '}' ||
-        strncmp(channel, b->opts.prefix, strlen(b->opts.prefix)) != 0)
+        strncmp(channel, redis_of(b)->channel_head, head) != 0)
         return NULL;
     channel[bytes - 1] = '\0';
     return channel + head;
@@ -69,7 +69,7 @@ static struct bus_topic *topic_of(struct weft_bus *b, const struct resp *channel
 /* Back from what Redis matches with: the pattern without its escapes and its end. */
 static struct bus_topic *topic_of_pattern(struct weft_bus *b, const struct resp *pattern)
 {
-    size_t bytes, n = 0, head = strlen(b->opts.prefix) + strlen("c:{t:");
+    size_t bytes, n = 0, head = strlen(redis_of(b)->channel_head);
     const char *text = resp_text(pattern, &bytes);
     char plain[2 * REDIS_KEY_ROOM];
 
@@ -221,9 +221,10 @@ static void make_heard_live(struct weft_bus *b, struct bus_topic *t, void *arg)
 void channel_refused(struct weft_bus *b, struct bus_topic *t, const char *error)
 {
     struct redis *r = redis_of(b);
+    char why[RESP_WHY_BYTES];
 
     if (!t->refused_ms)
-        LOG(WEFT_LOG_ERROR, 0, "bus: Redis refuses the topic %s: %s", t->name, error);
+        LOG(WEFT_LOG_ERROR, 0, "bus: Redis refuses the topic %s: %s", t->name, redis_quote(b, why, error));
     t->refused_ms = redis_doubled(t->refused_ms, &b->opts);
     t->again_at_ms = clock_now_ms() + redis_shortened(b, t->refused_ms);
     r->refused_at_ms = redis_earlier(r->refused_at_ms, t->again_at_ms);
@@ -455,7 +456,7 @@ static void take_message(struct weft_bus *b, struct bus_topic *t, const char *na
     else
         m = plain_message(b, t, p, bytes);
     if (rc == WEFT_OK && !m) {
-        LOG(WEFT_LOG_WARNING, 0, "bus: something that is no message of weft came on a channel of its own");
+        redis_log_seldom(b, SELDOM_FOREIGN, name);
         return;
     }
     if (rc == WEFT_E_NOMEM && t->rule && e.at.epoch) {

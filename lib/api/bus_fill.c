@@ -24,6 +24,16 @@
 #define FILL_BYTES   (256u * 1024u) /* of a page, and what is left of its last entry */
 #define ID_BYTES_MAX 63
 
+/* What stands in the stream has an age by Redis' clock, and may be older than this machine has been running: this
+ * process' clock counts from here for histories, behind the longest that a rule can say. */
+#define CLOCK_BEGIN_MS (1ull << 43)
+_Static_assert(CLOCK_BEGIN_MS > (uint64_t)UINT32_MAX * 1000, "history_seconds are not all behind it");
+
+static uint64_t history_ms(void)
+{
+    return CLOCK_BEGIN_MS + clock_now_ms();
+}
+
 /* Behind which offset does it want the history? -1: it wants none. */
 static int64_t wish_of(const struct bus_sub *s, uint64_t epoch)
 {
@@ -121,7 +131,7 @@ void fill_start(struct weft_bus *b, struct bus_topic *t)
 
 void fill_make_all_live(struct weft_bus *b, struct bus_topic *t)
 {
-    bus_history_prune(&t->history, clock_now_ms());
+    bus_history_prune(&t->history, history_ms());
     for (struct bus_sub *s = t->waiting ? t->subs : NULL; s; s = s->next)
         if (!s->is_live)
             bus_make_live(b, s);
@@ -134,7 +144,7 @@ void fill_sub_waits(struct weft_bus *b, struct bus_sub *s)
     if (t->state != TOPIC_LIVE)
         return;
     if (!t->rule || can_serve(s)) {
-        bus_history_prune(&t->history, clock_now_ms());
+        bus_history_prune(&t->history, history_ms());
         bus_make_live(b, s);
     } else {
         fill_start(b, t);
@@ -165,11 +175,11 @@ static uint64_t tag_of(const struct weft_bus *b, const char *id, size_t bytes)
     return bytes ? siphash(&b->key, id, bytes) | 1 : 0;
 }
 
-int fill_read_message(const struct weft_bus *b, weft_msg **out, const char *data, size_t bytes)
+int fill_read_message(struct weft_bus *b, weft_msg **out, const char *data, size_t bytes)
 {
     *out = NULL;
     if (bytes < 1 || (data[0] != 'T' && data[0] != 'B') || bytes - 1 > b->opts.message_bytes_max) {
-        LOG(WEFT_LOG_WARNING, 0, "bus: a message came that is none of weft, or above message_bytes_max");
+        redis_log_seldom(b, SELDOM_FOREIGN, "another form, or above message_bytes_max");
         return WEFT_E_INVAL;
     }
     return weft_msg_new(out, data[0] == 'T' ? WEFT_TEXT : WEFT_BINARY, data + 1, bytes - 1);
@@ -204,7 +214,7 @@ static bool take_entry(struct weft_bus *b, struct bus_topic *t, const struct res
     const char *id = resp_text(resp_item(fields, 3), &id_bytes);
     const char *data = resp_text(resp_item(fields, 5), &bytes);
     uint64_t offset = offset_of(entry);
-    uint64_t time_ms = (uint64_t)resp_integer(resp_item(fields, 1)), mine_ms = clock_now_ms();
+    uint64_t time_ms = (uint64_t)resp_integer(resp_item(fields, 1)), mine_ms = history_ms();
     uint64_t age_ms = now_ms > time_ms ? now_ms - time_ms : 0;
     weft_msg *m;
     int rc = fill_read_message(b, &m, data, bytes);
@@ -433,7 +443,7 @@ void fill_take_live(struct weft_bus *b, struct bus_topic *t, const struct envelo
     if (t->state == TOPIC_LIVE && follows(t, e->at)) {
         if (t->at.epoch == 0)
             jump(t, (weft_bus_position){e->at.epoch, 0});
-        advance(b, t, m, e->at, clock_now_ms(), e->id, e->id_bytes);
+        advance(b, t, m, e->at, history_ms(), e->id, e->id_bytes);
     } else if (t->at.epoch == e->at.epoch && e->at.offset <= t->at.offset) {
         BUS_COUNT(b, duplicates);
     } else {

@@ -107,7 +107,7 @@ static void send_plain(struct weft_bus *b, struct redis_node *n, const struct bu
         resp_command(l, 3);
         resp_arg_text(l, "PUBLISH");
     }
-    redis_put_key(b, l, 'c', p->topic);
+    redis_put_channel(b, l, p->topic);
     resp_arg_begin(l, strlen(head) + 1 + weft_msg_bytes(p->msg));
     resp_piece(l, head, strlen(head));
     put_data(l, p);
@@ -144,7 +144,7 @@ static void send_remembered(struct weft_bus *b, struct redis_node *n, struct lan
     resp_arg_begin(l, 1 + weft_msg_bytes(p->msg));
     put_data(l, p);
     resp_arg_end(l);
-    redis_put_key(b, l, 'c', p->topic);
+    redis_put_channel(b, l, p->topic);
     resp_arg_text(l, r->mode == REDIS_CLUSTER ? "SPUBLISH" : "PUBLISH");
     resp_arg_text(l, r->instance);
     resp_arg_number(l, NUMBERS_KEPT_MS);
@@ -286,7 +286,7 @@ static void took_it(struct weft_bus *b, struct lane *l, const struct request *q)
     if (q->is_asking && owner && owner->phase == NODE_UP && node_request(owner, REQUEST_NUDGE)) {
         resp_command(&owner->commands, 3);
         resp_arg_text(&owner->commands, "SPUBLISH");
-        redis_put_key(b, &owner->commands, 'c', p->topic);
+        redis_put_channel(b, &owner->commands, p->topic);
         resp_arg_text(&owner->commands, REDIS_NUDGE);
     }
     l->is_probing = false;
@@ -308,18 +308,21 @@ bool lane_answer(struct weft_bus *b, struct redis_node *n, const struct request 
     struct lane *l = lane_of(r, p);
     struct slots_reply refusal = {.what = REFUSED_FOR_NOW};
     bool is_error = resp_kind(reply) == RESP_ERROR;
+    char why[RESP_WHY_BYTES];
 
     came_back(l, n);
     if (is_error)
         slots_read_error(&refusal, resp_text(reply, NULL));
     if (is_error && refusal.what == REFUSED_FOR_GOOD) {
-        LOG(WEFT_LOG_ERROR, 0, "bus: Redis refused a message: %s", resp_text(reply, NULL));
+        redis_log_seldom(b, SELDOM_REFUSED, redis_quote(b, why, resp_text(reply, NULL)));
         settle(b, p, false);
     } else if (is_error || (p->rule && resp_integer(reply) == 2)) {
         if (!l->is_held)
             note_refusal(b, l, n, &refusal);
         hold(b, l, p, refusal.what == REFUSED_MOVED || refusal.what == REFUSED_ELSEWHERE);
     } else {
+        if (p->rule && resp_integer(reply) == 3)
+            redis_log_seldom(b, SELDOM_DAMAGED, p->topic);
         took_it(b, l, q);
     }
     if (l->is_held && l->in_flight == 0)

@@ -167,6 +167,7 @@ void node_down(struct weft_bus *b, struct redis_node *n, const char *why)
     n->retry_ms = redis_doubled(n->retry_ms, &b->opts);
     n->retry_at_ms = clock_now_ms() + redis_shortened(b, n->retry_ms);
     cluster_node_failed(b, n);
+    redis_tell_failure(b, text);
     redis_tell_state(b, text);
 }
 
@@ -194,7 +195,9 @@ static void put_auth(struct redis *r, struct resp_link *l)
 
 static void ask_role(struct redis_node *n)
 {
-    if (node_request(n, REQUEST_ROLE))
+    if (n->is_role_hidden && node_request(n, REQUEST_OK))
+        put_word(&n->commands, "PING");
+    else if (!n->is_role_hidden && node_request(n, REQUEST_ROLE))
         put_word(&n->commands, "ROLE");
 }
 
@@ -230,6 +233,7 @@ static void greet(struct weft_bus *b, struct redis_node *n)
         resp_arg_text(&n->commands, "SELECT");
         resp_arg_number(&n->commands, r->url.db);
     }
+    n->is_role_hidden = false;
     ask_role(n);
     for (unsigned i = 0; i < SCRIPTS; i++)
         load_script(n, i);

@@ -320,6 +320,7 @@ bool presence_answer(struct weft_bus *b, struct redis_node *n, const struct requ
 {
     struct redis_node *other;
     struct slots_reply refusal;
+    char why[RESP_WHY_BYTES];
 
     if (resp_kind(reply) != RESP_ERROR) {
         tell_names(q->ask, reply);
@@ -330,6 +331,6 @@ bool presence_answer(struct weft_bus *b, struct redis_node *n, const struct requ
     if (!other || !put_question(b, other, q->ask, q->tries + 1, refusal.what == REFUSED_ASK))
         bus_answer(q->ask, WEFT_E_AGAIN, NULL, 0);
     if (refusal.what == REFUSED_FOR_GOOD)
-        LOG(WEFT_LOG_ERROR, 0, "bus: Redis refused to say who is there: %s", resp_text(reply, NULL));
+        redis_log_seldom(b, SELDOM_NAMES, redis_quote(b, why, resp_text(reply, NULL)));
     return refusal.what != REFUSED_HERE;
 }

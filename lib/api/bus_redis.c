@@ -9,11 +9,12 @@
 #include "base/mem.h"
 #include "sync/wake.h"
 
-#define CLOSE_LINGER_MS 200u /* for taking back the names at the end */
+#define SELDOM_MS       60000u /* between two lines that say the same */
+#define CLOSE_LINGER_MS 200u   /* for taking back the names at the end */
 
 /* --- small things --- */
 
-size_t redis_key(const struct weft_bus *b, char *out, char what, const char *topic)
+static size_t key_of(const struct weft_bus *b, char *out, char what, const char *topic)
 {
     return (size_t)snprintf(out, REDIS_KEY_ROOM, "%s%c:{t:%s}", b->opts.prefix, what, topic);
 }
@@ -22,14 +23,23 @@ void redis_put_key(struct weft_bus *b, struct resp_link *l, char what, const cha
 {
     char key[REDIS_KEY_ROOM];
 
-    resp_arg(l, key, redis_key(b, key, what, topic));
+    resp_arg(l, key, key_of(b, key, what, topic));
+}
+
+void redis_put_channel(struct weft_bus *b, struct resp_link *l, const char *topic)
+{
+    resp_arg_begin(l, strlen(redis_of(b)->channel_head) + strlen(topic) + 1);
+    resp_piece(l, redis_of(b)->channel_head, strlen(redis_of(b)->channel_head));
+    resp_piece(l, topic, strlen(topic));
+    resp_piece(l, "}", 1);
+    resp_arg_end(l);
 }
 
 uint16_t redis_slot(const struct weft_bus *b, const char *topic)
 {
     char key[REDIS_KEY_ROOM];
 
-    return slots_of_key(key, redis_key(b, key, 's', topic)); /* the same for all of a topic */
+    return slots_of_key(key, key_of(b, key, 's', topic)); /* the same for all of a topic */
 }
 
 uint32_t redis_shortened(struct weft_bus *b, uint32_t ms)
@@ -49,12 +59,66 @@ uint64_t redis_earlier(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/* Arguments that are repeated may be cut off, in the password's midst too, so none of them stays. */
+const char *redis_quote(const struct weft_bus *b, char *out, const char *error)
+{
+    const char *password = redis_of(b)->url.password;
+    const char *secret = password && *password ? strstr(error, password) : NULL;
+    const char *args = strstr(error, ", with args");
+    const char *end = secret && (!args || secret < args) ? secret : args;
+
+    snprintf(out, RESP_WHY_BYTES, "%.*s%s", (int)(end ? end - error : (ptrdiff_t)strlen(error)), error,
+             end ? " ..." : "");
+    return out;
+}
+
+static void tell_line(enum seldom which, const char *detail, uint64_t left_out)
+{
+    static const struct {
+        enum weft_log_level level;
+        const char *text;
+    } lines[SELDOMS] = {{WEFT_LOG_ERROR, "Redis refused a message"},
+                        {WEFT_LOG_WARNING, "what stood in Redis did not fit, and a new epoch began"},
+                        {WEFT_LOG_WARNING, "something came that is no message of weft"},
+                        {WEFT_LOG_ERROR, "Redis refused to say who is there"}};
+
+    if (left_out)
+        LOG(lines[which].level, 0, "bus: %s: %s (and %llu times before)", lines[which].text, detail,
+            (unsigned long long)left_out);
+    else
+        LOG(lines[which].level, 0, "bus: %s: %s", lines[which].text, detail);
+}
+
+void redis_log_seldom(struct weft_bus *b, enum seldom which, const char *detail)
+{
+    struct seldom_line *l = &redis_of(b)->lines[which];
+    uint64_t now_ms = clock_now_ms();
+
+    if (now_ms < l->again_at_ms) {
+        l->left_out++;
+        return;
+    }
+    tell_line(which, detail, l->left_out);
+    *l = (struct seldom_line){.again_at_ms = now_ms + SELDOM_MS};
+}
+
 void redis_tell_state(struct weft_bus *b, const char *why)
 {
     if (cluster_is_whole(redis_of(b)))
         bus_set_state(b, WEFT_BUS_UP, "");
     else if (atomic_load_explicit(&b->state, memory_order_relaxed) != WEFT_BUS_CONNECTING)
         bus_set_state(b, WEFT_BUS_DOWN, why);
+}
+
+void redis_tell_failure(struct weft_bus *b, const char *why)
+{
+    struct redis *r = redis_of(b);
+    bool is_first = !r->has_told_failure;
+
+    r->has_told_failure = true;
+    if (is_first && b->opts.on_state &&
+        atomic_load_explicit(&b->state, memory_order_relaxed) == WEFT_BUS_CONNECTING)
+        b->opts.on_state(b, WEFT_BUS_CONNECTING, why, b->opts.app);
 }
 
 /* --- a turn --- */
@@ -147,6 +211,9 @@ static void redis_stop(struct weft_bus *b)
     struct redis *r = redis_of(b);
 
     say_goodbye(b);
+    for (unsigned i = 0; i < SELDOMS; i++)
+        if (r->lines[i].left_out)
+            tell_line(i, "until the bus was closed", r->lines[i].left_out);
     r->is_stopping = true;
     wake_tell(b->stop_fd); /* attempts to connect end now */
     for (size_t i = 0; i < r->node_count; i++)
@@ -177,6 +244,15 @@ static int make_tls(struct weft_bus *b)
     return r->scratch ? WEFT_OK : WEFT_E_NOMEM;
 }
 
+static void name_channels(struct redis *r, const char *prefix)
+{
+    char db[16] = "";
+
+    if (r->url.db)
+        snprintf(db, sizeof db, "%u", r->url.db);
+    snprintf(r->channel_head, sizeof r->channel_head, "%sc%s:{t:", prefix, db);
+}
+
 static int redis_open(struct weft_bus *b, const struct bus_url *url)
 {
     struct redis *r = mem_calloc(1, sizeof *r);
@@ -191,6 +267,7 @@ static int redis_open(struct weft_bus *b, const struct bus_url *url)
         LOG(WEFT_LOG_WARNING, 0, "bus: history_file is for local: only; Redis keeps the histories");
     if (bus_url_copy(&r->url, url) != WEFT_OK)
         return WEFT_E_NOMEM;
+    name_channels(r, b->opts.prefix);
     rc = cluster_open(b);
     if (rc != WEFT_OK)
         return rc;

@@ -100,6 +100,7 @@ struct redis_node {
     uint32_t retry_ms;
     uint64_t up_at_ms;
     uint64_t keep_until_ms; /* not wanted: may it go? */
+    bool is_role_hidden;    /* not permitted to us */
     bool is_greeted;        /* the subscriptions' connection */
     bool has_more;          /* reads were cut short */
     nfds_t fd_at, fd_count; /* in the last poll */
@@ -135,10 +136,20 @@ struct lane {
     struct redis_node *ask; /* where the first goes this once; NULL: to the owner */
 };
 
+/* Lines of the log that may be due for each message: one is written in a while, and how many were not. */
+enum seldom { SELDOM_REFUSED, SELDOM_DAMAGED, SELDOM_FOREIGN, SELDOM_NAMES, SELDOMS };
+
+struct seldom_line {
+    uint64_t again_at_ms, left_out;
+};
+
 enum redis_mode { REDIS_UNKNOWN, REDIS_SINGLE, REDIS_CLUSTER };
 
 struct redis {
     struct bus_url url;
+    /* What channels begin with. Keys are in the database that was chosen; channels are in none, so theirs stands in
+     * their names, unless it is 0. */
+    char channel_head[WEFT_BUS_TOPIC_BYTES_MAX + 32];
     struct tls_context *tls;
     struct tls_scratch *scratch;
     enum redis_mode mode; /* N2 */
@@ -171,7 +182,10 @@ struct redis {
     bool has_told_patterns; /* that it refuses them */
     uint32_t pattern_count;
     bool is_stopping;
-    bool has_off; /* a topic went OFF since all were last looked at */
+    struct seldom_line lines[SELDOMS];
+    bool has_told_role;    /* that it is hidden */
+    bool has_told_failure; /* to on_state, of the first attempt */
+    bool has_off;          /* a topic went OFF since all were last looked at */
 };
 
 static inline struct redis *redis_of(const struct weft_bus *b)
@@ -181,14 +195,19 @@ static inline struct redis *redis_of(const struct weft_bus *b)
 
 /* --- bus_redis.c --- */
 
-size_t redis_key(const struct weft_bus *b, char *out, char what, const char *topic);
 void redis_put_key(struct weft_bus *b, struct resp_link *l, char what, const char *topic);
+void redis_put_channel(struct weft_bus *b, struct resp_link *l, const char *topic);
 uint16_t redis_slot(const struct weft_bus *b, const char *topic);
 uint32_t redis_doubled(uint32_t ms, const weft_bus_opts *o);
 uint32_t redis_shortened(struct weft_bus *b, uint32_t ms); /* at random, by up to half */
 uint64_t redis_earlier(uint64_t a, uint64_t b);
+/* The text of an error, for a log: what says something of AUTH may repeat the password that was sent. In `out`, of
+ * RESP_WHY_BYTES. */
+const char *redis_quote(const struct weft_bus *b, char *out, const char *error);
+void redis_log_seldom(struct weft_bus *b, enum seldom which, const char *detail);
 /* UP while every node that is wanted is. why: of DOWN */
 void redis_tell_state(struct weft_bus *b, const char *why);
+void redis_tell_failure(struct weft_bus *b, const char *why); /* of the first attempt, while CONNECTING */
 
 /* --- bus_cluster.c --- */
 
@@ -226,7 +245,8 @@ void node_ask(struct redis_node *n, bool is_asking); /* ASKING, if so */
  * this waits for the thread: it has been told to stop. */
 void node_close(struct weft_bus *b, struct redis_node *n);
 void node_down(struct weft_bus *b, struct redis_node *n, const char *why); /* it failed */
-void node_look_if_greeted(struct weft_bus *b, struct redis_node *n); /* UP, when all that greets it was answered */
+void node_look_if_greeted(struct weft_bus *b,
+                          struct redis_node *n); /* UP, when all that greets it was answered */
 void node_turn(struct weft_bus *b, struct redis_node *n, uint64_t now_ms);
 void node_flush(struct weft_bus *b, struct redis_node *n);
 uint64_t node_next_time(const struct weft_bus *b, const struct redis_node *n);
@@ -291,7 +311,7 @@ struct envelope {
 };
 
 /* WEFT_OK, WEFT_E_NOMEM, or WEFT_E_INVAL: not ours, or larger than allowed here. */
-int fill_read_message(const struct weft_bus *b, weft_msg **out, const char *data, size_t bytes);
+int fill_read_message(struct weft_bus *b, weft_msg **out, const char *data, size_t bytes);
 void fill_start(struct weft_bus *b, struct bus_topic *t);
 void fill_make_all_live(struct weft_bus *b, struct bus_topic *t);
 void fill_take_live(struct weft_bus *b, struct bus_topic *t, const struct envelope *e, weft_msg *m);

@@ -29,31 +29,47 @@
 /* KEYS: stream, meta, done. ARGV: 1 number, 2 the number before it that is on its way too or 0, 3 an epoch
  * in case that there is none, 4 messages kept, 5 ms kept or 0, 6 data, 7 channel, 8 PUBLISH or SPUBLISH, 9
  * publisher, 10 ms that numbers are kept.
- * Returns 0: done; 1: it was done before; 2: the one before it was not done, so this is not either. */
+ * What somebody else has written there may not fit: a key of another type, or an entry in the stream with an id
+ * that was not its turn. Then an epoch begins with nothing else in it.
+ * Returns 0: done; 1: it was done before; 2: the one before it was not done, so this is not either; 3: done, in
+ * an epoch that had to begin. */
 #define SCRIPT_PUBLISH                                                                                       \
     SCRIPT_HEAD SCRIPT_TO_PATTERNS                                                                           \
-        "local last = tonumber(redis.call('GET', KEYS[3]) or '0')\n"                                         \
+        "local function try(...)\n"                                                                          \
+        "  local r = redis.pcall(...)\n"                                                                     \
+        "  if type(r) ~= 'table' or not r.err then return r end\n"                                           \
+        "  for i, damage in ipairs({'WRONGTYPE', 'not an integer', 'would overflow',\n"                      \
+        "                           'ID specified', 'stream ID', 'last possible ID'}) do\n"                  \
+        "    if string.find(r.err, damage, 1, true) then return nil end\n"                                   \
+        "  end\n"                                                                                            \
+        "  return redis.call(...)\n"                                                                         \
+        "end\n"                                                                                              \
+        "local last = tonumber(try('GET', KEYS[3]) or '0') or 0\n"                                           \
         "if last >= tonumber(ARGV[1]) then return 1 end\n"                                                   \
         "if ARGV[2] ~= '0' and last ~= tonumber(ARGV[2]) then return 2 end\n"                                \
-        "local e = redis.call('HGET', KEYS[2], 'e')\n"                                                       \
-        "if not e then\n"                                                                                    \
-        "  e = ARGV[3]\n"                                                                                    \
-        "  redis.call('HSET', KEYS[2], 'e', e, 'o', 0)\n"                                                    \
-        "  redis.call('DEL', KEYS[1])\n"                                                                     \
-        "end\n"                                                                                              \
-        "local o = text(redis.call('HINCRBY', KEYS[2], 'o', 1))\n"                                           \
         "local id = ARGV[9] .. ':' .. ARGV[1]\n"                                                             \
-        "redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[4], o .. '-0', 't', text(now), 'i', id, "           \
-        "'d', ARGV[6])\n"                                                                                    \
+        "local function add(o)\n"                                                                            \
+        "  return try('XADD', KEYS[1], 'MAXLEN', '~', ARGV[4], text(o) .. '-0',\n"                           \
+        "             't', text(now), 'i', id, 'd', ARGV[6])\n"                                              \
+        "end\n"                                                                                              \
+        "local e, done = try('HGET', KEYS[2], 'e'), 0\n"                                                     \
+        "local o = e and #e < 20 and string.find(e, '^[1-9]%d*$') and try('HINCRBY', KEYS[2], 'o', 1)\n"     \
+        "if not (o and add(o)) then\n"                                                                       \
+        "  if e ~= false then done = 3 end\n"                                                                \
+        "  e, o = ARGV[3], 1\n"                                                                              \
+        "  redis.call('DEL', KEYS[1], KEYS[2])\n"                                                            \
+        "  redis.call('HSET', KEYS[2], 'e', e, 'o', o)\n"                                                    \
+        "  add(o)\n"                                                                                         \
+        "end\n"                                                                                              \
         "redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[10])\n"                                              \
         "if ARGV[5] ~= '0' then\n"                                                                           \
         "  redis.call('PEXPIRE', KEYS[1], ARGV[5])\n"                                                        \
         "  redis.call('PEXPIRE', KEYS[2], text(tonumber(ARGV[5]) + 86400000))\n"                             \
         "end\n"                                                                                              \
-        "local data = 'w1;' .. e .. ';' .. o .. ';' .. id .. ';' .. ARGV[6]\n"                               \
+        "local data = 'w1;' .. e .. ';' .. text(o) .. ';' .. id .. ';' .. ARGV[6]\n"                         \
         "redis.call(ARGV[8], ARGV[7], data)\n"                                                               \
         "if ARGV[8] == 'SPUBLISH' then to_patterns(ARGV[7], data) end\n"                                     \
-        "return 0\n"
+        "return done\n"
 
 /* KEYS: stream, meta. ARGV: 1 and 2 the caller's epoch (or 0) and offset, 3 who published what stands
  * there, "" unknown; 4 give what is behind this offset, -1: nothing; 5 an epoch in case that a new one
@@ -107,11 +123,14 @@
     "end\n"                                                                                                  \
     "return {e, text(o), back, text(now), text(from), r, id}\n"
 
-/* KEYS: presence. ARGV: 1 ms until it expires, the rest: who. */
+/* KEYS: presence. ARGV: 1 ms until it expires, the rest: who. The key is kept for who stays longest: another
+ * process may have a longer time. */
 #define SCRIPT_JOIN                                                                                          \
     SCRIPT_HEAD "redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', text(now))\n"                               \
                 "for i = 2, #ARGV do redis.call('ZADD', KEYS[1], text(now + ARGV[1]), ARGV[i]) end\n"        \
-                "redis.call('PEXPIRE', KEYS[1], ARGV[1])\n"                                                  \
+                "if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then\n"                                  \
+                "  redis.call('PEXPIRE', KEYS[1], ARGV[1])\n"                                                \
+                "end\n"                                                                                      \
                 "return 0\n"
 
 /* KEYS: presence. Returns who is there. Nothing is written, so a replica answers too. */

@@ -38,13 +38,79 @@ static int fail(const char **reason, const char *why)
     return WEFT_E_INVAL;
 }
 
+static char *take(char **p)
+{
+    char *s = *p;
+
+    *p = NULL;
+    return s;
+}
+
+/* Without a password there is nobody to be: Redis would go on with its default user. */
+static int adopt_credentials(struct bus_url *out, struct url *u, const char **reason)
+{
+    out->password = take(&u->password);
+    out->user = take(&u->user);
+    if (out->user && !*out->user) { /* redis://:password@host */
+        mem_free(out->user);
+        out->user = NULL;
+    }
+    if (out->user && !out->password)
+        return fail(reason, "a user needs a password: user:password@");
+    return WEFT_OK;
+}
+
+/* Credentials and a place that are read as http:// would be, with what stands behind. */
+static int parse_as_http(struct url *u, const char *credentials, size_t credential_bytes, const char *place,
+                         size_t place_bytes, const char *tail, const char **reason)
+{
+    size_t room = sizeof "http://" + credential_bytes + place_bytes + strlen(tail);
+    char *as_http = mem_alloc(room);
+    int rc;
+
+    if (!as_http)
+        return WEFT_E_NOMEM;
+    snprintf(as_http, room, "http://%.*s%.*s%s", (int)credential_bytes, credentials, (int)place_bytes, place,
+             tail);
+    rc = url_parse(u, as_http, URL_HTTP, reason);
+    explicit_bzero(as_http, room);
+    mem_free(as_http);
+    return rc;
+}
+
+/* //user:password@/path. *path: behind what stands before the path. What is no such thing may be a password that has a
+ * '/' in it, so it is no path either. */
+static int parse_unix_credentials(struct bus_url *out, const char **path, const char **reason)
+{
+    const char *begin, *end;
+    struct url u;
+    int rc;
+
+    if (!begins(*path, "//"))
+        return WEFT_OK;
+    begin = *path + 2;
+    end = begin + strcspn(begin, "/?");
+    *path = end;
+    if (end == begin)
+        return WEFT_OK;
+    if (end[-1] != '@' || strlen(begin) > URL_BYTES_MAX)
+        return fail(reason, "between redis+unix:// and the path only user:password@ may stand");
+    rc = parse_as_http(&u, begin, (size_t)(end - begin), "socket", strlen("socket"), "", reason);
+    if (rc != WEFT_OK)
+        return rc;
+    rc = adopt_credentials(out, &u, reason);
+    url_fini(&u);
+    return rc;
+}
+
 static int parse_unix(struct bus_url *out, const char *path, const char **reason)
 {
+    int rc = parse_unix_credentials(out, &path, reason);
     const char *query = strchr(path, '?');
     size_t bytes = query ? (size_t)(query - path) : strlen(path);
 
-    while (begins(path, "//"))
-        path++, bytes--;
+    if (rc != WEFT_OK)
+        return rc;
     if (path[0] != '/' || bytes < 2 || bytes > URL_SOCKET_PATH_MAX)
         return fail(reason, "redis+unix: needs the absolute path of a socket");
     if (query && (!begins(query, "?db=") || !read_db(query + 4, &out->db)))
@@ -61,14 +127,6 @@ static bool has_port(const char *place, size_t bytes)
     return bytes && place[bytes - 1] == ':' && place[bytes] >= '0' && place[bytes] <= '9';
 }
 
-static char *take(char **p)
-{
-    char *s = *p;
-
-    *p = NULL;
-    return s;
-}
-
 /* The first server has the credentials and the database of all. */
 static int adopt(struct bus_url *out, struct url *u, bool has_port, const char **reason)
 {
@@ -80,31 +138,16 @@ static int adopt(struct bus_url *out, struct url *u, bool has_port, const char *
     seed->port = has_port ? u->port : REDIS_PORT;
     if (out->seed_count++)
         return WEFT_OK;
-    out->password = take(&u->password);
-    out->user = take(&u->user);
-    if (out->user && !*out->user) { /* redis://:password@host */
-        mem_free(out->user);
-        out->user = NULL;
-    }
-    return WEFT_OK;
+    return adopt_credentials(out, u, reason);
 }
 
 /* One server as a URL of its own: credentials (of the first), place, and what stands behind all places. */
 static int parse_seed(struct bus_url *out, const char *credentials, size_t credential_bytes,
                       const char *place, size_t place_bytes, const char *tail, const char **reason)
 {
-    size_t room = sizeof "http://" + credential_bytes + place_bytes + strlen(tail);
-    char *as_http = mem_alloc(room);
     struct url u;
-    int rc;
+    int rc = parse_as_http(&u, credentials, credential_bytes, place, place_bytes, tail, reason);
 
-    if (!as_http)
-        return WEFT_E_NOMEM;
-    snprintf(as_http, room, "http://%.*s%.*s%s", (int)credential_bytes, credentials, (int)place_bytes, place,
-             tail);
-    rc = url_parse(&u, as_http, URL_HTTP, reason);
-    explicit_bzero(as_http, room);
-    mem_free(as_http);
     if (rc != WEFT_OK)
         return rc;
     rc = adopt(out, &u, has_port(place, place_bytes), reason);

@@ -652,35 +652,6 @@ static void the_names_of_a_process_that_died_expire(void)
 
 /* --- the way there --- */
 
-static void passwords_databases_and_sockets_are_used(void)
-{
-    static const char *const in_its_directory[] = {"--unixsocket", "sock", "--unixsocketperm", "700", NULL};
-    char url[128];
-    struct redis_server s;
-    weft_bus *good, *wrong, *local;
-    struct ear *e;
-
-    redis_start(&s, false, in_its_directory); /* first without a password, for redis_say */
-    CU_ASSERT_STRING_EQUAL(redis_say(&s, "CONFIG SET requirepass secret"), "+OK\r\n");
-    snprintf(url, sizeof url, "redis://:secret@127.0.0.1:%u/2", s.port);
-    good = open_bus(url);
-    snprintf(url, sizeof url, "redis://:wrong@127.0.0.1:%u", s.port);
-    wrong = open_bus(url);
-    snprintf(url, sizeof url, "redis+unix:%s/sock?db=2", s.dir);
-    e = listen_to(good, "h.t");
-    local = open_bus(url); /* no password: refused as well */
-    CU_ASSERT_EQUAL(stats_of(wrong).connects, 0);
-    say(good, "h.t", "x");
-    WAIT_FOR(e->items == 1);
-    usleep(100000);
-    CU_ASSERT(stats_of(wrong).state == WEFT_BUS_CONNECTING && stats_of(local).connects == 0);
-    end_ear(e);
-    close_bus(good);
-    close_bus(wrong);
-    close_bus(local);
-    redis_end(&s);
-}
-
 static _Atomic unsigned refused_lines;
 
 static void note_refused(enum weft_log_level level, uint64_t conn_id, const char *text, void *app)
@@ -891,7 +862,6 @@ static const struct unit_case cases[] = {
     CASE(while_redis_is_away_the_queue_fills_to_its_bound),
     CASE(what_is_lost_meanwhile_is_told_to_who_flushes_or_closes),
     CASE(the_names_of_a_process_that_died_expire),
-    CASE(passwords_databases_and_sockets_are_used),
     CASE(what_is_not_permitted_concerns_its_topic_only),
     CASE(a_question_that_is_open_at_the_end_is_answered),
     CASE(answers_that_make_no_sense_end_the_connection_and_no_more),
