@@ -72,16 +72,18 @@ bool words_is_message(const char *text, size_t bytes, size_t bytes_max)
     return !is_blank;
 }
 
-bool words_bucket_take(struct words_bucket *b, uint64_t now_ms, unsigned burst, unsigned per_second)
+bool words_bucket_take(struct words_bucket *b, uint64_t now_ms, unsigned tokens, unsigned burst,
+                       unsigned per_second)
 {
+    uint64_t wanted = (uint64_t)tokens * 1000u;
     uint64_t full = (uint64_t)burst * 1000u;
     uint64_t passed_ms = now_ms - b->at_ms;
     uint64_t refilled = passed_ms < full ? passed_ms * per_second : full; /* keeps the product small */
 
     b->at_ms = now_ms;
     b->missing = b->missing > refilled ? b->missing - refilled : 0;
-    if (b->missing + 1000u > full)
+    if (b->missing + wanted > full)
         return false;
-    b->missing += 1000u;
+    b->missing += wanted;
     return true;
 }

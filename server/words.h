@@ -23,10 +23,11 @@ struct words_bucket {
     uint64_t missing; /* tokens to full, in thousandths */
 };
 
-/* Take one token.
+/* Take so many tokens, at most burst.
  *
  * now_ms   from a clock that does not go back
- * Returns  false when there is none */
-bool words_bucket_take(struct words_bucket *b, uint64_t now_ms, unsigned burst, unsigned per_second);
+ * Returns  false when there are fewer, and none is taken */
+bool words_bucket_take(struct words_bucket *b, uint64_t now_ms, unsigned tokens, unsigned burst,
+                       unsigned per_second);
 
 #endif

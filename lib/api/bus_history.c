@@ -49,6 +49,7 @@ static uint64_t bytes_of(struct histories *all)
     return atomic_load_explicit(&all->bytes, memory_order_relaxed);
 }
 
+/* By one entry more, or less. */
 static void weigh(struct history *h, int64_t step)
 {
     uint64_t before = h->weight;

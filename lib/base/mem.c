@@ -60,9 +60,9 @@ struct free_block {
 struct pool {
     struct free_block *lists[CLASS_COUNT];
     uint32_t counts[CLASS_COUNT];
-    size_t large_bytes;         /* kept in the classes above SMALL_CLASSES together */
-    struct pool *next_idle;     /* under registry_lock */
-    struct pool *next;          /* of all: under registry_lock, constant then */
+    size_t large_bytes; /* kept in the classes above SMALL_CLASSES together */
+    struct pool *next_idle; /* under registry_lock */
+    struct pool *next;      /* of all: under registry_lock, constant then */
     _Atomic int64_t used_bytes; /* taken less freed by this thread; only it writes. The sum counts */
     _Alignas(THR_CACHE_LINE) _Atomic(struct free_block *) returned;
 };

@@ -100,11 +100,11 @@ static void a_bucket_lets_a_burst_through_and_then_the_rate(void)
     unsigned taken = 0;
 
     for (int i = 0; i < 100; i++)
-        taken += words_bucket_take(&b, 5000, 40, 10);
+        taken += words_bucket_take(&b, 5000, 1, 40, 10);
     CU_ASSERT_EQUAL(taken, 40);
-    CU_ASSERT_FALSE(words_bucket_take(&b, 5099, 40, 10));
-    CU_ASSERT_TRUE(words_bucket_take(&b, 5100, 40, 10));
-    CU_ASSERT_FALSE(words_bucket_take(&b, 5100, 40, 10));
+    CU_ASSERT_FALSE(words_bucket_take(&b, 5099, 1, 40, 10));
+    CU_ASSERT_TRUE(words_bucket_take(&b, 5100, 1, 40, 10));
+    CU_ASSERT_FALSE(words_bucket_take(&b, 5100, 1, 40, 10));
 }
 
 static void a_bucket_is_full_again_after_a_rest_and_never_more(void)
@@ -113,9 +113,9 @@ static void a_bucket_is_full_again_after_a_rest_and_never_more(void)
     unsigned taken = 0;
 
     for (int i = 0; i < 40; i++)
-        words_bucket_take(&b, 1, 40, 10);
+        words_bucket_take(&b, 1, 1, 40, 10);
     for (int i = 0; i < 100; i++)
-        taken += words_bucket_take(&b, UINT64_MAX / 2, 40, 10);
+        taken += words_bucket_take(&b, UINT64_MAX / 2, 1, 40, 10);
     CU_ASSERT_EQUAL(taken, 40);
 }
 
@@ -125,7 +125,7 @@ static void a_refused_take_costs_nothing(void)
     unsigned taken = 0;
 
     for (uint64_t ms = 0; ms < 10000; ms++)
-        taken += words_bucket_take(&b, ms, 40, 10);
+        taken += words_bucket_take(&b, ms, 1, 40, 10);
     CU_ASSERT_EQUAL(taken, 40 + 99);
 }
 
