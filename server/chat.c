@@ -34,13 +34,14 @@
 
 /* ------------------------------------------------------------------------- in, with the lock held */
 
-/* A string of the object that is a name, or NULL. */
-static const char *name_in(json_t *in, const char *key, size_t bytes_max)
+/* A string of the object, if it is a name, as it is compared. */
+static bool name_in(json_t *in, const char *key, char *out, size_t room)
 {
     json_t *value = json_object_get(in, key);
     const char *text = json_string_value(value);
 
-    return text && words_is_name(text, json_string_length(value), bytes_max) ? text : NULL;
+    return text && words_is_name(text, json_string_length(value), room - 1) &&
+           words_normalize(text, json_string_length(value), out, room);
 }
 
 /* The last message that the person has seen; all zero when they do not say. */
@@ -64,12 +65,13 @@ static bool place_in(json_t *in, weft_bus_position *out)
 /* The answer comes when the log has it; what this person sends meanwhile waits for it. */
 static const char *join(struct chat *chat, struct person *me, json_t *in)
 {
-    const char *room_name = name_in(in, "room", ROOM_NAME_BYTES_MAX);
-    const char *name = name_in(in, "name", PERSON_NAME_BYTES_MAX);
+    char room_name[ROOM_NAME_BYTES_MAX + 1], name[PERSON_NAME_BYTES_MAX + 1];
     weft_bus_position from;
 
-    if (!room_name || !name)
-        return room_name ? BAD_NAME : BAD_ROOM;
+    if (!name_in(in, "room", room_name, sizeof room_name))
+        return BAD_ROOM;
+    if (!name_in(in, "name", name, sizeof name))
+        return BAD_NAME;
     if (!place_in(in, &from))
         return BAD_PLACE;
     if (me->seat && strcmp(room_name, me->seat->room->name) == 0 && strcmp(name, me->seat->name) == 0) {

@@ -86,6 +86,7 @@ struct chat_opts {
     const char *bus_url;          /* NULL: local: */
     const char *history_file;     /* of local:; NULL: in memory */
     uint64_t history_bytes_max;   /* 0: CHAT_HISTORY_BYTES */
+    uint32_t history_seconds;     /* 0: CHAT_HISTORY_SECONDS; the same for all instances */
     uint32_t presence_timeout_ms; /* 0: CHAT_PRESENCE_TIMEOUT_MS */
 };
 

@@ -490,8 +490,10 @@ bool chat_is_alone(const struct chat_opts *opts)
  * those who were there when the last run ended. */
 static int open_bus(struct chat *chat, const struct chat_opts *opts)
 {
-    static const weft_bus_rule rules[] = {
-        {.topic = "said:*", .history_messages = ROOM_HISTORY_MAX, .history_seconds = CHAT_HISTORY_SECONDS},
+    const weft_bus_rule rules[] = {
+        {.topic = "said:*",
+         .history_messages = ROOM_HISTORY_MAX,
+         .history_seconds = opts->history_seconds ? opts->history_seconds : CHAT_HISTORY_SECONDS},
         {.topic = "who:*", .history_messages = ROOM_MEMBERS_MAX, .history_seconds = CHAT_LOG_SECONDS},
     };
     weft_bus_opts bus = {

@@ -20,9 +20,12 @@ static struct {
     const char *bus_file;
     const char *history;
     uint64_t history_bytes_max;
+    uint32_t history_seconds;
     uint32_t presence_timeout_ms;
     unsigned metrics; /* enum web_metrics */
-} options = {.presence_timeout_ms = CHAT_PRESENCE_TIMEOUT_MS, .history_bytes_max = CHAT_HISTORY_BYTES};
+} options = {.presence_timeout_ms = CHAT_PRESENCE_TIMEOUT_MS,
+             .history_bytes_max = CHAT_HISTORY_BYTES,
+             .history_seconds = CHAT_HISTORY_SECONDS};
 
 /* As in web_metrics. */
 static const char *const metrics_words[] = {"local", "all", "none", NULL};
@@ -42,6 +45,13 @@ static const struct option_row chat_rows[] = {
      .max = UINT64_C(1) << 40,
      .value = "N",
      .help = "of what all rooms remember; above that the longest forget first (67108864)"},
+    {.name = "--history-seconds",
+     .kind = OPTION_U32,
+     .to.u32 = &options.history_seconds,
+     .min = 1,
+     .max = 10 * 366 * 86400,
+     .value = "N",
+     .help = "that a room remembers behind its last message; the same for all on a bus (2592000)"},
     OPTION_ROW_CHOICE("--metrics", &options.metrics, metrics_words, "WHO",
                       "may read /metrics: local (default: this machine), all or none"),
     {.name = "--presence-timeout-ms",
@@ -296,6 +306,7 @@ int main(int argc, char **argv)
         return status;
     opts.history_file = options.history;
     opts.history_bytes_max = options.history_bytes_max;
+    opts.history_seconds = options.history_seconds;
     opts.presence_timeout_ms = options.presence_timeout_ms;
     json_object_seed(0);
     status = serve_begin("weft-chat", &server_opts);

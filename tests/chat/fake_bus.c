@@ -44,6 +44,7 @@ struct topic {
 
 struct weft_bus {
     weft_bus_opts opts;
+    weft_bus_rule rules[4]; /* a copy, as are the strings that they point to: constants */
     struct command *first, **end;
     struct topic topics[TOPICS_MAX];
     size_t topic_count;
@@ -78,6 +79,8 @@ int weft_bus_open(weft_bus **out, const char *url, const weft_bus_opts *opts)
     (void)url;
     bus = *out = calloc(1, sizeof *bus);
     bus->opts = *opts;
+    memcpy(bus->rules, opts->rules, opts->rule_count * sizeof *opts->rules);
+    bus->opts.rules = bus->rules;
     bus->end = &bus->first;
     bus->epoch = 7;
     return WEFT_OK;
