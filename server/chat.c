@@ -34,13 +34,14 @@
 
 /* ------------------------------------------------------------------------- in, with the lock held */
 
-/* A string of the object that is a name, or NULL. */
-static const char *name_in(json_t *in, const char *key, size_t bytes_max)
+/* A string of the object, if it is a name, as it is compared. */
+static bool name_in(json_t *in, const char *key, char *out, size_t room)
 {
     json_t *value = json_object_get(in, key);
     const char *text = json_string_value(value);
 
-    return text && words_is_name(text, json_string_length(value), bytes_max) ? text : NULL;
+    return text && words_is_name(text, json_string_length(value), room - 1) &&
+           words_normalize(text, json_string_length(value), out, room);
 }
 
 /* The last message that the person has seen; all zero when they do not say. */
@@ -64,12 +65,13 @@ static bool place_in(json_t *in, weft_bus_position *out)
 /* The answer comes when the log has it; what this person sends meanwhile waits for it. */
 static const char *join(struct chat *chat, struct person *me, json_t *in)
 {
-    const char *room_name = name_in(in, "room", ROOM_NAME_BYTES_MAX);
-    const char *name = name_in(in, "name", PERSON_NAME_BYTES_MAX);
+    char room_name[ROOM_NAME_BYTES_MAX + 1], name[PERSON_NAME_BYTES_MAX + 1];
     weft_bus_position from;
 
-    if (!room_name || !name)
-        return room_name ? BAD_NAME : BAD_ROOM;
+    if (!name_in(in, "room", room_name, sizeof room_name))
+        return BAD_ROOM;
+    if (!name_in(in, "name", name, sizeof name))
+        return BAD_NAME;
     if (!place_in(in, &from))
         return BAD_PLACE;
     if (me->seat && strcmp(room_name, me->seat->room->name) == 0 && strcmp(name, me->seat->name) == 0) {
@@ -132,7 +134,8 @@ static const char *act_on(struct chat *chat, struct person *me, json_t *in)
 static void refuse(struct chat *chat, struct person *me, const char *reason, json_t *in)
 {
     chat->figures.errors++;
-    if (++me->refused_in_a_row > CHAT_REFUSALS_MAX)
+    if (!words_bucket_take(&me->refusals, chat->now().steady_ms, 1, CHAT_REFUSALS_MAX,
+                           CHAT_REFUSALS_PER_SECOND))
         weft_conn_close(me->conn, WEFT_CLOSE_POLICY_VIOLATION, reason);
     else
         crowd_tell(me->conn, lines_error(reason, json_integer_value(json_object_get(in, "ref"))));
@@ -144,8 +147,6 @@ static void act_or_refuse(struct chat *chat, struct person *me, json_t *in)
 
     if (reason)
         refuse(chat, me, reason, in);
-    else
-        me->refused_in_a_row = 0;
 }
 
 /* What they have sent behind it is handled now, until the next join of theirs. */
@@ -180,25 +181,47 @@ static json_t *parse(weft_msg *m, const char **reason)
     return in;
 }
 
+static bool take(struct chat *chat, struct person *me, unsigned tokens)
+{
+    return words_bucket_take(&me->bucket, chat->now().steady_ms, tokens, CHAT_BURST, CHAT_PER_SECOND);
+}
+
+static bool is_join(json_t *in)
+{
+    const char *type = json_string_value(json_object_get(in, "type"));
+
+    return type && strcmp(type, "join") == 0;
+}
+
+/* What a message costs is paid before it is parsed, and the rest of a join behind it. A little of what is too
+ * fast is parsed too, so that a page learns which message it was. */
+static json_t *read_message(struct chat *chat, struct person *me, weft_msg *m, const char **reason)
+{
+    bool is_too_fast = !take(chat, me, 1);
+    json_t *in = NULL;
+
+    if (!is_too_fast ||
+        words_bucket_take(&me->looks, chat->now().steady_ms, 1, CHAT_LOOKS, CHAT_LOOKS_PER_SECOND))
+        in = parse(m, reason);
+    if (is_too_fast || (is_join(in) && !take(chat, me, CHAT_JOIN_COST - 1)))
+        *reason = TOO_FAST;
+    return in;
+}
+
 void chat_on_message(weft_conn *c, weft_msg *m, void *app)
 {
     struct person *me = weft_conn_data(c);
     struct chat *chat = app;
     const char *reason = NULL;
-    bool is_too_fast;
     json_t *in;
 
     if (!me) {
         weft_msg_unref(m);
         return;
     }
-    /* Callbacks of one connection come one at a time, so the bucket needs no lock. */
-    is_too_fast = !words_bucket_take(&me->bucket, chat->now().steady_ms, CHAT_BURST, CHAT_PER_SECOND);
-    in = parse(m, &reason);
-    if (is_too_fast)
-        reason = TOO_FAST;
+    in = read_message(chat, me, m, &reason);
     pthread_mutex_lock(&chat->lock);
-    chat->figures.too_fast += is_too_fast;
+    chat->figures.too_fast += reason && strcmp(reason, TOO_FAST) == 0;
     if (!reason && me->wish && me->waiting_count < PERSON_WAITING_MAX)
         me->waiting[me->waiting_count++] = weft_msg_ref(m);
     else if (reason || me->wish)
@@ -301,6 +324,14 @@ struct chat_figures chat_figures(struct chat *chat)
     }
     pthread_mutex_unlock(&chat->lock);
     return figures;
+}
+
+bool chat_is_connected(struct chat *chat)
+{
+    weft_bus_stats stats;
+
+    chat_bus_stats(chat, &stats);
+    return stats.state == WEFT_BUS_UP || stats.state == WEFT_BUS_UNKEPT;
 }
 
 void chat_bus_stats(struct chat *chat, weft_bus_stats *out)

@@ -7,10 +7,14 @@
  *   {"type":"typing"}                             the others may show it for some seconds
  *   {"type":"leave"}                              be in no room
  * Each may carry "ref":n, a whole number but 0, which an error repeats: it comes at once, and what was said
- * before may come behind it. Members that are not named here are not looked at.
+ * before may come behind it. (Of what is too fast only CHAT_LOOKS messages are looked into, the rest gets errors
+ * without ref.) Members that are not named here are not looked at.
  *
  * To the client
  *   {"type":"joined","room":"lobby","name":"ann","members":["bob","ann"]}   answers join
+ *       In the same room a join with another name renames: `joined` again, and no history, for nothing was missed
+ *   {"type":"waiting","reason":"..."}   the join is not answered yet, for this instance is cut off from the others;
+ *       it will be, when they are reached
  *   {"type":"history","count":2,"gap":false,"epoch":"7","offset":5}         follows joined: the next `count` of
  *       `said` are what was missed. gap: there was more, and it is lost. Also when something is lost later
  *   {"type":"came","name":"ann"}    to the others: ann is here now
@@ -31,8 +35,8 @@
  *   - A join that is answered with an error changes nothing. What is sent behind a join waits for its answer.
  *
  * Bounds: rooms and people in rooms.h, and those below. Nobody is waited for: who leaves so much unread
- * that the outbox passes its bound is closed with 1008, and so is who goes on after CHAT_REFUSALS_MAX
- * refusals in a row. */
+ * that the outbox passes its bound is closed with 1008, and so is whose messages are refused more often than
+ * CHAT_REFUSALS_MAX times and CHAT_REFUSALS_PER_SECOND, whatever is let through between. */
 #ifndef WEFT_SERVER_CHAT_H
 #define WEFT_SERVER_CHAT_H
 
@@ -44,9 +48,16 @@
 
 #define CHAT_TEXT_BYTES_MAX  4096
 #define CHAT_INPUT_BYTES_MAX 32768 /* a text of 4096 bytes may be written as 4096 times \u00xx */
-#define CHAT_BURST           40    /* messages of one connection at once, */
-#define CHAT_PER_SECOND      10    /* and in the long run */
-#define CHAT_REFUSALS_MAX    1000
+#define CHAT_MESSAGE_BYTES_MAX                                                                               \
+    40960 /* of any: what is a little too long is told so, the rest closed with 1009 */
+#define CHAT_BURST               40  /* messages of one connection at once, */
+#define CHAT_PER_SECOND          10  /* and in the long run */
+#define CHAT_JOIN_COST           5   /* a join counts as so many: it brings the names and what was said */
+#define CHAT_LOOKS               100 /* messages above that are parsed for their ref, */
+#define CHAT_LOOKS_PER_SECOND    1
+#define CHAT_REFUSALS_MAX        1000
+#define CHAT_REFUSALS_PER_SECOND 5
+#define CHAT_HISTORY_BYTES       (64u * 1024 * 1024) /* of all rooms together, in this instance */
 
 #define CHAT_HISTORY_SECONDS     (30u * 24 * 3600) /* what was said is remembered so long */
 #define CHAT_LOG_SECONDS         120u   /* who came and went; longer than anybody's word is on its way */
@@ -74,6 +85,8 @@ struct chat_opts {
     chat_now_fn *now;             /* NULL: the system's */
     const char *bus_url;          /* NULL: local: */
     const char *history_file;     /* of local:; NULL: in memory */
+    uint64_t history_bytes_max;   /* 0: CHAT_HISTORY_BYTES */
+    uint32_t history_seconds;     /* 0: CHAT_HISTORY_SECONDS; the same for all instances */
     uint32_t presence_timeout_ms; /* 0: CHAT_PRESENCE_TIMEOUT_MS */
 };
 
@@ -96,6 +109,9 @@ void chat_tick(struct chat *chat);
 void chat_on_open(weft_conn *c, void *app);
 void chat_on_message(weft_conn *c, weft_msg *m, void *app);
 void chat_on_close(weft_conn *c, const weft_close_info *info, void *app);
+
+/* Are all instances reached? Always, when there is but one. Thread: any. */
+bool chat_is_connected(struct chat *chat);
 
 /* Thread   any */
 struct chat_figures chat_figures(struct chat *chat);

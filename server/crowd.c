@@ -5,7 +5,8 @@
  *   said:ROOM.    what is said. People subscribe to it, and the bus does the rest: the history, what somebody
  *                 missed, one order for all. To say something is to publish it there.
  *   who:ROOM.     who comes and goes: a log that every instance with somebody in the room follows.
- *   typing:ROOM.  may get lost.
+ *   typing:ROOM.  who is typing, which may get lost. Those who are in are registered here, and nothing said here
+ *                 comes to them: so a new name needs no new subscription to what is said.
  *
  * Nobody is in charge of names. Who wants to come in has `came` written into the log, and when it comes back,
  * behind all that was written before, every instance decides alike: the name was free, or it was not. Those
@@ -68,27 +69,68 @@ const char *crowd_publish(struct chat *chat, const char *topic, weft_msg *m)
 
 static void on_subscribed(weft_conn *c, const weft_bus_ready *ready, void *arg);
 
+/* From now on whoever looks finds them. */
+static int register_seat(struct chat *chat, struct seat *seat)
+{
+    weft_bus_sub_opts opts = {.size = sizeof opts};
+    char presence[PRESENCE_BYTES];
+
+    presence_of(seat, presence);
+    opts.presence = presence;
+    return weft_bus_subscribe(chat->bus, seat->who->conn, seat->room->typing_topic, &opts);
+}
+
+static int follow(struct chat *chat, struct seat *seat)
+{
+    weft_bus_sub_opts opts = {.size = sizeof opts, .ready = on_subscribed, .from = &seat->from};
+
+    return weft_bus_subscribe(chat->bus, seat->who->conn, seat->room->said_topic, &opts);
+}
+
 /* First the answer, then what was said, then what is said: the bus gives the latter two as one. */
 static void sit_down(struct chat *chat, struct seat *seat)
 {
-    weft_bus_sub_opts opts = {.size = sizeof opts, .ready = on_subscribed};
-    char presence[PRESENCE_BYTES];
     weft_conn *c = seat->who->conn;
     int rc = crowd_tell(c, lines_joined(seat));
 
-    presence_of(seat, presence);
-    opts.from = &seat->from;
-    opts.presence = presence;
     if (rc == WEFT_OK)
         rc = weft_group_add(seat->room->group, c);
     if (rc == WEFT_OK)
-        rc = weft_bus_subscribe(chat->bus, c, seat->room->said_topic, &opts);
+        rc = register_seat(chat, seat);
+    if (rc == WEFT_OK)
+        rc = follow(chat, seat);
     if (rc != WEFT_OK)
         give_up_on(c, rc); /* on_close takes them out again */
 }
 
-/* The seat is freed, and an empty room closed. If the bus does not take the word, others find out by
- * looking. */
+/* If the bus does not take the word, others find out by looking. */
+static void say_went(struct chat *chat, struct seat *seat)
+{
+    struct room *room = seat->room;
+
+    members_leave(&room->members, seat->name, seat->token);
+    if (seat->is_asked && crowd_publish(chat, room->who_topic, lines_event("went", seat)) != NULL &&
+        members_went(&room->members, seat->name, seat->token))
+        notice(room, "went", seat->name, seat);
+}
+
+/* From one seat to another in the same room: they go on to hear what is said. */
+static void change_seat(struct chat *chat, struct seat *old, struct seat *new)
+{
+    weft_conn *c = new->who->conn;
+    int rc;
+
+    weft_bus_unsubscribe(chat->bus, c, old->room->typing_topic);
+    say_went(chat, old);
+    room_unseat(old);
+    rc = crowd_tell(c, lines_joined(new));
+    if (rc == WEFT_OK)
+        rc = register_seat(chat, new);
+    if (rc != WEFT_OK)
+        give_up_on(c, rc);
+}
+
+/* The seat is freed, and an empty room closed. */
 void crowd_leave(struct chat *chat, struct seat *seat)
 {
     struct room *room = seat->room;
@@ -96,11 +138,9 @@ void crowd_leave(struct chat *chat, struct seat *seat)
     if (seat->is_won) {
         weft_group_remove(room->group, seat->who->conn);
         weft_bus_unsubscribe(chat->bus, seat->who->conn, room->said_topic);
+        weft_bus_unsubscribe(chat->bus, seat->who->conn, room->typing_topic);
     }
-    members_leave(&room->members, seat->name, seat->token);
-    if (seat->is_asked && crowd_publish(chat, room->who_topic, lines_event("went", seat)) != NULL &&
-        members_went(&room->members, seat->name, seat->token))
-        notice(room, "went", seat->name, seat);
+    say_went(chat, seat);
     room_unseat(seat);
     if (!room->first)
         rooms_close(&chat->rooms, room);
@@ -132,6 +172,22 @@ static const char *ask(struct chat *chat, struct seat *seat)
     return reason;
 }
 
+static void take_seat(struct chat *chat, struct seat *seat)
+{
+    struct person *me = seat->who;
+    struct seat *old = me->seat;
+
+    me->seat = seat;
+    seat->is_won = true;
+    if (old && old->room == seat->room) {
+        change_seat(chat, old, seat);
+        return;
+    }
+    if (old)
+        crowd_leave(chat, old);
+    sit_down(chat, seat);
+}
+
 /* A join is answered. reason: NULL: the seat is theirs. */
 static void decide(struct chat *chat, struct seat *seat, const char *reason)
 {
@@ -142,11 +198,7 @@ static void decide(struct chat *chat, struct seat *seat, const char *reason)
         seat->is_asked = false; /* all have refused it alike: there is nothing to take back */
         crowd_leave(chat, seat);
     } else {
-        if (me->seat)
-            crowd_leave(chat, me->seat);
-        me->seat = seat;
-        seat->is_won = true;
-        sit_down(chat, seat);
+        take_seat(chat, seat);
     }
     chat_on_answer(chat, me, reason);
 }
@@ -254,7 +306,7 @@ static void begin_look(struct chat *chat, struct room *room)
     if (!look)
         return;
     *look = (struct look){chat, room, members_begin_look(&room->members)};
-    if (weft_bus_presence(chat->bus, room->said_topic, on_names, look) != WEFT_OK) {
+    if (weft_bus_presence(chat->bus, room->typing_topic, on_names, look) != WEFT_OK) {
         free(look); /* the next tick tries again */
         return;
     }
@@ -339,10 +391,15 @@ static void on_subscribed(weft_conn *c, const weft_bus_ready *ready, void *arg)
     crowd_tell(c, lines_history(ready));
 }
 
+static bool is_said(const char *topic)
+{
+    return strncmp(topic, "said:", 5) == 0;
+}
+
 static weft_msg *on_wrap(const weft_bus_item *item, void *app)
 {
     (void)app;
-    return lines_placed(item);
+    return is_said(item->topic) ? lines_placed(item) : NULL;
 }
 
 /* --- rooms and seats, with the lock held --- */
@@ -367,6 +424,15 @@ static int open_room(struct chat *chat, const char *name, struct room **out)
     return rc;
 }
 
+/* Once for each join. */
+static void tell_to_wait(struct seat *seat)
+{
+    if (seat->is_won || seat->is_told)
+        return;
+    seat->is_told = true;
+    crowd_tell(seat->who->conn, lines_waiting());
+}
+
 /* Ask for a seat in a room that is open. */
 static const char *wish(struct chat *chat, struct person *me, struct room *room, const char *name,
                         const weft_bus_position *from)
@@ -386,6 +452,8 @@ static const char *wish(struct chat *chat, struct person *me, struct room *room,
     if (reason) {
         crowd_leave(chat, me->wish);
         me->wish = NULL;
+    } else if (!chat_is_connected(chat)) {
+        tell_to_wait(me->wish);
     }
     return reason;
 }
@@ -422,8 +490,10 @@ bool chat_is_alone(const struct chat_opts *opts)
  * those who were there when the last run ended. */
 static int open_bus(struct chat *chat, const struct chat_opts *opts)
 {
-    static const weft_bus_rule rules[] = {
-        {.topic = "said:*", .history_messages = ROOM_HISTORY_MAX, .history_seconds = CHAT_HISTORY_SECONDS},
+    const weft_bus_rule rules[] = {
+        {.topic = "said:*",
+         .history_messages = ROOM_HISTORY_MAX,
+         .history_seconds = opts->history_seconds ? opts->history_seconds : CHAT_HISTORY_SECONDS},
         {.topic = "who:*", .history_messages = ROOM_MEMBERS_MAX, .history_seconds = CHAT_LOG_SECONDS},
     };
     weft_bus_opts bus = {
@@ -434,6 +504,7 @@ static int open_bus(struct chat *chat, const struct chat_opts *opts)
         .rule_count = chat_is_alone(opts) ? 1 : 2,
         .history_file = opts->history_file,
         .topics_max = 2 * ROOMS_MAX,
+        .histories_bytes_max = opts->history_bytes_max ? opts->history_bytes_max : CHAT_HISTORY_BYTES,
         .presence_timeout_ms =
             opts->presence_timeout_ms ? opts->presence_timeout_ms : CHAT_PRESENCE_TIMEOUT_MS,
         .prefix = "weft-chat:",
@@ -459,8 +530,14 @@ void crowd_close(struct chat *chat, uint32_t deadline_ms)
 
 void chat_tick(struct chat *chat)
 {
+    bool is_cut_off = !chat_is_connected(chat);
+
     pthread_mutex_lock(&chat->lock);
-    for (size_t i = 0; i < chat->rooms.count; i++)
-        begin_look(chat, chat->rooms.all[i]);
+    for (size_t i = 0; i < chat->rooms.count; i++) {
+        struct room *room = chat->rooms.all[i];
+        begin_look(chat, room);
+        for (struct seat *seat = room->first; seat && is_cut_off; seat = seat->next)
+            tell_to_wait(seat);
+    }
     pthread_mutex_unlock(&chat->lock);
 }

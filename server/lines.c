@@ -33,6 +33,12 @@ weft_msg *lines_error(const char *reason, int64_t ref)
     return encode(json_pack("{s:s, s:s, s:I}", "type", "error", "reason", reason, "ref", (json_int_t)ref));
 }
 
+weft_msg *lines_waiting(void)
+{
+    return encode(
+        json_pack("{s:s, s:s}", "type", "waiting", "reason", "the chat is not connected to its others"));
+}
+
 weft_msg *lines_notice(const char *type, const char *name)
 {
     return encode(json_pack("{s:s, s:s}", "type", type, "name", name));

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 weft_msg *lines_error(const char *reason, int64_t ref);                         /* ref: 0: none */
+weft_msg *lines_waiting(void);
 weft_msg *lines_notice(const char *type, const char *name);                     /* "came", "went", "typing" */
 weft_msg *lines_said(const struct seat *who, const char *text, uint64_t at_ms); /* as it is published */
 weft_msg *lines_joined(const struct seat *seat);

@@ -37,6 +37,7 @@ struct seat {
     bool is_asked;          /* `came` is in the log, or on its way */
     unsigned looks;         /* since then: when it is SEAT_LOOKS_MAX, the word is lost, and is given again */
     bool is_won;
+    bool is_told; /* that the bus is away */
     char token[TOKEN_BYTES_MAX + 1];
     char name[PERSON_NAME_BYTES_MAX + 1];
 };
@@ -48,8 +49,9 @@ struct person {
     struct seat *wish;                     /* asked for; NULL: no join is under way */
     weft_msg *waiting[PERSON_WAITING_MAX]; /* what came behind that join; one reference each */
     size_t waiting_count;
-    struct words_bucket bucket;
-    unsigned refused_in_a_row;
+    struct words_bucket bucket; /* of messages, and of those too fast that are looked into: */
+    struct words_bucket looks;  /* these two are the connection's, whose callbacks come one at a time */
+    struct words_bucket refusals;
 };
 
 struct room {

@@ -40,6 +40,11 @@ const struct option_row serve_rows[] = {
     OPTION_ROW_LIST("--origin", &serve_options.origins, "ORIGIN",
                     "allow only pages of this origin, such as https://example.org; may be repeated"),
     OPTION_ROW_FLAG("--no-compression", &serve_options.no_compression, "do not agree on permessage-deflate"),
+    OPTION_ROW_U32("--connections-max", &serve_options.connections_max, UINT32_MAX,
+                   "open at once (as many as descriptors allow)"),
+    OPTION_ROW_U32("--handshakes-max", &serve_options.handshakes_max, UINT32_MAX, "in flight at once (1024)"),
+    OPTION_ROW_U32("--open-timeout-ms", &serve_options.open_timeout_ms, UINT32_MAX,
+                   "for the opening handshake (10000)"),
     OPTION_ROW_U32("--connections-per-address-max", &serve_options.connections_per_address_max, UINT32_MAX,
                    "open at once; the rest gets 429 (no limit)"),
     OPTION_ROW_U32("--handshakes-per-second-max", &serve_options.handshakes_per_second_max, 1000000,
@@ -103,6 +108,9 @@ static void take_options(weft_server_opts *opts)
     opts->origins = serve_options.origins.count ? serve_options.origins.items : NULL;
     opts->origin_count = serve_options.origins.count;
     opts->compression.is_off = serve_options.no_compression;
+    opts->connections_max = serve_options.connections_max;
+    opts->handshakes_max = serve_options.handshakes_max;
+    opts->open_timeout_ms = serve_options.open_timeout_ms;
     opts->connections_per_address_max = serve_options.connections_per_address_max;
     opts->handshakes_per_second_max = serve_options.handshakes_per_second_max;
     opts->handshakes_burst = serve_options.handshakes_burst;

@@ -28,6 +28,7 @@ struct serve_options {
     uint32_t ping_timeout_ms;
     uint32_t stop_deadline_ms;
     struct option_list origins;
+    uint32_t connections_max, handshakes_max, open_timeout_ms; /* 0: the default */
     uint32_t connections_per_address_max, handshakes_per_second_max, handshakes_burst;
     uint32_t messages_per_second_max, messages_burst;
     uint64_t memory_bytes_max;

@@ -64,6 +64,8 @@ static void print_bus_figures(struct chat *chat, FILE *out)
     figures_print_one(out, "weft_bus_connects_total", "counter", "Connections to Redis", f.connects);
     figures_print_one(out, "weft_bus_history_failures_total", "counter",
                       "Messages that the file did not take", f.history_failures);
+    figures_print_one(out, "weft_bus_history_bytes", "gauge", "What is remembered, in memory",
+                      f.history_bytes);
 }
 
 static void answer_metrics(weft_request *r, weft_server *s, struct chat *chat)
@@ -86,6 +88,43 @@ static void answer_metrics(weft_request *r, weft_server *s, struct chat *chat)
     else
         answer_text(r, 500, "out of memory\n", NULL);
     free(text);
+}
+
+/* Does the peer sit on this machine? As weft_request_peer writes it; mapped, where one socket serves both
+ * families. */
+static bool is_loopback(const char *peer)
+{
+    static const char *const starts[] = {"127.", "[::1]:", "[::ffff:127."};
+
+    for (size_t i = 0; i < COUNT(starts); i++)
+        if (strncmp(peer, starts[i], strlen(starts[i])) == 0)
+            return true;
+    return strcmp(peer, "unix") == 0;
+}
+
+/* A proxy on this machine stands for whoever sent the request. */
+static bool is_forwarded(const weft_request *r)
+{
+    static const char *const marks[] = {"Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"};
+
+    for (size_t i = 0; i < COUNT(marks); i++)
+        if (weft_request_header(r, marks[i], 0))
+            return true;
+    return false;
+}
+
+static bool may_read_metrics(const weft_request *r, enum web_metrics metrics)
+{
+    return metrics == WEB_METRICS_ALL ||
+           (metrics == WEB_METRICS_LOCAL && is_loopback(weft_request_peer(r)) && !is_forwarded(r));
+}
+
+static void answer_health(weft_request *r, struct chat *chat)
+{
+    if (chat_is_connected(chat))
+        answer_text(r, 200, "ok", NULL);
+    else
+        answer_text(r, 503, "the bus is not reached\n", NULL);
 }
 
 static void answer_chat(weft_request *r)
@@ -111,7 +150,7 @@ static bool is_known(const char *path)
     return false;
 }
 
-void web_answer(weft_request *r, weft_server *s, struct chat *chat)
+void web_answer(weft_request *r, weft_server *s, struct chat *chat, enum web_metrics metrics)
 {
     static const weft_header allow = {"Allow", "GET, HEAD"};
     const char *path = weft_request_path(r);
@@ -123,9 +162,11 @@ void web_answer(weft_request *r, weft_server *s, struct chat *chat)
     else if (strcmp(path, "/chat") == 0)
         answer_chat(r);
     else if (strcmp(path, "/healthz") == 0)
-        answer_text(r, 200, "ok", NULL);
-    else if (strcmp(path, "/metrics") == 0)
+        answer_health(r, chat);
+    else if (strcmp(path, "/metrics") != 0)
+        answer_page(r);
+    else if (may_read_metrics(r, metrics))
         answer_metrics(r, s, chat);
     else
-        answer_page(r);
+        answer_text(r, 403, "the figures are for this machine, see --metrics\n", NULL);
 }

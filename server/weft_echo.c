@@ -41,7 +41,6 @@ static const struct option_row behaviour_rows[] = {
 /* In all of these 0 is the default. */
 static const struct option_row limit_rows[] = {
     LIMIT("--workers-max", workers_max, "worker threads while handlers block"),
-    LIMIT("--open-timeout-ms", open_timeout_ms, "for the opening handshake"),
     LIMIT("--write-timeout-ms", write_timeout_ms, "for a peer that takes no byte"),
     LIMIT("--close-timeout-ms", close_timeout_ms, "for the closing handshake"),
     OPTION_ROW_U64("--message-bytes-max", &opts.message_bytes_max, 1u << 30, "of one message"),
@@ -64,8 +63,6 @@ static const struct option_row limit_rows[] = {
                    "bytes of all contexts, above which new connections take nothing over"),
     LIMIT("--head-bytes-max", head_bytes_max, "of a request line and its headers"),
     LIMIT("--headers-max", headers_max, "of one request"),
-    LIMIT("--connections-max", connections_max, "open at once"),
-    LIMIT("--handshakes-max", handshakes_max, "in flight at once"),
     LIMIT("--backlog", backlog, "of listening sockets"),
     LIMIT("--turn-messages-max", turn_messages_max, "of one connection before the next one's turn"),
     LIMIT("--turn-us-max", turn_us_max, "the same in time"),

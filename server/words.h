@@ -11,8 +11,16 @@
 
 /* A name of a person or a room: 1 to bytes_max bytes, something to be seen at both ends, and nothing that
  * could make it look like another one or disturb the line it stands in: no control characters, no line
- * separators, no marks that turn the direction of writing, no zero-width spaces. */
+ * separators, no marks that turn the direction of writing, nothing that takes no ink, no joiner where there is
+ * nothing to join. Letters of two scripts that look alike are two names. */
 bool words_is_name(const char *text, size_t bytes, size_t bytes_max);
+
+/* A name as it is compared: composed (NFC), so that one that is written in two ways is one. Built without
+ * libunistring it stays as it is.
+ *
+ * room     of out, with its NUL
+ * Returns  false: it is longer then */
+bool words_normalize(const char *text, size_t bytes, char *out, size_t room);
 
 /* A message: 1 to bytes_max bytes, not of white space alone, no control characters but newline and tab. */
 bool words_is_message(const char *text, size_t bytes, size_t bytes_max);
@@ -23,10 +31,11 @@ struct words_bucket {
     uint64_t missing; /* tokens to full, in thousandths */
 };
 
-/* Take one token.
+/* Take so many tokens, at most burst.
  *
  * now_ms   from a clock that does not go back
- * Returns  false when there is none */
-bool words_bucket_take(struct words_bucket *b, uint64_t now_ms, unsigned burst, unsigned per_second);
+ * Returns  false when there are fewer, and none is taken */
+bool words_bucket_take(struct words_bucket *b, uint64_t now_ms, unsigned tokens, unsigned burst,
+                       unsigned per_second);
 
 #endif

@@ -200,7 +200,7 @@ static void a_history_holds_the_last_ones_within_all_its_limits(void)
     struct history_limits limits = {.messages = 5, .age_ms = 100, .bytes = 100000};
     struct history h;
 
-    bus_history_init(&h, &limits, (weft_bus_position){7, 0});
+    bus_history_init(&h, &limits, NULL, (weft_bus_position){7, 0});
     CU_ASSERT_EQUAL(bus_history_first(&h), 1);
     for (unsigned i = 1; i <= 12; i++) {
         weft_msg *m = e2e_bytes(i, 'x');
@@ -228,7 +228,7 @@ static void a_history_knows_its_earlier_epochs_while_that_is_of_use(void)
     weft_msg *m = e2e_text("x");
     struct history h;
 
-    bus_history_init(&h, &limits, (weft_bus_position){1, 0});
+    bus_history_init(&h, &limits, NULL, (weft_bus_position){1, 0});
     for (uint64_t epoch = 1; epoch <= 20; epoch++) {
         bus_history_put(&h, m, 1, 0);
         bus_history_put(&h, m, 1, 0);
@@ -247,6 +247,40 @@ static void a_history_knows_its_earlier_epochs_while_that_is_of_use(void)
     CU_ASSERT_FALSE(bus_history_knows(&h, &(weft_bus_position){1, 1}));
     bus_history_fini(&h);
     weft_msg_unref(m);
+}
+
+/* Whoever fills many, or one, takes nothing from those that hold little. */
+static void histories_together_have_a_bound_and_those_that_hold_the_most_give(void)
+{
+    enum { LARGE = 20, BYTES_MAX = 400000 };
+    struct history_limits limits = {.messages = 1000, .bytes = BYTES_MAX};
+    struct histories all = {.bytes_max = BYTES_MAX};
+    struct history small, large[LARGE];
+    weft_msg *m = e2e_bytes(1000, 'x'), *huge = e2e_bytes(BYTES_MAX - 1000, 'y');
+
+    bus_history_init(&small, &limits, &all, (weft_bus_position){1, 0});
+    for (int i = 0; i < 5; i++)
+        bus_history_put(&small, m, 1, 0);
+    for (int i = 0; i < LARGE; i++)
+        bus_history_init(&large[i], &limits, &all, (weft_bus_position){1, 0});
+    for (int n = 0; n < 100; n++)
+        for (int i = 0; i < LARGE; i++) {
+            bus_history_put(&large[i], m, 1, 0);
+            CU_ASSERT_FATAL(all.bytes <= BYTES_MAX);
+            CU_ASSERT(large[i].at.offset == (uint64_t)n + 1);
+        }
+    CU_ASSERT(all.bytes > BYTES_MAX - 8192 && small.count == 5);
+    for (int i = 0; i < LARGE; i++)
+        CU_ASSERT(large[i].count >= 6 && large[i].count <= 40);
+    bus_history_put(&large[0], huge, 1, 0); /* as much as all: it does not put the others out */
+    CU_ASSERT(all.bytes <= BYTES_MAX && large[0].count == 0 && bus_history_first(&large[0]) == 102);
+    CU_ASSERT(small.count == 5);
+    bus_history_fini(&small);
+    for (int i = 0; i < LARGE; i++)
+        bus_history_fini(&large[i]);
+    CU_ASSERT_EQUAL(all.bytes, 0);
+    weft_msg_unref(m);
+    weft_msg_unref(huge);
 }
 
 /* --- listeners --- */
@@ -622,6 +656,32 @@ static void histories_beyond_topics_max_are_forgotten_oldest_first(void)
 }
 
 /* What somebody listens to counts only where it remembers, and is never forgotten. */
+/* What the bus remembers was sent by connections that may have gone: none can give it back. */
+static void what_is_remembered_counts_in_its_own_bound_and_in_no_other(void)
+{
+    enum { MESSAGES = 3000, EACH = 1000 };
+    weft_bus_opts opts = with_rules;
+    char topic[16];
+    uint64_t before;
+    weft_bus *b;
+
+    mem_count_used();
+    opts.histories_bytes_max = MESSAGES * EACH / 2;
+    b = open_local(&opts);
+    before = mem_used_bytes();
+    for (unsigned i = 0; i < MESSAGES; i++) {
+        snprintf(topic, sizeof topic, "h.%u", i % 40);
+        CU_ASSERT_EQUAL(weft_bus_publish(b, topic, e2e_bytes(EACH, 'x')), WEFT_OK);
+    }
+    FLUSH(b);
+    CU_ASSERT(mem_used_bytes() < before + 65536);
+    CU_ASSERT(stats_of(b).history_bytes <= MESSAGES * EACH / 2);
+    CU_ASSERT(stats_of(b).history_bytes > MESSAGES * EACH / 4);
+    CU_ASSERT_EQUAL(weft_bus_close(b, 1000), WEFT_OK);
+    CU_ASSERT(mem_used_bytes() + 65536 > before); /* it is taken back before it is freed, and once */
+    CU_ASSERT(mem_used_bytes() < before + 65536);
+}
+
 static void topics_without_a_history_forget_none_and_those_in_use_stay(void)
 {
     enum { PLAIN = 20 };
@@ -955,6 +1015,7 @@ static const struct unit_case cases[] = {
     CASE(wrong_urls_are_refused_with_a_reason),
     CASE(a_history_holds_the_last_ones_within_all_its_limits),
     CASE(a_history_knows_its_earlier_epochs_while_that_is_of_use),
+    CASE(histories_together_have_a_bound_and_those_that_hold_the_most_give),
     CASE(listeners_get_their_topics_in_order),
     CASE(a_listener_may_end_itself_in_its_callback),
     CASE(unlisten_waits_for_the_call_that_runs),
@@ -969,6 +1030,7 @@ static const struct unit_case cases[] = {
     CASE(a_history_in_a_file_outlives_the_process),
     CASE(a_history_file_that_cannot_be_used_is_refused),
     CASE(histories_beyond_topics_max_are_forgotten_oldest_first),
+    CASE(what_is_remembered_counts_in_its_own_bound_and_in_no_other),
     CASE(topics_without_a_history_forget_none_and_those_in_use_stay),
     CASE(wrong_arguments_are_refused),
     CASE(a_bus_that_is_closed_answers_while_a_listener_holds_it),

@@ -277,6 +277,42 @@ static void a_file_that_is_too_slow_fills_the_queue_to_its_bound(void)
     remove_file();
 }
 
+/* The bound of all histories together is the file's too, and holds for what a looser one has left there. */
+static void what_goes_to_the_bound_of_all_histories_goes_from_the_file(void)
+{
+    enum { TOPICS = 30, MESSAGES = 40, EACH = 900, BYTES_MAX = 300000 };
+    weft_bus_opts o = options(NULL);
+    char topic[16];
+    int64_t many;
+    struct ear *e;
+    weft_bus *b;
+
+    new_file();
+    o.histories_bytes_max = BYTES_MAX;
+    b = open_with(&o);
+    say(b, "h.small", "kept");
+    for (unsigned i = 0; i < TOPICS * MESSAGES; i++) {
+        snprintf(topic, sizeof topic, "h.%u", i % TOPICS);
+        CU_ASSERT_EQUAL(weft_bus_publish(b, topic, e2e_bytes(EACH, 'x')), WEFT_OK);
+    }
+    close_bus(b);
+    many = sql("SELECT count(*) FROM message");
+    CU_ASSERT(many > BYTES_MAX / 2 / EACH && many * EACH <= BYTES_MAX);
+    CU_ASSERT_EQUAL(sql("SELECT count(*) FROM message WHERE topic = CAST('h.small' AS BLOB)"), 1);
+    o.histories_bytes_max = BYTES_MAX / 4;
+    b = open_with(&o);
+    CU_ASSERT(stats_of(b).history_bytes <= BYTES_MAX / 4);
+    e = listen_from(b, "h.small", &all_of_it);
+    CU_ASSERT_STRING_EQUAL(e->text, "kept@1 ");
+    end_ear(e);
+    e = listen_from(b, "h.7", &all_of_it);
+    CU_ASSERT(e->ready.at.offset == MESSAGES && e->items < MESSAGES && e->items > 0);
+    end_ear(e);
+    close_bus(b);
+    CU_ASSERT(sql("SELECT count(*) FROM message") * EACH <= BYTES_MAX / 4);
+    remove_file();
+}
+
 /* --- the end --- */
 
 static void close_writes_out_everything(void)
@@ -1016,6 +1052,7 @@ static const struct unit_case cases[] = {
     CASE(nobody_sees_a_message_before_it_is_in_the_file_and_other_topics_do_not_wait),
     CASE(what_comes_while_the_file_is_busy_is_one_transaction),
     CASE(a_file_that_is_too_slow_fills_the_queue_to_its_bound),
+    CASE(what_goes_to_the_bound_of_all_histories_goes_from_the_file),
     CASE(close_writes_out_everything),
     CASE(close_gives_up_at_its_deadline_and_what_it_passed_on_is_in_the_file),
     CASE(close_tells_no_loss_when_the_last_transaction_has_it_all),

@@ -58,9 +58,13 @@ typedef struct weft_bus_opts {
     enum weft_bus_full full_policy; /* default WEFT_BUS_FULL_REFUSE */
     uint64_t message_bytes_max;     /* default 1 MiB: publishing more answers WEFT_E_TOO_BIG */
     uint32_t subscriptions_max;     /* of this process; default 1,048,576 */
-    uint32_t topics_max;          /* with a history in this process' memory; default 65,536: of those without
+    uint32_t topics_max;        /* with a history in this process' memory; default 65,536: of those without
                             subscribers the one not used for longest is forgotten, also by history_file */
-    uint64_t history_bytes_max;   /* of one topic in this process' memory; default 16 MiB */
+    uint64_t history_bytes_max; /* of one topic in this process' memory; default 16 MiB */
+    /* Of all topics together, with what they take beside the payload; default 64 MiB, or history_bytes_max if that
+     * is more. Above it the topics that hold the most lose their oldest messages, in history_file too. None of this
+     * counts in memory_bytes_max of a server. */
+    uint64_t histories_bytes_max;
     uint32_t presence_timeout_ms; /* default 30,000 */
 
     /* Redis. */

@@ -34,7 +34,9 @@ typedef struct weft_bus_stats {
     uint64_t history_failures; /* messages that history_file did not take when they came */
     uint64_t connects;         /* to Redis, complete; in a cluster of all nodes together */
     uint64_t disconnects;
-    uint64_t retries; /* publishes that Redis refused for the moment (no memory, read only, loading, a moving slot) */
+    uint64_t
+        retries; /* publishes that Redis refused for the moment (no memory, read only, loading, a moving slot) */
+    uint64_t history_bytes; /* in this process' memory (histories_bytes_max), now */
 } weft_bus_stats;
 
 /* Read the figures. WEFT_OK, WEFT_E_INVAL. Thread: any. Since: 0.1 */

@@ -94,7 +94,8 @@ typedef struct weft_server_opts {
                                          so TCP slows the peer; 0: no limit */
     uint32_t messages_burst;          /* so many at once; default messages_per_second_max */
     bool refuse_when_full;            /* at connections_max: 503 at once instead of waiting in the backlog */
-    uint64_t memory_bytes_max;        /* of all messages and queues of the process, at least 1 MiB. Above that
+    uint64_t memory_bytes_max;        /* of all messages and queues of the process (histories of a bus have
+                                         a bound of their own), at least 1 MiB. Above that
                                          nothing is read and who comes gets 503; when this does not help soon, the
                                          connections that hold the most are closed with 1013. 0: no limit */
 

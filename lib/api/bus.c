@@ -360,6 +360,7 @@ static int open_url(struct weft_bus **out, const struct bus_url *url, const weft
         return WEFT_E_NOMEM;
     init(b);
     b->opts = *opts;
+    b->histories.bytes_max = opts->histories_bytes_max;
     rc = bus_options_copy(&b->opts) ? begin(b, url) : WEFT_E_NOMEM;
     if (rc == WEFT_OK)
         *out = b;

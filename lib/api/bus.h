@@ -207,6 +207,7 @@ struct weft_bus {
     struct siphash_key key;      /* (c) of the table of topics */
     struct random_source random; /* (bus) */
 
+    struct histories histories; /* (bus) but for the sum, a figure for all */
     struct bus_topic **buckets; /* (bus) */
     size_t bucket_count, topic_count;
     uint32_t pattern_lengths[WEFT_BUS_TOPIC_BYTES_MAX + 1]; /* (bus) how many patterns have that many bytes */

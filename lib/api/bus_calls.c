@@ -354,6 +354,7 @@ int weft_bus_get_stats(weft_bus *b, weft_bus_stats *out)
     READ(disconnects);
     READ(retries);
 #undef READ
+    s.history_bytes = read_count(&b->histories.bytes);
     memcpy(out, &s, out->size < sizeof s ? out->size : sizeof s);
     return WEFT_OK;
 }

@@ -9,12 +9,79 @@
 #define BEFORE_FIRST 2
 #define ENTRY_COST   64 /* beside the payload */
 
-void bus_history_init(struct history *h, const struct history_limits *limits, weft_bus_position at)
+void bus_history_init(struct history *h, const struct history_limits *limits, struct histories *all,
+                      weft_bus_position at)
 {
     memset(h, 0, sizeof *h);
     h->limits = *limits;
+    h->all = all;
     h->at = at;
 }
+
+/* --- all together --- */
+
+static unsigned place_of(uint64_t weight)
+{
+    return 63 - (unsigned)__builtin_clzll(weight);
+}
+
+static void take_out(struct history *h)
+{
+    *h->peer_place = h->peer_next;
+    if (h->peer_next)
+        h->peer_next->peer_place = h->peer_place;
+}
+
+static void put_in(struct history *h)
+{
+    struct history **list = &h->all->by_weight[place_of(h->weight)];
+
+    h->peer_next = *list;
+    h->peer_place = list;
+    if (h->peer_next)
+        h->peer_next->peer_place = &h->peer_next;
+    *list = h;
+}
+
+/* Relaxed: for other threads it is a figure, and only this one writes. */
+static uint64_t bytes_of(struct histories *all)
+{
+    return atomic_load_explicit(&all->bytes, memory_order_relaxed);
+}
+
+/* By one entry more, or less. */
+static void weigh(struct history *h, int64_t step)
+{
+    uint64_t before = h->weight;
+
+    if (!h->all)
+        return;
+    atomic_fetch_add_explicit(&h->all->bytes, (uint64_t)step, memory_order_relaxed);
+    h->weight += (uint64_t)step;
+    if (before && h->weight && place_of(before) == place_of(h->weight))
+        return;
+    if (before)
+        take_out(h);
+    if (h->weight)
+        put_in(h);
+}
+
+static struct history *heaviest(struct histories *all)
+{
+    unsigned i = HISTORY_WEIGHTS - 1;
+
+    while (!all->by_weight[i])
+        i--;
+    return all->by_weight[i];
+}
+
+/* What an entry takes of memory, and not only of payload. */
+static int64_t weight_of(const weft_msg *m)
+{
+    return (int64_t)mem_block_room(m) + ENTRY_COST;
+}
+
+/* --- one of them --- */
 
 static uint64_t cost_of(const weft_msg *m)
 {
@@ -31,6 +98,8 @@ static void drop_oldest(struct history *h)
     struct history_entry *e = entry_at(h, 0);
 
     h->bytes -= cost_of(e->msg);
+    weigh(h, -weight_of(e->msg));
+    mem_block_take_back(e->msg);
     weft_msg_unref(e->msg);
     h->head = (h->head + 1) % h->room;
     h->count--;
@@ -91,6 +160,25 @@ void bus_history_fini(struct history *h)
     h->room = h->before_room = 0;
 }
 
+/* It holds something: the sum is above the bound, which is above 0. */
+static void trim_heaviest(struct histories *all)
+{
+    struct history *h = heaviest(all);
+    unsigned place = place_of(h->weight);
+
+    do {
+        drop_oldest(h);
+    } while (h->weight && place_of(h->weight) == place && bytes_of(all) > all->bytes_max);
+    if (all->trimmed)
+        all->trimmed(h, all->arg);
+}
+
+static void trim(struct histories *all)
+{
+    while (bytes_of(all) > all->bytes_max)
+        trim_heaviest(all);
+}
+
 /* False: no memory, and nothing changed. */
 static int grow(struct history *h)
 {
@@ -125,6 +213,10 @@ void bus_history_put(struct history *h, weft_msg *m, uint64_t time_ms, uint64_t 
     h->count++;
     *entry_at(h, h->count - 1) = (struct history_entry){weft_msg_ref(m), time_ms, tag};
     h->bytes += cost_of(m);
+    mem_block_set_apart(m);
+    weigh(h, weight_of(m));
+    if (h->all)
+        trim(h->all);
 }
 
 void bus_history_prune(struct history *h, uint64_t now_ms)

@@ -5,10 +5,15 @@
  * H3  An earlier epoch is known for as long as somebody who was in it might miss nothing: until what followed
  *     its last message is not held any more. Each has a message behind it, so there are not more of them than
  *     messages, and one.
+ * H4  All histories of a bus share one bound. Above it the oldest message goes of one that holds the most (to a
+ *     factor of two), so that filling many topics, or one, takes nothing from those that hold little. What is
+ *     held is set apart from the memory that connections are held to (memory_bytes_max): no connection that
+ *     ends would give it back.
  * Used by one thread at a time. */
 #ifndef WEFT_API_BUS_HISTORY_H
 #define WEFT_API_BUS_HISTORY_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -27,7 +32,24 @@ struct history_entry {
     uint64_t tag;     /* whoever's own: who published it */
 };
 
+#define HISTORY_WEIGHTS 64
+
+struct history;
+
+/* All zero but bytes_max: none. */
+struct histories {
+    uint64_t bytes_max;
+    _Atomic uint64_t bytes;                     /* with the blocks they are in; read by any thread */
+    struct history *by_weight[HISTORY_WEIGHTS]; /* those that hold 2^i bytes up to the double */
+    /* A history lost its oldest messages to another one's; NULL: nobody wants to know. */
+    void (*trimmed)(struct history *h, void *arg);
+    void *arg;
+};
+
 struct history {
+    struct histories *all;                   /* NULL: it is bounded by its limits alone */
+    struct history *peer_next, **peer_place; /* weight > 0: in all->by_weight */
+    uint64_t weight;                         /* its part of all->bytes */
     weft_bus_position at;
     struct history_limits limits;
     struct history_entry *ring; /* room of them; the oldest at head */
@@ -38,11 +60,12 @@ struct history {
     uint32_t before_count, before_room;
 };
 
-void bus_history_init(struct history *h, const struct history_limits *limits, weft_bus_position at);
+void bus_history_init(struct history *h, const struct history_limits *limits, struct histories *all,
+                      weft_bus_position at);
 void bus_history_fini(struct history *h);
 /* Forget the messages, and be at this position. */
 void bus_history_clear(struct history *h, weft_bus_position at);
-/* The next message: at.offset counts up. Takes a reference of its own. */
+/* The next message: at.offset counts up. Takes a reference of its own. Others may be trimmed, and this one. */
 void bus_history_put(struct history *h, weft_msg *m, uint64_t time_ms, uint64_t tag);
 /* From now on in another epoch, for a message that follows; the offsets go on, and positions of those before
  * stay good. */

@@ -23,7 +23,7 @@ struct kept {
     struct bus_topic *topic;     /* PUT, WHOLE: its `writes` counts this one */
     struct bus_publish *publish; /* PUT */
     struct history_entry entry;  /* PUT */
-    char name[];                 /* FORGET */
+    char name[];                 /* TRIM, FORGET */
 };
 
 struct keep {
@@ -39,6 +39,8 @@ struct keep {
     unsigned wholes;   /* at the writer: 0 or 1 */
     bool is_failing;   /* K4 */
     bool is_testing;   /* a STORE_TEST is at the writer */
+    bool is_loading;   /* the file is being read, */
+    bool has_trimmed;  /* and holds more than may be remembered */
     bool is_stopping;  /* weft_bus_close was called */
     bool has_given_up; /* it was tried once more since */
     uint64_t retry_ms; /* while it is failing: when to try */
@@ -260,7 +262,8 @@ static void came_back(struct keep *k, struct kept *w)
     case STORE_TEST:
         came_back_test(k, w);
         break;
-    case STORE_FORGET: /* not written: the topic's next first message deletes what is there */
+    case STORE_TRIM:   /* not written: the topic's next message deletes what is too old, */
+    case STORE_FORGET: /* its next first one all that is there */
         if (!w->write.is_written)
             begin_failing(k);
         break;
@@ -321,18 +324,35 @@ bool keep_needs(const struct bus_topic *t)
     return t->writes > 0;
 }
 
-void keep_forget(struct keep *k, struct bus_topic *t)
+/* Behind it the topic may be gone. */
+static void give_name(struct keep *k, enum store_kind kind, const struct bus_topic *t)
 {
     size_t bytes = strlen(t->name) + 1;
-    struct kept *w;
+    struct kept *w = new_kept(kind, bytes);
 
-    leave_unkept(t);
-    if (!t->is_in_file)
-        return;
-    w = new_kept(STORE_FORGET, bytes);
     memcpy(w->name, t->name, bytes);
     w->write.what.topic = w->name;
+    w->write.what.first = bus_history_first(&t->history);
     give(k, w);
+}
+
+void keep_forget(struct keep *k, struct bus_topic *t)
+{
+    leave_unkept(t);
+    if (t->is_in_file)
+        give_name(k, STORE_FORGET, t);
+}
+
+/* Who is unkept is written whole in any case. */
+static void trimmed(struct history *h, void *arg)
+{
+    struct bus_topic *t = (struct bus_topic *)(void *)((char *)h - offsetof(struct bus_topic, history));
+    struct keep *k = arg;
+
+    if (k->is_loading)
+        k->has_trimmed = true;
+    else if (t->is_in_file && !t->is_unkept && !k->is_failing)
+        give_name(k, STORE_TRIM, t);
 }
 
 /* Until when nothing is to be done but what comes back from the writer. That a topic could be written and is
@@ -402,14 +422,26 @@ struct keep *keep_new(struct weft_bus *b)
     return k;
 }
 
+static void trim_loaded(struct weft_bus *b, struct bus_topic *t, void *arg)
+{
+    (void)b;
+    trimmed(&t->history, arg);
+}
+
 int keep_open(struct keep *k, const char *path)
 {
     int rc = store_open(&k->store, path);
 
+    k->bus->histories.trimmed = trimmed;
+    k->bus->histories.arg = k;
+    k->is_loading = true;
     if (rc == WEFT_OK)
         rc = store_each_topic(k->store, load_topic, k);
+    k->is_loading = false;
     if (rc == WEFT_OK)
         local_make_room(k->bus);
+    if (rc == WEFT_OK && k->has_trimmed)
+        bus_each_topic(k->bus, trim_loaded, k);
     return rc == WEFT_OK ? bus_writer_open(&k->writer, k->store) : rc;
 }
 
@@ -446,6 +478,7 @@ void keep_free(struct keep *k)
 
     if (!k)
         return;
+    k->bus->histories.trimmed = NULL;
     for (struct kept *w = k->oldest; w; w = later) {
         later = w->later;
         mem_block_free(w);

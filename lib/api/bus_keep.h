@@ -13,7 +13,8 @@
  *     whole, one at a time, and are kept again.
  * K5  What waits for the file is not settled, so it counts in queued_bytes and is bounded by queue_bytes_max.
  *     A topic is forgotten in the file only if something of it may be there, and not while a message of it is
- *     at the writer: so what is to be forgotten is bounded by the topics that the file has.
+ *     at the writer: so what is to be forgotten is bounded by the topics that the file has. What a topic loses to
+ *     histories_bytes_max is deleted behind the publish that took its place.
  *
  * All on the bus's thread, but for open (setup) and free. docs/decisions/0019 says why it is so. */
 #ifndef WEFT_API_BUS_KEEP_H

@@ -5,6 +5,8 @@
 #include "base/mem.h"
 #include "core/options.h"
 
+#define HISTORIES_BYTES ((uint64_t)64 << 20)
+
 void bus_options_free(weft_bus_opts *o)
 {
     for (size_t i = 0; o->rules && i < o->rule_count; i++)
@@ -71,6 +73,9 @@ int bus_options_choose(weft_bus_opts *o)
     OPTION_CHOOSE(o, subscriptions_max, 1u << 20, 1, UINT32_MAX);
     OPTION_CHOOSE(o, topics_max, 65536, 1, UINT32_MAX);
     OPTION_CHOOSE(o, history_bytes_max, 16u << 20, 1024, UINT64_MAX / 2);
+    OPTION_CHOOSE(o, histories_bytes_max,
+                  o->history_bytes_max > HISTORIES_BYTES ? o->history_bytes_max : HISTORIES_BYTES, 1024,
+                  UINT64_MAX / 2);
     OPTION_CHOOSE(o, presence_timeout_ms, 30000, 100, 86400000);
     OPTION_CHOOSE(o, connect_timeout_ms, 5000, 10, 600000);
     OPTION_CHOOSE(o, reply_timeout_ms, 5000, 10, 600000);

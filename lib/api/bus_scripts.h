@@ -3,7 +3,7 @@
  * Keys of a topic, all with the topic as hash tag: s: the stream, whose ids are OFFSET-0 (t time in ms, i who
  * published, d type and payload); m: epoch e, last offset o, the epoch before pe; p: presence, a sorted set
  * by expiry. d: of a process, in a cluster of a process and slot: the number of its last publish that was
- * taken.
+ * taken. m outlives s, for offsets go on when all is forgotten: thirty times as long, but a day at most.
  *
  * In a cluster SPUBLISH reaches those of the topic; when somebody on this node says that there are patterns
  * (bus_channel.c), PUBLISH reaches them, wherever they are. */
@@ -64,7 +64,8 @@
         "redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[10])\n"                                              \
         "if ARGV[5] ~= '0' then\n"                                                                           \
         "  redis.call('PEXPIRE', KEYS[1], ARGV[5])\n"                                                        \
-        "  redis.call('PEXPIRE', KEYS[2], text(tonumber(ARGV[5]) + 86400000))\n"                             \
+        "  local age = tonumber(ARGV[5])\n"                                                                 \
+        "  redis.call('PEXPIRE', KEYS[2], text(age + math.min(30 * age, 86400000)))\n"                       \
         "end\n"                                                                                              \
         "local data = 'w1;' .. e .. ';' .. text(o) .. ';' .. id .. ';' .. ARGV[6]\n"                         \
         "redis.call(ARGV[8], ARGV[7], data)\n"                                                               \

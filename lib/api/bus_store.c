@@ -362,6 +362,8 @@ bool store_write(struct store *s, const struct store_write *w)
         return drop_before(s, w->topic, w->at.offset == 1 ? INT64_MAX : w->first) && put_entries(s, w);
     case STORE_WHOLE:
         return drop_before(s, w->topic, INT64_MAX) && put_entries(s, w);
+    case STORE_TRIM:
+        return drop_before(s, w->topic, w->first);
     case STORE_FORGET:
         return drop_topic(s, w->topic);
     case STORE_TEST:

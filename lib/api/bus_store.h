@@ -22,6 +22,7 @@ struct store;
 enum store_kind {
     STORE_PUT,    /* one message more */
     STORE_WHOLE,  /* all that is remembered of a topic, in place of what is there */
+    STORE_TRIM,   /* what has a lower offset than `first` goes */
     STORE_FORGET, /* the topic */
     STORE_TEST    /* nothing; does the file take it? */
 };
@@ -30,7 +31,7 @@ struct store_write {
     enum store_kind kind;
     const char *topic;             /* borrowed, as the rest */
     weft_bus_position at;          /* of the (last) message */
-    uint64_t first;                /* PUT: what has a lower offset goes */
+    uint64_t first;                /* PUT, TRIM: what has a lower offset goes */
     struct history_entry *entries; /* PUT: one */
     uint32_t count;
 };

@@ -99,7 +99,7 @@ void bus_enter_topic(struct weft_bus *b, struct bus_topic *t)
     t->rule = t->is_pattern ? NULL : bus_rule_of(b, t->name);
     if (t->rule)
         limits = bus_limits_of(b, t->rule);
-    bus_history_init(&t->history, &limits, (weft_bus_position){0});
+    bus_history_init(&t->history, &limits, &b->histories, (weft_bus_position){0});
     bucket = bucket_of(b, t->hash);
     t->chain = *bucket;
     *bucket = t;

@@ -350,6 +350,16 @@ void mem_block_free(void *block)
         give_back(b->owner, (struct free_block *)b);
 }
 
+void mem_block_set_apart(const void *block)
+{
+    count_used(-whole_bytes((const struct block *)block - 1));
+}
+
+void mem_block_take_back(const void *block)
+{
+    count_used(whole_bytes((const struct block *)block - 1));
+}
+
 void *mem_block_grow(void *block, size_t used, size_t bytes)
 {
     struct block *b = (struct block *)block - 1;

@@ -49,6 +49,10 @@ void mem_block_free(void *block);    /* any thread */
  * memory, block untouched. */
 void *mem_block_grow(void *block, size_t used, size_t bytes);
 size_t mem_block_room(const void *block); /* usable bytes, at least what was asked for */
+/* Not in mem_used_bytes from now on, whoever else refers to it: it is kept under a bound of its own. Once for
+ * each who keeps it, who takes it back before the block may be freed. Any thread. */
+void mem_block_set_apart(const void *block);
+void mem_block_take_back(const void *block);
 
 int mem_pool_join(void);   /* the calling thread gets a pool; WEFT_E_NOMEM */
 void mem_pool_leave(void); /* and gives it up */

@@ -6,7 +6,8 @@
  * nothing has helped for BUDGET_PATIENCE_MS the connections that hold the most are closed with 1013, half
  * of the heaviest one's weight and above, as many as it takes.
  *
- * It is a bound for what peers do: the program's own messages are never refused, but they count. The sum
+ * It is a bound for what peers do: the program's own messages are never refused, but they count. What a bus
+ * remembers does not (bus_history.h): it would stay when all have left, and nobody could come any more. The sum
  * is taken once a turn and for each BUDGET_LOOK_BYTES that were read, so by so much and one read it may be
  * passed. */
 #ifndef WEFT_CORE_BUDGET_H

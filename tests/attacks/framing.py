@@ -53,7 +53,7 @@ def lengths_that_are_announced_and_never_sent(programs, options):
         peers = [Peer(s) for _ in range(500)]
         for peer in peers:
             peer.open()
-        with s.costs(mib=24, cpu_s=1.0):
+        with s.costs(mib=6, cpu_s=1.0):
             for i, peer in enumerate(peers):
                 peer.put(head(FIN | BINARY, 1 << 30) + b'x' * (i % 50))
             s.serves()
@@ -112,13 +112,17 @@ def fragments_without_end(programs, options):
 
 @group.in_modes
 def a_flood_of_pings_by_a_peer_that_does_not_read(programs, options):
-    """No more than a few Pongs wait; the socket is not read, so TCP stops the peer."""
-    flood = frame(FIN | PING, b'p' * 125) * 200000
+    """64 Pongs wait; then the socket is not read, so TCP stops the peer. At most one read has come in beyond them."""
+    ping, pong_bytes, one_read = frame(FIN | PING, b'p' * 125), 127, 256 * 1024
+    flood = ping * 200000
     with Server(programs.echo, *options) as s:
         with s.costs(mib=4, cpu_s=4.0), Peer(s, receive_bytes=4096) as peer:
             peer.open()
             sent = peer.put_until_full(flood)
             check(sent < len(flood), 'all of', len(flood), 'bytes were taken')
+            stats = s.stats()
+            waiting = stats['bytes_in'] // len(ping) - stats['bytes_out'] // pong_bytes
+            check(waiting <= 64 + one_read // len(ping) + 2, waiting, 'Pings were read and not answered')
             s.serves()
             peer.reset()
         wait_for(lambda: s.stats()['connections'] == 0, 'it is gone')

@@ -254,6 +254,21 @@ def a_flood_of_handshakes(programs, options):
 
 
 @group.in_modes
+def handshakes_beyond_their_limit_wait(programs, options):
+    """Silent sockets of many addresses: no more are taken than may be in flight, and the rest costs nothing here."""
+    with Server(programs.echo, '--open-timeout-ms', 600000, '--handshakes-max', 64, *options) as s:
+        with s.costs(mib=4, cpu_s=0.5):
+            silent = [Peer(s, source=f'127.0.0.{i % 100 + 2}') for i in range(200)]
+            wait_for(lambda: s.stats()['handshaking'] >= 64, 'as many as may be are in flight')
+            wait_for(s.is_at_rest, 'nothing more is done')
+            stats = s.stats()
+            check(stats['handshaking'] == 64 and stats['accepted'] == 64, stats['handshaking'], stats['accepted'])
+        for peer in silent:
+            peer.socket.close()
+        s.serves()
+
+
+@group.in_modes
 def a_flood_of_connects(programs, options):
     """So many times connect, ask and go, from four threads."""
     with Server(programs.echo, *options) as s:

@@ -6,7 +6,7 @@ import select
 import threading
 import time
 
-from attack import (BINARY, FIN, MIB, PATIENCE_S, TEXT, Group, Peer, Server, chat_of, check, frame, more_than_sockets_hold, request,
+from attack import (BINARY, CLOSE, FIN, MIB, PATIENCE_S, TEXT, Group, Peer, Server, chat_of, check, frame, more_than_sockets_hold, request,
                     wait_for)
 
 group = Group('resources')
@@ -247,7 +247,7 @@ def json_bombs_at_the_chat(programs):
              '1e999999999', '-' * 30000, '"' + '\\u0000' * 5000 + '"', '"' + '\\ud800' * 5000 + '"', '9' * 32000, '"unended',
              '{' + ','.join(f'"k{i}":1' for i in range(3500)) + '}', '{"type":"say","type":"join"}', '[' + '1,' * 16000 + '1]',
              '{"type":' + '1' * 30000 + '}', '', ' ' * 32000, 'nul', '\x00', '{"type":"join","room":"\\u0000","name":"x"}',
-             '{"type":"say","text":"' + 'a' * 32700 + '"}', 'a' * 100000]
+             '{"type":"say","text":"' + 'a' * 32700 + '"}', 'a' * 40000]
     with Server(chat_of(programs)) as s:
         with s.costs(mib=8, cpu_s=2.0):
             for turn in range(10):
@@ -263,7 +263,7 @@ def json_bombs_at_the_chat(programs):
             peer.open(path='/chat')
             peer.put(frame(FIN | BINARY, b'{"type":"join","room":"a","name":"b"}'))
             check(json.loads(peer.hears())['type'] == 'error')
-            peer.put(frame(FIN | TEXT, bytes(2 * MIB)))
+            peer.put(frame(FIN | TEXT, b'a' * 50000))
             check(peer.hears_close() == 1009)
 
 
@@ -318,6 +318,104 @@ def floods_of_messages_at_the_chat(programs):
 
 
 @group.attack
+def floods_that_are_let_through_now_and_then_at_the_chat(programs):
+    """Each is right in itself and large: what is above the rate is not parsed, and who goes on is closed all the same."""
+    more = json.dumps({'type': 'say', 'text': 'buy', 'more': [1] * 5000}).encode()
+    with Server(chat_of(programs)) as s:
+        with s.costs(mib=8, cpu_s=2.0), Peer(s) as eve:
+            eve.open(path='/chat')
+            enter(eve, 'lobby', 'eve')
+            ended = threading.Event()
+
+            def flood():  # 1500 a second, or as many as it can
+                end = time.monotonic() + PATIENCE_S
+                while time.monotonic() < end and eve.put(frame(FIN | TEXT, more) * 30) and not ended.wait(0.02):
+                    pass
+            thread = threading.Thread(target=flood)
+            thread.start()
+            try:
+                check(eve.hears_close() in (1008, 1006))
+            finally:
+                ended.set()
+                thread.join()
+            check(s.stats()['messages_in'] < 20000)
+        wait_for(lambda: s.stats()['connections'] == 0, 'it is gone')
+
+
+@group.attack
+def half_messages_at_the_chat(programs):
+    """A message may have as many bytes as the chat has a use for, so 300 that never end hold little."""
+    with Server(chat_of(programs)) as s:
+        with s.costs(mib=300 * 0.06, cpu_s=2.0):
+            peers = open_peers(s, 300, path='/chat')
+            for peer in peers:
+                peer.put(frame(FIN | TEXT, b'a' * 40000, length=40900))
+            wait_for(lambda: s.stats()['bytes_in'] >= 300 * 40000, 'all is read')
+        with Peer(s) as peer:
+            peer.open(path='/chat')
+            peer.put(frame(FIN | TEXT, b'', length=MIB - 1))
+            check(peer.hears_close() == 1009)
+        leave(s, peers)
+
+
+@group.attack
+def long_texts_in_many_rooms_at_the_chat(programs):
+    """What was said stays when all have gone: under its own bound, which locks nobody out, and small rooms lose nothing."""
+    with Server(chat_of(programs), '--memory-bytes-max', 16 * MIB, '--history-bytes-max', 4 * MIB) as s:
+        with Peer(s) as ann:
+            ann.open(path='/chat')
+            enter(ann, 'lobby', 'ann')
+            check(answer_to(ann, '{"type":"say","text":"still here"}')['type'] == 'said')
+        text = frame(FIN | TEXT, json.dumps({'type': 'say', 'text': '"' * 4096}).encode())
+        with s.costs(mib=40, cpu_s=4.0):
+            flood = open_peers(s, 50, path='/chat')
+            for i, peer in enumerate(flood):
+                enter(peer, f'{i}', 'x')
+            for begin in range(0, 50, 10):  # so that they read, 10 at a time: 35 messages each take 16 KiB, 27 MiB in all
+                for peer in flood[begin:begin + 10]:
+                    peer.put(text * 35)
+                for peer in flood[begin:begin + 10]:
+                    for _ in range(35):
+                        check(json.loads(peer.hears())['type'] == 'said')
+            leave(s, flood)
+        check(s.stats()['memory_bytes'] < 2 * MIB, s.stats()['memory_bytes'])
+        with Peer(s) as bob:
+            bob.open(path='/chat')
+            check(enter(bob, 'lobby', 'bob') == ['still here'])
+
+
+@group.attack
+def joins_at_the_chat(programs):
+    """Each brings the room's history, so it costs as much as five messages; a new name in the same room brings none."""
+    with Server(chat_of(programs)) as s:
+        began = time.monotonic()
+        writers = open_peers(s, 3, path='/chat')
+        for i, peer in enumerate(writers):
+            enter(peer, 'lobby', f'w{i}')
+            peer.put(frame(FIN | TEXT, json.dumps({'type': 'say', 'text': '"' * 4096}).encode()) * 35)
+        wait_for(lambda: s.stats()['messages_in'] >= 3 * 36, 'all is said')
+        leave(s, writers)
+        with s.costs(mib=24, cpu_s=4.0), Peer(s) as eve, Peer(s) as joe:
+            eve.open(path='/chat')
+            joe.open(path='/chat')
+            check(len(enter(joe, 'lobby', 'joe')) == 100)
+            before = s.stats()['bytes_out']
+            for i in range(200):
+                said(joe, type='join', room='lobby', name=f'joe {i}')
+            wait_for(lambda: s.stats()['messages_in'] >= 3 * 36 + 201, 'all is asked')
+            check(s.stats()['bytes_out'] - before < MIB // 4, s.stats()['bytes_out'] - before)
+            heard = threading.Thread(target=eve.rest)
+            heard.start()
+            for i in range(200):
+                said(eve, type='join', room='lobby' if i % 2 else 'attic', name='eve')
+            wait_for(lambda: s.stats()['messages_in'] >= 3 * 36 + 401, 'all is asked')
+            histories = (8 + 2 * (time.monotonic() - began) + 1) / 2
+            check(s.stats()['bytes_out'] - before < (histories + 1) * MIB, s.stats()['bytes_out'] - before)
+            eve.put(frame(FIN | CLOSE))
+            heard.join()
+
+
+@group.attack
 def who_does_not_read_at_the_chat(programs):
     """Histories and messages that are not read: it is closed with 1008 or dropped, and the room goes on."""
     with Server(chat_of(programs)) as s:
@@ -327,10 +425,10 @@ def who_does_not_read_at_the_chat(programs):
             for i in range(30):
                 said(ann, type='say', text='x' * 4000)
                 check(json.loads(ann.hears())['type'] == 'said')
-            deaf = open_peers(s, 5, path='/chat', receive_bytes=4096)
-            for i, peer in enumerate(deaf):  # each join is answered with the history
-                for j in range(200):
-                    said(peer, type='join', room='lobby', name=f'deaf {i}' + '.' * (j % 2))
+            deaf = open_peers(s, 20, path='/chat', receive_bytes=4096)
+            for i, peer in enumerate(deaf):  # each join is answered with the history, as often as it may
+                for j in range(100):
+                    said(peer, type='join', room='lobby' if j % 2 else f'{i}', name=f'deaf {i}')
             time.sleep(0.3)
             with Peer(s) as bob:
                 bob.open(path='/chat')

@@ -537,6 +537,36 @@ static void what_is_lost_meanwhile_is_told_to_who_flushes_or_closes(void)
     redis_end(&s);
 }
 
+static long pttl(struct redis_server *s, const char *key)
+{
+    char command[128];
+
+    snprintf(command, sizeof command, "PTTL %s", key);
+    return strtol(redis_say(s, command) + 1, NULL, 10);
+}
+
+/* Short ones not much behind what they hold: rooms that are opened and left must not fill Redis. */
+static void what_a_topic_leaves_in_redis_goes_soon_behind_its_history(void)
+{
+    static const weft_bus_rule rules[] = {{"brief.*", 10, 2}, {"long.*", 10, 30 * 86400}};
+    weft_bus_opts o = options();
+    struct redis_server s;
+    weft_bus *b;
+
+    redis_start(&s, false, NULL);
+    o.rules = rules;
+    o.rule_count = 2;
+    b = open_with(s.url, &o);
+    say(b, "brief.x", "x");
+    say(b, "long.x", "x");
+    CU_ASSERT_EQUAL(weft_bus_flush(b, 20000), WEFT_OK);
+    CU_ASSERT(pttl(&s, "weft:m:{t:brief.x}") > 20000 && pttl(&s, "weft:m:{t:brief.x}") <= 62000);
+    CU_ASSERT(pttl(&s, "weft:m:{t:long.x}") > 30 * 86400000L && pttl(&s, "weft:m:{t:long.x}") <= 31 * 86400000L);
+    CU_ASSERT(pttl(&s, "weft:s:{t:brief.x}") <= 2000);
+    close_bus(b);
+    redis_end(&s);
+}
+
 /* --- presence --- */
 
 #define PRESENCE_MS 1500
@@ -861,6 +891,7 @@ static const struct unit_case cases[] = {
     CASE(every_allocation_may_fail),
     CASE(while_redis_is_away_the_queue_fills_to_its_bound),
     CASE(what_is_lost_meanwhile_is_told_to_who_flushes_or_closes),
+    CASE(what_a_topic_leaves_in_redis_goes_soon_behind_its_history),
     CASE(the_names_of_a_process_that_died_expire),
     CASE(what_is_not_permitted_concerns_its_topic_only),
     CASE(a_question_that_is_open_at_the_end_is_answered),

@@ -105,9 +105,9 @@ const tests = {
         assert.deepStrictEqual((await bob.join(second, 'bob')).members, ['eve', 'bob']);
         assert.deepStrictEqual(await ann.next(), {type: 'went', name: 'bob'});
         assert.deepStrictEqual(await eve.next(), {type: 'came', name: 'bob'});
-        const renamed = await bob.join(second, 'rob');
-        assert.strictEqual(renamed.name, 'rob');
-        assert.deepStrictEqual(renamed.members, ['eve', 'rob']);
+        bob.send({type: 'join', room: second, name: 'rob'}); // no history: nothing was missed
+        const renamed = await bob.next();
+        assert.deepStrictEqual(renamed, {type: 'joined', room: second, name: 'rob', members: ['eve', 'rob']});
         assert.deepStrictEqual(await eve.next(), {type: 'came', name: 'rob'});
         for (const c of [eve, bob]) assert.deepStrictEqual(await c.next(), {type: 'went', name: 'bob'});
         assert.deepStrictEqual(await bob.join(first, 'ann'), error('name is taken'));
@@ -232,13 +232,22 @@ const tests = {
             {type: 'say', text: ''},
         ];
         const ann = await open();
-        for (const text of [...texts, ...[...objects, ...fields].map((o) => JSON.stringify(o))]) {
+        for (const text of [...texts, ...objects.map((o) => JSON.stringify(o))]) {
             ann.sendText(text);
             const m = await ann.next(text.slice(0, 60));
             assert.strictEqual(m.type, 'error', text.slice(0, 60));
             assert.ok(m.reason.length > 0);
-            await sleep(60); // stays below the rate limit with its burst
+            assert.notStrictEqual(m.reason, 'too fast');
         }
+        for (const field of fields) {
+            const bob = await open(); // a join costs as much as five of the others
+            bob.send(field);
+            const m = await bob.next(JSON.stringify(field));
+            assert.strictEqual(m.type, 'error', JSON.stringify(field));
+            assert.notStrictEqual(m.reason, 'too fast');
+            bob.drop();
+        }
+        await sleep(1000); // for the last two, if this was quick
         ann.sendBinary(Buffer.from('{"type":"leave"}'));
         assert.deepStrictEqual(await ann.next(), error('messages must be text'));
         assert.strictEqual((await ann.join(newRoom(), 'ann')).type, 'joined');
@@ -256,9 +265,7 @@ const tests = {
         assert.deepStrictEqual(await ann.next(), tooLong);
         ann.send({type: 'say', text: 'x'.repeat(40000)});
         assert.deepStrictEqual(await ann.next(), error('message is too long'));
-        ann.send({type: 'say', text: 'x'.repeat(1000000)});
-        assert.deepStrictEqual(await ann.next(), error('message is too long'));
-        ann.send({type: 'say', text: 'x'.repeat(1100000)});
+        ann.send({type: 'say', text: 'x'.repeat(42000)});
         assert.deepStrictEqual(await ann.next(), {closed: 1009});
     },
 
@@ -276,7 +283,7 @@ const tests = {
             else assert.deepStrictEqual(m, error('too fast'));
         }
         const most = 40 + (Date.now() - began) / 100 + 1;
-        assert.ok(said >= 39 && said <= most && said < COUNT, `${said} of at most ${most} passed`);
+        assert.ok(said >= 35 && said <= most && said < COUNT, `${said} of at most ${most} passed`);
         bob.send({type: 'say', text: 'not me'});
         assert.strictEqual((await bob.next()).text, 'not me');
         await sleep(300);
@@ -294,6 +301,24 @@ const tests = {
         assert.deepStrictEqual(m, {closed: 1008});
     },
 
+    // Not even when one is let through now and then, and each is right in itself.
+    async who_goes_on_too_fast_at_a_moderate_rate_is_closed_with_1008() {
+        const ann = await openIn(newRoom(), 'ann');
+        const began = Date.now();
+        let over = false;
+        ann.socket.on('close', () => (over = true));
+        const left = Date.now() + TIMEOUT_MS;
+        while (!over && Date.now() < left) {
+            for (let i = 0; i < 30; i++) ann.send({type: 'say', text: 'buy', more: [1, 2, 3]});
+            await sleep(20); // 1500 a second
+        }
+        let said = 0;
+        let m = await ann.next();
+        for (; m.type; m = await ann.next()) said += m.type === 'said';
+        assert.deepStrictEqual(m, {closed: 1008});
+        assert.ok(said >= 35 && said <= 41 + (Date.now() - began) / 100, `${said} got through`);
+    },
+
     // What is said to the one who does not read fills the sockets' buffers and then the outbox, to its bound.
     async who_does_not_read_is_closed_and_the_others_go_on() {
         const room = newRoom();
@@ -303,8 +328,8 @@ const tests = {
         deaf.socket.pause();
         for (let i = 0; i < 200 && (await metric('weft_closed_slow_total')) === before; i++) {
             const speaker = await openIn(room, `s${i}`);
-            for (let k = 0; k < 39; k++) speaker.send({type: 'say', text});
-            for (let k = 0; k < 39; k++) assert.strictEqual((await speaker.nextOf('said')).name, `s${i}`);
+            for (let k = 0; k < 35; k++) speaker.send({type: 'say', text});
+            for (let k = 0; k < 35; k++) assert.strictEqual((await speaker.nextOf('said')).name, `s${i}`);
             await speaker.close();
         }
         assert.strictEqual(await metric('weft_closed_slow_total'), before + 1);
@@ -453,6 +478,9 @@ const tests = {
             ['--bus', 'redis://host:port'],
             ['--bus', 'redis://127.0.0.1:1', '--history', 'x'],
             ['--presence-timeout-ms', '0'],
+            ['--bus', 'redis://127.0.0.1:1', '--bus-file', 'x'],
+            ['--history-bytes-max', '1'],
+            ['--metrics', 'some'],
         ]) {
             const done = spawnSync(program, args, {encoding: 'utf8', timeout: TIMEOUT_MS});
             assert.strictEqual(done.status, 2, args.join(' '));
@@ -467,6 +495,74 @@ const tests = {
             spawnSync(program, ['--version'], {encoding: 'utf8'}).stdout,
             /^weft-chat \d+\.\d+\.\d+\n$/
         );
+    },
+
+    // Whatever goes wrong, and in the list of processes.
+    async the_password_of_the_bus_is_shown_nowhere() {
+        const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'weft-chat-'));
+        const file = path.join(directory, 'bus');
+        const run = (args) => spawnSync(program, args, {encoding: 'utf8', timeout: TIMEOUT_MS});
+        const wrong = ['redis://:s3cret@h/x', 'redis://ann:s3cret@', 'nonsense:s3cret@h', 'redis://:s3cret', 'redis://a:s3@s3cret@h/x'];
+        try {
+            for (const url of wrong) {
+                fs.writeFileSync(file, `${url}\n`);
+                for (const args of [['--bus', url], [`--bus=${url}`], ['--bus-file', file]]) {
+                    const done = run(['--port=0', '--log-level', 'debug', ...args]);
+                    assert.strictEqual(done.status, 2, done.stderr);
+                    assert.match(done.stderr, /^weft-chat: cannot open the bus .+$/m);
+                    assert.ok(!`${done.stdout}${done.stderr}`.includes('s3cret'), done.stderr);
+                }
+            }
+            fs.writeFileSync(file, '');
+            assert.match(run(['--bus-file', file]).stderr, /first line of \S+ is no URL/);
+            const missing = run(['--bus-file', path.join(directory, 'nowhere')]);
+            assert.strictEqual(missing.status, 1);
+            assert.match(missing.stderr, /cannot read \S+nowhere: No such file/);
+            const other = await startServer(program, ['--port=0', '--bus', 'redis://:s3cret@127.0.0.1:1']);
+            const line = fs.readFileSync(`/proc/${other.process.pid}/cmdline`, 'utf8');
+            assert.ok(!line.includes('s3cret') && line.includes('127.0.0.1:1'), line);
+            await other.stop('SIGKILL');
+        } finally {
+            fs.rmSync(directory, {recursive: true});
+        }
+    },
+
+    async without_redis_it_is_not_healthy_and_who_joins_is_told() {
+        const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'weft-chat-'));
+        try {
+            fs.writeFileSync(path.join(directory, 'bus'), 'redis://127.0.0.1:1/0\nwhat follows is not looked at\n');
+            const other = await startServer(program, ['--port=0', '--bus-file', path.join(directory, 'bus')]);
+            assert.strictEqual((await request(other.port, '/healthz')).status, 503);
+            const ann = await connect({port: other.port});
+            ann.send({type: 'join', room: 'lobby', name: 'ann'});
+            assert.deepStrictEqual(await ann.next(), {
+                type: 'waiting',
+                reason: 'the chat is not connected to its others',
+            });
+            await other.stop('SIGKILL');
+        } finally {
+            fs.rmSync(directory, {recursive: true});
+        }
+    },
+
+    async a_full_server_says_so_if_it_is_to() {
+        const other = await startServer(program, ['--port=0', '--connections-max', '1', '--refuse-when-full']);
+        const ann = await connect({port: other.port});
+        assert.strictEqual((await request(other.port, '/healthz')).status, 503);
+        await ann.close();
+        await until(async () => (await request(other.port, '/healthz')).status === 200, 'there is room again');
+        await other.stop();
+    },
+
+    async the_metrics_are_not_for_whom_a_proxy_speaks() {
+        const headers = {'X-Forwarded-For': '10.1.2.3'};
+        assert.strictEqual((await request(server.port, '/metrics', {headers})).status, 403);
+        const none = await startServer(program, ['--port=0', '--metrics', 'none']);
+        const all = await startServer(program, ['--port=0', '--metrics=all']);
+        assert.strictEqual((await request(none.port, '/metrics')).status, 403);
+        assert.strictEqual((await request(all.port, '/metrics', {headers})).status, 200);
+        await none.stop();
+        await all.stop();
     },
 
     async what_was_said_outlives_a_kill_with_history() {

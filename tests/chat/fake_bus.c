@@ -44,6 +44,7 @@ struct topic {
 
 struct weft_bus {
     weft_bus_opts opts;
+    weft_bus_rule rules[4]; /* a copy, as are the strings that they point to: constants */
     struct command *first, **end;
     struct topic topics[TOPICS_MAX];
     size_t topic_count;
@@ -52,7 +53,7 @@ struct weft_bus {
     weft_bus_listener *listeners[SUBS_MAX];
     size_t listener_count;
     uint64_t epoch;
-    bool is_full;
+    bool is_full, is_cut_off;
     char loses[TOPIC_BYTES];
     char others[SUBS_MAX][2][TOPIC_BYTES]; /* topic, name */
     size_t other_count;
@@ -78,6 +79,8 @@ int weft_bus_open(weft_bus **out, const char *url, const weft_bus_opts *opts)
     (void)url;
     bus = *out = calloc(1, sizeof *bus);
     bus->opts = *opts;
+    memcpy(bus->rules, opts->rules, opts->rule_count * sizeof *opts->rules);
+    bus->opts.rules = bus->rules;
     bus->end = &bus->first;
     bus->epoch = 7;
     return WEFT_OK;
@@ -162,8 +165,9 @@ static bool do_subscribe(struct command *c)
 
     ready.missed = (uint32_t)(t->offset + 1 - at);
     bus->subs[bus->sub_count++] = c;
-    c->opts.ready(c->conn, &ready, c->opts.arg);
-    for (; at <= t->offset; at++) {
+    if (c->opts.ready)
+        c->opts.ready(c->conn, &ready, c->opts.arg);
+    for (; c->opts.from && at <= t->offset; at++) {
         weft_bus_item item = {t->name, t->said[at % REMEMBER_MAX], {bus->epoch, at}};
         hand_out(&item, c->conn);
     }
@@ -188,7 +192,7 @@ static void do_ask(struct command *c)
     size_t count = 0;
 
     for (size_t i = 0; i < bus->sub_count; i++)
-        if (strcmp(bus->subs[i]->topic, c->topic) == 0)
+        if (strcmp(bus->subs[i]->topic, c->topic) == 0 && bus->subs[i]->name[0])
             names[count++] = bus->subs[i]->name;
     for (size_t i = 0; i < bus->other_count; i++)
         if (strcmp(bus->others[i][0], c->topic) == 0)
@@ -300,8 +304,10 @@ int weft_bus_subscribe(weft_bus *b, weft_conn *conn, const char *topic, const we
         return WEFT_E_NOMEM;
     c->conn = conn;
     c->opts = *opts;
-    c->from = *opts->from;
-    strcpy(c->name, opts->presence);
+    if (opts->from)
+        c->from = *opts->from;
+    if (opts->presence)
+        strcpy(c->name, opts->presence);
     return WEFT_OK;
 }
 
@@ -357,8 +363,7 @@ int weft_bus_presence(weft_bus *b, const char *topic,
 
 int weft_bus_get_stats(weft_bus *b, weft_bus_stats *out)
 {
-    (void)b;
-    out->state = WEFT_BUS_UP;
+    out->state = b->is_cut_off ? WEFT_BUS_DOWN : WEFT_BUS_UP;
     return WEFT_OK;
 }
 
@@ -402,6 +407,11 @@ bool fake_bus_has(weft_conn *c, const char *topic, const char *name)
 void fake_bus_stuff(bool is_full)
 {
     bus->is_full = is_full;
+}
+
+void fake_bus_cut_off(bool is_cut_off)
+{
+    bus->is_cut_off = is_cut_off;
 }
 
 void fake_bus_lose(const char *topic)

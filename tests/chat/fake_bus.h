@@ -22,6 +22,9 @@ bool fake_bus_has(weft_conn *c, const char *topic, const char *name);
 /* From now on publishes are refused, and questions are answered, with WEFT_E_AGAIN; or not. */
 void fake_bus_stuff(bool is_full);
 
+/* From now on Redis is away, or not; what is done meanwhile is done. */
+void fake_bus_cut_off(bool is_cut_off);
+
 /* The next message published there gets lost. */
 void fake_bus_lose(const char *topic);
 

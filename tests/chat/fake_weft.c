@@ -37,6 +37,7 @@ struct weft_request {
     const char *method;
     const char *path;
     bool is_upgrade;
+    const char *peer, *header; /* where it comes from; the one header that it has, NULL: none */
     unsigned status;
     char *body;
     char *names[HEADERS_MAX], *values[HEADERS_MAX];
@@ -272,7 +273,14 @@ weft_request *fake_request_new(const char *method, const char *path, bool is_upg
     r->method = method;
     r->path = path;
     r->is_upgrade = is_upgrade;
+    r->peer = "127.0.0.1:4711";
     return r;
+}
+
+void fake_request_from(weft_request *r, const char *peer, const char *header)
+{
+    r->peer = peer;
+    r->header = header;
 }
 
 void fake_request_free(weft_request *r)
@@ -311,6 +319,16 @@ const char *weft_request_method(const weft_request *r)
 const char *weft_request_path(const weft_request *r)
 {
     return r->path;
+}
+
+const char *weft_request_peer(const weft_request *r)
+{
+    return r->peer;
+}
+
+const char *weft_request_header(const weft_request *r, const char *name, size_t index)
+{
+    return r->header && index == 0 && strcasecmp(r->header, name) == 0 ? "10.0.0.1" : NULL;
 }
 
 bool weft_request_is_upgrade(const weft_request *r)

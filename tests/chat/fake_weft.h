@@ -32,6 +32,8 @@ int fake_alive(void);
 
 /* A request; an upgrade or not. */
 weft_request *fake_request_new(const char *method, const char *path, bool is_upgrade);
+/* Another peer than 127.0.0.1:4711; header: the name of one that comes along, or NULL. */
+void fake_request_from(weft_request *r, const char *peer, const char *header);
 void fake_request_free(weft_request *r);
 unsigned fake_status(const weft_request *r); /* 101 for accepted, 0 for not decided */
 const char *fake_body(const weft_request *r);

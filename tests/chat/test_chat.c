@@ -60,7 +60,7 @@ static void send_bytes(weft_conn *c, enum weft_msg_type type, const char *data, 
 {
     weft_msg *m = NULL;
 
-    now_is.steady_ms += 100; /* slow enough for the rate limit */
+    now_is.steady_ms += 1000; /* slow enough for the rate limit */
     weft_msg_new(&m, type, data, bytes);
     chat_on_message(c, m, chat);
     fake_bus_run();
@@ -228,7 +228,7 @@ static void a_join_with_a_new_name_renames(void)
     GOT(ann, "{\"type\":\"went\",\"name\":\"bob\"}");
     GOT(bob, "{\"type\":\"joined\",\"room\":\"lobby\",\"name\":\"rob\",\"members\":[\"ann\",\"rob\"]}");
     GOT(bob, "{\"type\":\"went\",\"name\":\"bob\"}");
-    GOT(bob, "{\"type\":\"history\",\"count\":0,\"gap\":false,\"epoch\":\"7\",\"offset\":0}");
+    GOT_NOTHING(bob); /* no history: nothing was missed */
     send(bob, "{\"type\":\"join\",\"room\":\"lobby\",\"name\":\"rob\"}");
     GOT(bob, "{\"type\":\"joined\",\"room\":\"lobby\",\"name\":\"rob\",\"members\":[\"ann\",\"rob\"]}");
     GOT_NOTHING(ann);
@@ -506,12 +506,12 @@ static void who_talks_too_fast_is_told_and_may_go_on_later(void)
     weft_conn *ann;
 
     begin();
-    ann = come_in(); /* its join takes no token back: 100 ms give one */
+    ann = come_in();
     send(ann, "{\"type\":\"join\",\"room\":\"lobby\",\"name\":\"ann\"}");
     forget(ann);
-    for (int i = 0; i < CHAT_BURST + 9; i++)
+    for (int i = 0; i < CHAT_BURST - CHAT_JOIN_COST + 10; i++)
         send_at_once(ann, "{\"type\":\"say\",\"text\":\"x\"}");
-    for (int i = 0; i < CHAT_BURST - 1; i++)
+    for (int i = 0; i < CHAT_BURST - CHAT_JOIN_COST; i++)
         CU_ASSERT_PTR_NOT_NULL(strstr(fake_take(ann), "\"said\""));
     for (int i = 0; i < 10; i++)
         GOT_ERROR(ann, "too fast");
@@ -537,6 +537,70 @@ static void who_never_stops_is_closed(void)
     send_at_once(ann, "x");
     CU_ASSERT_EQUAL(fake_close_code(ann), WEFT_CLOSE_POLICY_VIOLATION);
     CU_ASSERT_EQUAL(fake_waiting(ann), CHAT_REFUSALS_MAX);
+    go_out(ann);
+    end();
+}
+
+/* One that is let through now and then makes nothing good. */
+static void who_goes_on_too_fast_is_closed_though_some_is_let_through(void)
+{
+    static const char say[] = "{\"type\":\"say\",\"text\":\"x\",\"ref\":7}";
+    unsigned refs = 0, said = 0, sent = 0;
+    const char *text;
+    weft_conn *ann;
+
+    begin();
+    ann = come_as("lobby", "ann");
+    forget(ann);
+    while (!fake_close_code(ann) && sent < 100000) {
+        now_is.steady_ms += 10; /* 100 a second, 10 of them within the rate */
+        send_at_once(ann, say);
+        sent++;
+        while ((text = fake_take(ann)) != NULL) {
+            refs += strstr(text, "\"ref\":7") != NULL;
+            said += strstr(text, "\"said\"") != NULL;
+        }
+    }
+    CU_ASSERT_EQUAL(fake_close_code(ann), WEFT_CLOSE_POLICY_VIOLATION);
+    CU_ASSERT(said > 100 && sent < 2 * CHAT_REFUSALS_MAX);
+    CU_ASSERT(refs >= CHAT_LOOKS && refs <= CHAT_LOOKS + sent / 100 + 1); /* the others were not parsed */
+    go_out(ann);
+    end();
+}
+
+/* Twice as fast as is allowed is refused half of the time, and for ever. */
+static void who_is_refused_now_and_then_is_not_closed(void)
+{
+    weft_conn *ann;
+
+    begin();
+    ann = come_as("lobby", "ann");
+    for (int i = 0; i < 20000; i++) {
+        now_is.steady_ms += 1000 / (CHAT_PER_SECOND + CHAT_REFUSALS_PER_SECOND - 1);
+        send_at_once(ann, "{\"type\":\"say\",\"text\":\"x\"}");
+        forget(ann);
+    }
+    CU_ASSERT(fake_close_code(ann) == 0 && chat_figures(chat).too_fast > 1000);
+    go_out(ann);
+    end();
+}
+
+static void a_join_costs_as_much_as_some_messages(void)
+{
+    unsigned joined = 0;
+    const char *text;
+    weft_conn *ann;
+
+    begin();
+    ann = come_in();
+    for (int i = 0; i < 40; i++) {
+        char join[80];
+        snprintf(join, sizeof join, "{\"type\":\"join\",\"room\":\"r%d\",\"name\":\"ann\"}", i % 2);
+        send_at_once(ann, join);
+        while ((text = fake_take(ann)) != NULL)
+            joined += strstr(text, "\"joined\"") != NULL;
+    }
+    CU_ASSERT_EQUAL(joined, CHAT_BURST / CHAT_JOIN_COST);
     go_out(ann);
     end();
 }
@@ -591,7 +655,7 @@ static void people_of_other_instances_are_members(void)
     weft_conn *ann;
 
     begin_on("redis://");
-    fake_bus_enter("said:lobby.", OTHER "-1 bob");
+    fake_bus_enter("typing:lobby.", OTHER "-1 bob");
     ann = come_as("lobby", "ann");
     GOT_JOINED(ann,
                "{\"type\":\"joined\",\"room\":\"lobby\",\"name\":\"ann\",\"members\":[\"bob\",\"ann\"]}");
@@ -612,10 +676,10 @@ static void who_died_with_their_instance_goes_after_two_looks(void)
     weft_conn *ann, *bob;
 
     begin_on("redis://");
-    fake_bus_enter("said:lobby.", OTHER "-1 bob");
+    fake_bus_enter("typing:lobby.", OTHER "-1 bob");
     ann = come_as("lobby", "ann");
     forget(ann);
-    fake_bus_drop("said:lobby.", OTHER "-1 bob");
+    fake_bus_drop("typing:lobby.", OTHER "-1 bob");
     chat_tick(chat);
     fake_bus_run();
     GOT_NOTHING(ann);
@@ -686,7 +750,7 @@ static void one_of_two_who_share_a_name_is_closed(void)
 
     begin_on("redis://");
     ann = come_as("lobby", "ann");
-    fake_bus_enter("said:lobby.", OTHER "-1 ann");
+    fake_bus_enter("typing:lobby.", OTHER "-1 ann");
     chat_tick(chat);
     fake_bus_run();
     CU_ASSERT_EQUAL(fake_close_code(ann), WEFT_CLOSE_POLICY_VIOLATION);
@@ -715,8 +779,8 @@ static void what_is_no_event_is_passed_over(void)
     weft_conn *ann;
 
     begin_on("redis://");
-    fake_bus_enter("said:lobby.", "nobody");
-    fake_bus_enter("said:lobby.", OTHER "-1 \xff");
+    fake_bus_enter("typing:lobby.", "nobody");
+    fake_bus_enter("typing:lobby.", OTHER "-1 \xff");
     ann = come_as("lobby", "ann");
     GOT_JOINED(ann, "{\"type\":\"joined\",\"room\":\"lobby\",\"name\":\"ann\",\"members\":[\"ann\"]}");
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
@@ -851,6 +915,36 @@ static void a_join_waits_until_the_bus_can_tell_who_is_there(void)
     end();
 }
 
+static void who_wants_to_come_in_is_told_that_redis_is_away(void)
+{
+    static const char waiting[] =
+        "{\"type\":\"waiting\",\"reason\":\"the chat is not connected to its others\"}";
+    weft_conn *ann, *bob;
+
+    begin_on("redis://");
+    fake_bus_stuff(true);
+    bob = come_as("lobby", "bob"); /* asked just before it is known */
+    GOT_NOTHING(bob);
+    fake_bus_cut_off(true);
+    ann = come_as("lobby", "ann");
+    GOT(ann, waiting);
+    for (int i = 0; i < 3; i++) {
+        chat_tick(chat);
+        fake_bus_run();
+    }
+    GOT(bob, waiting);
+    GOT_NOTHING(ann); /* once */
+    GOT_NOTHING(bob);
+    fake_bus_cut_off(false);
+    fake_bus_stuff(false);
+    chat_tick(chat);
+    fake_bus_run();
+    json_decref(take_object(bob, "joined"));
+    go_out(ann);
+    go_out(bob);
+    end();
+}
+
 /* Whatever allocation of the library fails, nothing leaks, and afterwards the room works. */
 static void no_failing_allocation_breaks_a_room(void)
 {
@@ -889,7 +983,7 @@ static weft_request *ask(const char *method, const char *path, bool is_upgrade)
 {
     weft_request *r = fake_request_new(method, path, is_upgrade);
 
-    web_answer(r, NULL, chat);
+    web_answer(r, NULL, chat, WEB_METRICS_LOCAL);
     return r;
 }
 
@@ -915,6 +1009,57 @@ static void each_path_has_its_answer(void)
             CU_ASSERT_STRING_EQUAL(fake_response_header(r, "Allow"), "GET, HEAD");
         fake_request_free(r);
     }
+    end();
+}
+
+static unsigned ask_metrics(const char *peer, const char *header, enum web_metrics who)
+{
+    weft_request *r = fake_request_new("GET", "/metrics", false);
+    unsigned status;
+
+    fake_request_from(r, peer, header);
+    web_answer(r, NULL, chat, who);
+    status = fake_status(r);
+    CU_ASSERT(status == 200 || !strstr(fake_body(r), "weft_"));
+    fake_request_free(r);
+    return status;
+}
+
+static void the_figures_are_for_this_machine_unless_it_is_said_otherwise(void)
+{
+    static const char *const here[] = {"127.0.0.1:9", "127.200.0.3:9", "[::1]:9", "[::ffff:127.0.0.1]:9",
+                                       "unix"};
+    static const char *const there[] = {"10.0.0.7:9", "[2001:db8::1]:9", "[::ffff:10.0.0.7]:9",
+                                        "128.127.0.1:9", "1.127.0.1:9"};
+    static const char *const marks[] = {"X-Forwarded-For", "Forwarded", "Via", "X-Real-IP"};
+
+    begin();
+    for (size_t i = 0; i < 5; i++) {
+        CU_ASSERT_EQUAL(ask_metrics(here[i], NULL, WEB_METRICS_LOCAL), 200);
+        CU_ASSERT_EQUAL(ask_metrics(here[i], NULL, WEB_METRICS_NONE), 403);
+        CU_ASSERT_EQUAL(ask_metrics(there[i], NULL, WEB_METRICS_LOCAL), 403);
+        CU_ASSERT_EQUAL(ask_metrics(there[i], NULL, WEB_METRICS_ALL), 200);
+    }
+    for (size_t i = 0; i < 4; i++) { /* a proxy: it was somebody else */
+        CU_ASSERT_EQUAL(ask_metrics("127.0.0.1:9", marks[i], WEB_METRICS_LOCAL), 403);
+        CU_ASSERT_EQUAL(ask_metrics("unix", marks[i], WEB_METRICS_LOCAL), 403);
+    }
+    end();
+}
+
+static void it_is_not_healthy_while_the_others_are_not_reached(void)
+{
+    weft_request *r;
+
+    begin_on("redis://");
+    fake_bus_cut_off(true);
+    r = ask("GET", "/healthz", false);
+    CU_ASSERT_EQUAL(fake_status(r), 503);
+    fake_request_free(r);
+    fake_bus_cut_off(false);
+    r = ask("GET", "/healthz", false);
+    CU_ASSERT_EQUAL(fake_status(r), 200);
+    fake_request_free(r);
     end();
 }
 
@@ -979,6 +1124,9 @@ static const struct unit_case cases[] = {
     CASE(the_text_comes_out_as_it_went_in),
     CASE(who_talks_too_fast_is_told_and_may_go_on_later),
     CASE(who_never_stops_is_closed),
+    CASE(who_goes_on_too_fast_is_closed_though_some_is_let_through),
+    CASE(who_is_refused_now_and_then_is_not_closed),
+    CASE(a_join_costs_as_much_as_some_messages),
     CASE(who_does_not_read_is_closed_instead_of_waited_for),
     CASE(of_two_with_one_name_the_first_in_the_log_comes_in),
     CASE(people_of_other_instances_are_members),
@@ -992,8 +1140,11 @@ static const struct unit_case cases[] = {
     CASE(what_is_sent_behind_a_join_waits_for_it),
     CASE(so_much_waits_behind_a_join_and_no_more),
     CASE(a_join_waits_until_the_bus_can_tell_who_is_there),
+    CASE(who_wants_to_come_in_is_told_that_redis_is_away),
     CASE(no_failing_allocation_breaks_a_room),
     CASE(each_path_has_its_answer),
+    CASE(the_figures_are_for_this_machine_unless_it_is_said_otherwise),
+    CASE(it_is_not_healthy_while_the_others_are_not_reached),
     CASE(the_page_lets_only_its_own_script_run),
     CASE(the_figures_are_in_the_form_of_prometheus),
 };

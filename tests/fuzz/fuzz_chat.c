@@ -118,7 +118,7 @@ static void go(unsigned who)
 static void enter(const char *name)
 {
     if (world.entries++ < ENTRIES_MAX)
-        fake_bus_enter("said:lobby.", name);
+        fake_bus_enter("typing:lobby.", name);
 }
 
 static void happen(unsigned what, const char *text)
@@ -134,7 +134,7 @@ static void happen(unsigned what, const char *text)
         enter(text);
         break;
     case 3:
-        fake_bus_drop("said:lobby.", text);
+        fake_bus_drop("typing:lobby.", text);
         break;
     case 4:
         chat_tick(world.chat);
