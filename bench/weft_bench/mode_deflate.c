@@ -255,15 +255,16 @@ static uint64_t cpu_ns(struct flow *f)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* Until then, or until nothing is under way, or no answer came for drain_s: that is counted in looks, of which a time
- * without CPU is one. False: that silence. */
+/* Until then, or until nothing is under way, or no answer came for drain_s: that is counted in looks, of
+ * which a time without CPU is one. False: that silence. */
 static bool wait_until(struct flow *f, uint64_t until_ns)
 {
     static const struct timespec pause = {.tv_nsec = LOOK_NS};
     struct loader *l = f->loader;
     uint64_t seen = 0, looks = 0;
 
-    while (clock_now_ns() < until_ns && atomic_load_explicit(&f->outstanding, memory_order_acquire)) { /* LAST */
+    /* LAST */
+    while (clock_now_ns() < until_ns && atomic_load_explicit(&f->outstanding, memory_order_acquire)) {
         uint64_t answered = atomic_load_explicit(&l->shown_answered, memory_order_relaxed);
         looks = answered == seen ? looks + 1 : 0;
         seen = answered;
