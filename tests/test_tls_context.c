@@ -647,6 +647,32 @@ static void warming_shakes_hands_with_itself(void)
     tls_context_unref(c);
 }
 
+/* Also where each client must show a certificate, which warming has none of. It opens no door: the next client
+ * is asked for its own. */
+static void warming_tries_what_demands_certificates_too(void)
+{
+    struct tls_options so = server_options("server"), co = client_options();
+    struct tls_context *s, *c = context_of(&co);
+    char why[256] = "", octet;
+    struct tls_pair p;
+
+    so.client_auth = TLS_CLIENT_AUTH_REQUIRED;
+    so.ca_file = cert("ca.pem");
+    s = context_of(&so);
+    CU_ASSERT_EQUAL(tls_context_warm(s, why, sizeof why), WEFT_OK);
+    CU_ASSERT_STRING_EQUAL(why, "");
+    pair_meet(&p, s, c, "localhost");
+    CU_ASSERT_EQUAL(p.server.rc, WEFT_E_TLS);
+    CU_ASSERT(p.client.rc != WEFT_OK || side_read_once(&p.client, &octet, 1) < 0);
+    pair_close(&p);
+    tls_context_unref(s);
+    so.ciphers = "ECDHE-RSA-CHACHA20-POLY1305"; /* the certificate has an EC key */
+    s = context_of(&so);
+    CU_ASSERT_EQUAL(tls_context_warm(s, why, sizeof why), WEFT_E_TLS);
+    tls_context_unref(s);
+    tls_context_unref(c);
+}
+
 /* Files that cannot be opened for want of descriptors are not wrong: it passes. */
 static void without_descriptors_the_system_is_to_blame(void)
 {
@@ -706,6 +732,7 @@ static const struct unit_case cases[] = {
     CASE(a_ticket_is_used_once),
     CASE(a_connection_outlives_the_context_it_was_made_of),
     CASE(warming_shakes_hands_with_itself),
+    CASE(warming_tries_what_demands_certificates_too),
 };
 
 int main(int argc, char **argv)
