@@ -1,6 +1,8 @@
 /* TLS with OpenSSL at the other end: its s_client and its s_server, in both versions. */
 #include <wolfssl/options.h>
+#include <wolfssl/ssl.h>
 
+#include "io/tls_private.h"
 #include "tls_pair.h"
 #include "unit.h"
 
@@ -449,6 +451,45 @@ static void s_server_talks_1_3(void)
     talk_with_s_server("-tls1_3", "TLSv1.3", "chain");
 }
 
+#ifndef NO_OLD_TLS
+/* Without one of our two rules, or without both; see test_tls_context.c. */
+static int meet_s_server_of_1_1(struct program *p, bool without_minimum, bool without_check)
+{
+    struct tls_options o = client_options();
+    struct tls_context *c;
+    struct tls_side side;
+    int rc;
+
+    o.ciphers = "TLS13-AES128-GCM-SHA256:ECDHE-ECDSA-AES128-SHA"; /* the second would do in TLS 1.1 */
+    c = context_of(&o);
+    if (without_minimum)
+        CU_ASSERT_EQUAL(wolfSSL_CTX_SetMinVersion(c->certificates[0].wolf, WOLFSSL_TLSV1_1), WOLFSSL_SUCCESS);
+    if (without_check)
+        c->version_min = 0x0302;
+    side_open(&side, c, "localhost", connect_to(p));
+    rc = side.rc;
+    CU_ASSERT(rc != WEFT_OK || strcmp(tls_version(side.t), "TLSv1.1") == 0);
+    side_close(&side);
+    tls_context_unref(c);
+    return rc;
+}
+
+static void an_s_server_of_1_1_is_refused(void)
+{
+    struct tls_key_pair pair = key_pair("server");
+    struct program p;
+
+    start(&p, "s_server", "-accept", "127.0.0.1:0", "-tls1_1", "-cipher", "ALL@SECLEVEL=0", "-cert", pair.cert_file,
+          "-key", pair.key_file, (char *)NULL);
+    CU_ASSERT_FATAL(says(&p, "ACCEPT 127.0.0.1:") && says(&p, "\n"));
+    CU_ASSERT_EQUAL(meet_s_server_of_1_1(&p, false, false), WEFT_E_TLS);
+    CU_ASSERT_EQUAL(meet_s_server_of_1_1(&p, false, true), WEFT_E_TLS);
+    CU_ASSERT_EQUAL(meet_s_server_of_1_1(&p, true, false), WEFT_E_TLS);
+    CU_ASSERT_EQUAL(meet_s_server_of_1_1(&p, true, true), WEFT_OK); /* or the others would show nothing */
+    stop(&p);
+}
+#endif
+
 static void show_certificate_to_s_server(const char *version)
 {
     struct tls_key_pair pair = key_pair("server"), own = key_pair("client");
@@ -516,6 +557,9 @@ static const struct unit_case cases[] = {
     CASE(a_staple_is_sent_to_who_asks),
     CASE(s_server_talks_1_2),
     CASE(s_server_talks_1_3),
+#ifndef NO_OLD_TLS
+    CASE(an_s_server_of_1_1_is_refused),
+#endif
     CASE(an_s_server_demands_our_certificate),
     CASE(an_s_server_of_another_name_is_refused),
 };

@@ -3,6 +3,7 @@
 #include <wolfssl/options.h>
 #include <wolfssl/ssl.h>
 
+#include "io/tls_private.h"
 #include "tls_pair.h"
 #include "unit.h"
 
@@ -186,18 +187,15 @@ static void clients_show_their_certificates_in_1_3(void)
 
 /* --- suites and versions --- */
 
-/* A peer that is not ours, with wolfSSL's defaults and one suite. Returns whether ours met it. */
-static bool meets_raw(WOLFSSL_METHOD *method, const char *suite, const char *ours_offers, bool is_server)
+/* A peer that is not ours, with wolfSSL's defaults and one suite. Did ours meet it? What ours says is in why. */
+static bool meets_raw_in(struct tls_context *ours, WOLFSSL_METHOD *method, const char *suite, bool is_server,
+                         char why[256])
 {
-    struct tls_options o = is_server ? client_options() : server_options("server");
-    struct tls_context *ours;
     struct tls_side side;
     WOLFSSL_CTX *ctx = wolfSSL_CTX_new(method);
     WOLFSSL *raw;
     int fds[2], rc = 0;
 
-    o.ciphers = ours_offers;
-    ours = context_of(&o);
     side = (struct tls_side){tls_new(ours, is_server ? "localhost" : NULL, 0), -1, WEFT_E_AGAIN,
                              tls_scratch_new(0, 0)};
     fds_pair(fds, PAIR_UNIX);
@@ -221,24 +219,45 @@ static bool meets_raw(WOLFSSL_METHOD *method, const char *suite, const char *our
         if (side.rc == WEFT_E_AGAIN)
             side.rc = tls_handshake(side.t, side.fd, side.s);
     }
+    tls_error_text(side.t, why, 256);
     wolfSSL_free(raw);
     wolfSSL_CTX_free(ctx);
     tls_free(side.t);
     tls_scratch_free(side.s);
-    tls_context_unref(ours);
     close(fds[0]);
     close(fds[1]);
     return side.rc == WEFT_OK;
 }
 
+static struct tls_context *ours_for(bool peer_is_server, const char *offers)
+{
+    struct tls_options o = peer_is_server ? client_options() : server_options("server");
+
+    o.ciphers = offers;
+    return context_of(&o);
+}
+
+static bool meets_raw(WOLFSSL_METHOD *method, const char *suite, bool is_server)
+{
+    struct tls_context *ours = ours_for(is_server, NULL);
+    char why[256];
+    bool met = meets_raw_in(ours, method, suite, is_server, why);
+
+    tls_context_unref(ours);
+    return met;
+}
+
 /* wolfSSL settles the version first, so a suite is offered with its own version only. */
-static bool meets_suite(const char *suite, bool is_server)
+static WOLFSSL_METHOD *method_of(const char *suite, bool is_server)
 {
     if (strncmp(suite, "TLS13-", 6) == 0)
-        return meets_raw(is_server ? wolfTLSv1_3_server_method() : wolfTLSv1_3_client_method(), suite, NULL,
-                         is_server);
-    return meets_raw(is_server ? wolfTLSv1_2_server_method() : wolfTLSv1_2_client_method(), suite, NULL,
-                     is_server);
+        return is_server ? wolfTLSv1_3_server_method() : wolfTLSv1_3_client_method();
+    return is_server ? wolfTLSv1_2_server_method() : wolfTLSv1_2_client_method();
+}
+
+static bool meets_suite(const char *suite, bool is_server)
+{
+    return meets_raw(method_of(suite, is_server), suite, is_server);
 }
 
 static void suites_without_protection_are_not_negotiated(void)
@@ -268,19 +287,60 @@ static void suites_without_protection_are_not_negotiated(void)
     CU_ASSERT(meets_suite("ECDHE-ECDSA-AES128-GCM-SHA256", true));
 }
 
+#ifndef NO_OLD_TLS
+/* Two rules keep TLS 1.1 away: what wolfSSL is told, and a look at what it did. Without either, they meet. */
+static bool meets_1_1(bool peer_is_server, bool without_minimum, bool without_check)
+{
+    /* Of these the second could be used with TLS 1.1; with the first, wolfSSL's method takes several versions. */
+    struct tls_context *ours = ours_for(peer_is_server, "TLS13-AES128-GCM-SHA256:ECDHE-ECDSA-AES128-SHA");
+    WOLFSSL_METHOD *method = peer_is_server ? wolfTLSv1_1_server_method() : wolfTLSv1_1_client_method();
+    char why[256];
+    bool met;
+
+    if (without_minimum)
+        CU_ASSERT_EQUAL(wolfSSL_CTX_SetMinVersion(ours->certificates[0].wolf, WOLFSSL_TLSV1_1),
+                        WOLFSSL_SUCCESS);
+    if (without_check)
+        ours->version_min = 0x0302;
+    met = meets_raw_in(ours, method, NULL, peer_is_server, why);
+    tls_context_unref(ours);
+    return met;
+}
+#endif
+
 static void versions_before_1_2_are_refused(void)
 {
 #ifndef NO_OLD_TLS
-    /* One of them could be used with TLS 1.1. */
-    static const char suites[] = "ECDHE-ECDSA-AES128-SHA:ECDHE-ECDSA-CHACHA20-POLY1305";
-
-    CU_ASSERT_FALSE(meets_raw(wolfTLSv1_1_client_method(), NULL, suites, false));
-    CU_ASSERT_FALSE(meets_raw(wolfTLSv1_1_server_method(), NULL, suites, true));
+    for (int peer_is_server = 0; peer_is_server <= 1; peer_is_server++) {
+        CU_ASSERT_FALSE(meets_1_1(peer_is_server, false, false));
+        CU_ASSERT_FALSE(meets_1_1(peer_is_server, false, true));
+        CU_ASSERT_FALSE(meets_1_1(peer_is_server, true, false));
+        CU_ASSERT(meets_1_1(peer_is_server, true, true)); /* or the others would show nothing */
+    }
 #endif
-    CU_ASSERT(meets_raw(wolfTLSv1_2_client_method(), NULL, NULL, false));
-    CU_ASSERT(meets_raw(wolfTLSv1_2_server_method(), NULL, NULL, true));
-    CU_ASSERT(meets_raw(wolfTLSv1_3_client_method(), NULL, NULL, false));
-    CU_ASSERT(meets_raw(wolfTLSv1_3_server_method(), NULL, NULL, true));
+    CU_ASSERT(meets_raw(wolfTLSv1_2_client_method(), NULL, false));
+    CU_ASSERT(meets_raw(wolfTLSv1_2_server_method(), NULL, true));
+    CU_ASSERT(meets_raw(wolfTLSv1_3_client_method(), NULL, false));
+    CU_ASSERT(meets_raw(wolfTLSv1_3_server_method(), NULL, true));
+}
+
+/* wolfSSL's list is wider than ours here, as if it had taken more than it was told. */
+static void a_suite_that_was_not_offered_is_refused_at_the_end(void)
+{
+    static const char *const suites[] = {"TLS13-AES128-GCM-SHA256", "ECDHE-ECDSA-AES128-GCM-SHA256"};
+
+    for (int i = 0; i < 4; i++) {
+        const char *suite = suites[i / 2];
+        bool peer_is_server = i % 2;
+        struct tls_context *ours = ours_for(peer_is_server, suite);
+        char why[256];
+        CU_ASSERT_EQUAL(ours->suite_count, 1);
+        CU_ASSERT(meets_raw_in(ours, method_of(suite, peer_is_server), suite, peer_is_server, why));
+        ours->suites[0]++;
+        CU_ASSERT_FALSE(meets_raw_in(ours, method_of(suite, peer_is_server), suite, peer_is_server, why));
+        CU_ASSERT_PTR_NOT_NULL(strstr(why, "not offered"));
+        tls_context_unref(ours);
+    }
 }
 
 static void a_higher_minimum_holds_on_both_sides(void)
@@ -587,6 +647,32 @@ static void warming_shakes_hands_with_itself(void)
     tls_context_unref(c);
 }
 
+/* Also where each client must show a certificate, which warming has none of. It opens no door: the next client
+ * is asked for its own. */
+static void warming_tries_what_demands_certificates_too(void)
+{
+    struct tls_options so = server_options("server"), co = client_options();
+    struct tls_context *s, *c = context_of(&co);
+    char why[256] = "", octet;
+    struct tls_pair p;
+
+    so.client_auth = TLS_CLIENT_AUTH_REQUIRED;
+    so.ca_file = cert("ca.pem");
+    s = context_of(&so);
+    CU_ASSERT_EQUAL(tls_context_warm(s, why, sizeof why), WEFT_OK);
+    CU_ASSERT_STRING_EQUAL(why, "");
+    pair_meet(&p, s, c, "localhost");
+    CU_ASSERT_EQUAL(p.server.rc, WEFT_E_TLS);
+    CU_ASSERT(p.client.rc != WEFT_OK || side_read_once(&p.client, &octet, 1) < 0);
+    pair_close(&p);
+    tls_context_unref(s);
+    so.ciphers = "ECDHE-RSA-CHACHA20-POLY1305"; /* the certificate has an EC key */
+    s = context_of(&so);
+    CU_ASSERT_EQUAL(tls_context_warm(s, why, sizeof why), WEFT_E_TLS);
+    tls_context_unref(s);
+    tls_context_unref(c);
+}
+
 /* Files that cannot be opened for want of descriptors are not wrong: it passes. */
 static void without_descriptors_the_system_is_to_blame(void)
 {
@@ -631,6 +717,7 @@ static const struct unit_case cases[] = {
     CASE(clients_show_their_certificates_in_1_3),
     CASE(suites_without_protection_are_not_negotiated),
     CASE(versions_before_1_2_are_refused),
+    CASE(a_suite_that_was_not_offered_is_refused_at_the_end),
     CASE(a_higher_minimum_holds_on_both_sides),
     CASE(the_fastest_suite_of_the_build_is_negotiated),
     CASE(names_of_suites_are_checked),
@@ -645,6 +732,7 @@ static const struct unit_case cases[] = {
     CASE(a_ticket_is_used_once),
     CASE(a_connection_outlives_the_context_it_was_made_of),
     CASE(warming_shakes_hands_with_itself),
+    CASE(warming_tries_what_demands_certificates_too),
 };
 
 int main(int argc, char **argv)

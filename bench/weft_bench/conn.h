@@ -8,8 +8,7 @@
  *
  * The handshake is weft_proto's; headers of the command line, which it does not know, are put in before
  * its last line. raw: the server is to send the bytes of both handshakes back; modes that do not ask for
- * that begin with the first frame and end with the last. TLS, when it comes, lies behind conn_receive and
- * conn_send. */
+ * that begin with the first frame and end with the last. TLS lies behind the calls of channel.h. */
 #ifndef WEFT_BENCH_CONN_H
 #define WEFT_BENCH_CONN_H
 

@@ -10,6 +10,7 @@
  * What a callback writes is read when its thread has ended, but for the counts that the loader waits on. */
 #include "loader.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +37,9 @@ struct flow {
     struct talk *talks;
     _Atomic uint32_t phase;       /* enum phase */
     _Atomic uint64_t outstanding; /* the loader sets it up, then the callbacks */
+    _Atomic uint64_t heard_ns;    /* when the last answer came; 0: none did */
+    clockid_t cpu_clock;          /* of the thread of the callbacks; before has_clock is released */
+    _Atomic bool has_clock;
 };
 
 static enum phase phase_of(struct flow *f)
@@ -87,7 +91,8 @@ static void went_wrong(struct talk *t, enum bench_error error, const char *why)
 
 static void one_less(struct talk *t)
 {
-    atomic_fetch_sub_explicit(&t->flow->outstanding, 1, memory_order_relaxed);
+    /* LAST: what came before is seen by the loader that finds nothing under way. */
+    atomic_fetch_sub_explicit(&t->flow->outstanding, 1, memory_order_release);
 }
 
 static bool send_next(struct talk *t)
@@ -109,12 +114,25 @@ static bool send_next(struct talk *t)
     return false;
 }
 
+static void on_open(weft_conn *c, void *app)
+{
+    struct flow *f = app;
+
+    (void)c;
+    if (atomic_load_explicit(&f->has_clock, memory_order_relaxed)) /* this thread wrote it */
+        return;
+    if (pthread_getcpuclockid(pthread_self(), &f->cpu_clock) != 0)
+        f->cpu_clock = CLOCK_PROCESS_CPUTIME_ID;
+    atomic_store_explicit(&f->has_clock, true, memory_order_release);
+}
+
 static void on_message(weft_conn *c, weft_msg *m, void *app)
 {
     struct talk *t = weft_conn_data(c);
     struct flow *f = app;
     struct loader *l = f->loader;
     size_t bytes = l->run->options->bytes;
+    uint64_t now_ns = clock_now_ns();
 
     if (t->received == t->sent)
         went_wrong(t, ERROR_ORDER, "an answer to nothing");
@@ -125,9 +143,11 @@ static void on_message(weft_conn *c, weft_msg *m, void *app)
     t->received++;
     if (phase_of(f) == PHASE_MEASURE) {
         l->tally.messages++;
-        histogram_add(&l->tally.latency, clock_now_ns() - t->sent_ns);
+        histogram_add(&l->tally.latency, now_ns - t->sent_ns);
     }
-    l->last_answer_ns = clock_now_ns();
+    /* What the loader looks at meanwhile; no other thread writes them. */
+    atomic_store_explicit(&f->heard_ns, now_ns, memory_order_relaxed);
+    atomic_store_explicit(&l->shown_answered, ++l->answered, memory_order_relaxed);
     if (!send_next(t))
         one_less(t);
 }
@@ -173,10 +193,12 @@ static const char *start_server(struct flow *f)
 static void open_one(struct flow *f, struct talk *t)
 {
     const struct options *o = f->loader->run->options;
+    uint64_t from_ns = clock_now_ns();
     weft_failure *failure = NULL;
     weft_client_opts opts = {.size = sizeof opts,
                              .server = f->server,
                              .app = f,
+                             .on_open = on_open,
                              .on_message = on_message,
                              .on_close = on_close,
                              .origin = o->origin,
@@ -184,6 +206,8 @@ static void open_one(struct flow *f, struct talk *t)
                              .ping_interval_ms = UINT32_MAX,
                              .message_bytes_max = o->bytes + 1,
                              .proxy = "",
+                             .ca_file = o->ca_file,
+                             .insecure = o->insecure,
                              .compression = *compression_of(o)};
 
     t->flow = f;
@@ -194,18 +218,23 @@ static void open_one(struct flow *f, struct talk *t)
         weft_failure_free(failure);
         return;
     }
+    histogram_add(&f->loader->tally.handshake, clock_now_ns() - from_ns);
     weft_conn_set_data(t->conn, t);
     f->loader->open++;
 }
 
 static void open_all(struct flow *f)
 {
+    static const struct timespec pause = {.tv_nsec = LOOK_NS};
     struct loader *l = f->loader;
 
     for (uint32_t i = 0; i < l->conn_count; i++) {
         f->talks[i].number = l->conns[i].number;
         open_one(f, &f->talks[i]);
     }
+    /* on_open may be a moment behind. */
+    while (l->open && !atomic_load_explicit(&f->has_clock, memory_order_acquire))
+        nanosleep(&pause, NULL);
 }
 
 static void look(struct loader *l, bool with_memory, struct process_use *use)
@@ -216,16 +245,46 @@ static void look(struct loader *l, bool with_memory, struct process_use *use)
         process_look(o->pids, o->pid_count, with_memory, use);
 }
 
-/* Until then, or until nothing is under way. */
-static void wait_until(struct flow *f, uint64_t until_ns)
+/* Of the thread that makes the load; 0 while no connection opened. */
+static uint64_t cpu_ns(struct flow *f)
+{
+    struct timespec t = {0};
+
+    if (atomic_load_explicit(&f->has_clock, memory_order_acquire))
+        clock_gettime(f->cpu_clock, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Until then, or until nothing is under way, or no answer came for drain_s: that is counted in looks, of
+ * which a time without CPU is one. False: that silence. */
+static bool wait_until(struct flow *f, uint64_t until_ns)
 {
     static const struct timespec pause = {.tv_nsec = LOOK_NS};
     struct loader *l = f->loader;
+    uint64_t seen = 0, looks = 0;
 
-    while (clock_now_ns() < until_ns && atomic_load_explicit(&f->outstanding, memory_order_relaxed)) {
+    /* LAST */
+    while (clock_now_ns() < until_ns && atomic_load_explicit(&f->outstanding, memory_order_acquire)) {
+        uint64_t answered = atomic_load_explicit(&l->shown_answered, memory_order_relaxed);
+        looks = answered == seen ? looks + 1 : 0;
+        seen = answered;
+        if (looks * LOOK_NS >= loader_drain_ns(l))
+            return false;
         nanosleep(&pause, NULL);
         atomic_store_explicit(&l->shown_open, l->open, memory_order_relaxed);
     }
+    return true;
+}
+
+/* A run that its messages or a silence end had its end with the last answer. */
+static void note_time(struct flow *f, uint64_t from_ns, uint64_t until_ns)
+{
+    struct tally *sum = &f->loader->tally;
+    uint64_t now_ns = clock_now_ns(), heard_ns = atomic_load_explicit(&f->heard_ns, memory_order_relaxed);
+    bool is_early = now_ns < until_ns && heard_ns > from_ns;
+
+    sum->load_cpu = (double)(cpu_ns(f) - f->loader->cpu_at_begin_ns) / (double)(clock_now_ns() - from_ns);
+    sum->measured_s = (double)((is_early ? heard_ns : now_ns) - from_ns) / 1e9;
 }
 
 static void enter(struct flow *f, enum phase phase)
@@ -238,12 +297,14 @@ static void load_and_measure(struct flow *f)
 {
     struct loader *l = f->loader;
     const struct options *o = l->run->options;
-    uint64_t from_ns;
+    uint64_t from_ns, until_ns;
+    bool is_alive;
 
     enter(f, o->warmup_s > 0 ? PHASE_WARMUP : PHASE_MEASURE);
     look(l, false, &l->run->before);
     pthread_barrier_wait(&l->run->barrier);
     from_ns = clock_now_ns();
+    l->cpu_at_begin_ns = cpu_ns(f);
     atomic_store_explicit(&f->outstanding, l->open, memory_order_relaxed);
     for (uint32_t i = 0; i < l->conn_count; i++)
         if (!f->talks[i].is_over && !send_next(&f->talks[i]))
@@ -252,14 +313,17 @@ static void load_and_measure(struct flow *f)
         wait_until(f, from_ns + (uint64_t)(o->warmup_s * 1e9));
         look(l, false, &l->run->before);
         from_ns = clock_now_ns();
+        l->cpu_at_begin_ns = cpu_ns(f);
         enter(f, PHASE_MEASURE);
     }
-    wait_until(f, from_ns + (uint64_t)(o->seconds * 1e9));
-    l->tally.measured_s = (double)(clock_now_ns() - from_ns) / 1e9;
+    until_ns = from_ns + (uint64_t)(o->seconds * 1e9);
+    is_alive = wait_until(f, until_ns);
+    note_time(f, from_ns, until_ns);
     pthread_barrier_wait(&l->run->barrier);
     look(l, true, &l->run->after);
     enter(f, PHASE_DRAIN);
-    wait_until(f, clock_now_ns() + loader_drain_ns(l));
+    if (is_alive)
+        wait_until(f, clock_now_ns() + LOADER_DRAIN_TIMES * loader_drain_ns(l));
 }
 
 /* What was sent and received, before and behind compression, by both sides. */

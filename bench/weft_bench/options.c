@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "proto/utf8.h"
 
@@ -33,13 +34,16 @@ static const struct row rows[] = {
     {"text", 0, KIND, AT(kind), PAYLOAD_TEXT, 0, "", "messages are text in ASCII (the default)"},
     {"utf8", 0, KIND, AT(kind), PAYLOAD_UTF8, 0, "", "messages are text with characters of up to 4 bytes"},
     {"binary", 0, KIND, AT(kind), PAYLOAD_BINARY, 0, "", "messages are binary"},
-    {"threads", 't', COUNT, AT(threads), 1, 256, "N", "of the generator; not fanout, idle (1)"},
+    {"threads", 't', COUNT, AT(threads), 1, 256, "N",
+     "of the generator; echo, rate, mixed, churn, deflate (1)"},
     {"seconds", 'd', NUMBER, AT(seconds), 0.01, SECONDS, "S",
      "measured time (5; with -n as long as it takes)"},
     {"warmup", 'w', NUMBER, AT(warmup_s), 0, SECONDS, "S", "load before that, not counted (1; with -n 0)"},
     {"messages", 'n', COUNT, AT(messages), 1, OPTIONS_NO_LIMIT - 1, "N",
      "end when each connection has sent N (churn: when each slot\nhas made N connections); not idle"},
-    {"drain", 0, NUMBER, AT(drain_s), 0.01, SECONDS, "S", "silence after which missing answers are lost (3)"},
+    {"drain", 0, NUMBER, AT(drain_s), 0.01, SECONDS, "S",
+     "silence after which missing answers are lost (3); idle: with\n--touch; churn: also the wait for the "
+     "end of TCP"},
 
     {"in-flight", 'p', COUNT, AT(in_flight), 1, 1048576, "N",
      "echo: messages under way on each connection (1)"},
@@ -364,6 +368,10 @@ static void complete(struct options *o)
         o->seconds = is_counted ? SECONDS : 5;
     if (o->warmup_s < 0)
         o->warmup_s = is_counted ? 0 : 1;
+    if (o->hold_s < 0)
+        o->hold_s = 1;
+    if (o->slow_ms < 0)
+        o->slow_ms = 5;
     if (o->threads > o->connections)
         o->threads = o->connections;
 }
@@ -388,8 +396,14 @@ static int check_mode(const struct options *o, FILE *err)
         return complain(err, "--publishers and --burst are for fanout");
     if (o->mode == MODE_IDLE && o->messages != OPTIONS_NO_LIMIT)
         return complain(err, "--messages: idle sends none, or with --touch one");
-    if (o->mode != MODE_IDLE && (o->touch || o->step_count))
-        return complain(err, "--touch and --step are for idle");
+    if (o->mode != MODE_IDLE && (o->touch || o->step_count || o->hold_s >= 0))
+        return complain(err, "--touch, --step and --hold are for idle");
+    if (o->mode != MODE_MIXED && (o->slow_ms >= 0 || o->slow_share >= 0))
+        return complain(err, "--slow-ms and --slow-share are for mixed");
+    if ((o->ca_file || o->insecure) && strncasecmp(o->url, "wss:", 4) != 0)
+        return complain(err, "--ca and --insecure are for wss://");
+    if (o->ca_file && o->insecure)
+        return complain(err, "--ca and --insecure: what is not checked needs no authorities");
     if ((o->mode == MODE_FANOUT || o->mode == MODE_IDLE) && o->threads > 1)
         return complain(err, "%s runs in one thread", mode);
     if (o->mode == MODE_FANOUT && o->raw)
@@ -438,12 +452,12 @@ int options_read(struct options *o, int argc, char **argv, FILE *out, FILE *err)
                           .messages = OPTIONS_NO_LIMIT,
                           .seconds = -1,
                           .warmup_s = -1,
-                          .hold_s = 1,
+                          .hold_s = -1,
                           .drain_s = 3,
                           .publishers = 1,
                           .burst = 1,
                           .handshakes = 128,
-                          .slow_ms = 5,
+                          .slow_ms = -1,
                           .slow_share = -1};
     status = read_options(o, argc, argv, out, err);
     if (status == OPTIONS_RUN)

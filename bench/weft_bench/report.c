@@ -53,12 +53,17 @@ static double ratio(double a, double b)
     return b > 0 ? a / b : NAN;
 }
 
+static double quantile_us(const struct histogram *h, double q)
+{
+    return h->count ? (double)histogram_quantile(h, q) / 1e3 : NAN;
+}
+
 static void put_quantiles(struct report *r, const struct histogram *h, const char *const names[5])
 {
     static const double q[5] = {0.5, 0.9, 0.99, 0.999, 1.0};
 
     for (int i = 0; i < 5; i++)
-        put(r, names[i], h->count ? (double)histogram_quantile(h, q[i]) / 1e3 : NAN, 2);
+        put(r, names[i], quantile_us(h, q[i]), 2);
 }
 
 static void put_speed(struct report *r)
@@ -141,8 +146,8 @@ static void put_all(struct report *r)
 
     put_speed(r);
     put_server(r);
-    put(r, "handshake_p50_us", ratio((double)histogram_quantile(&r->sum->handshake, 0.5), 1e3), 1);
-    put(r, "handshake_p99_us", ratio((double)histogram_quantile(&r->sum->handshake, 0.99), 1e3), 1);
+    put(r, "handshake_p50_us", quantile_us(&r->sum->handshake, 0.5), 1);
+    put(r, "handshake_p99_us", quantile_us(&r->sum->handshake, 0.99), 1);
     if (o->mode == MODE_IDLE)
         put_idle(r);
     if (o->mode == MODE_DEFLATE) {

@@ -9,9 +9,7 @@
  * It is to be cheaper than the servers it measures, so it keeps no buffers for connections, makes no
  * messages, and sends and receives once for each wake of a connection: see payload.h for how frames come
  * about, receive.c for how they are checked, loader.h for the life of a run. Every run ends: measured
- * time, draining and closing are bounded, and what was not answered by then is lost.
- *
- * Not here yet: TLS. */
+ * time, draining and closing are bounded, and what was not answered by then is lost. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>

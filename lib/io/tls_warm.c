@@ -1,5 +1,5 @@
 /* Handshakes of a context with itself, so that the first client does not wait for what they make; see tls.h. */
-#include "io/tls_private.h"
+#include "io/tls_wire.h"
 
 #include <errno.h>
 #include <string.h>
@@ -36,6 +36,8 @@ static int warm_once(struct tls_context *c, struct tls_context *peer, struct tls
     struct tls *server = tls_new(c, NULL, 0), *client = tls_new(peer, NULL, 0);
     int fds[2], rc = server && client ? WEFT_OK : tls_complain(why, WEFT_E_NOMEM, "no memory");
 
+    if (server)
+        server->is_warming = true; /* its client has no certificate to show */
     if (rc == WEFT_OK && socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) != 0)
         rc = tls_complain(why, WEFT_E_SYSTEM, "no sockets for a handshake: %s", strerror(errno));
     if (rc == WEFT_OK) {
@@ -63,8 +65,7 @@ int tls_context_warm(struct tls_context *c, char *text, size_t room)
     struct tls_scratch *s;
     int rc;
 
-    /* Its client would have to show a certificate, which is nobody's to have here. */
-    if (c->role != TLS_SERVER || c->client_auth == TLS_CLIENT_AUTH_REQUIRED)
+    if (c->role != TLS_SERVER)
         return WEFT_OK;
     rc = tls_context_new(&peer, &o, text, room);
     if (rc != WEFT_OK)

@@ -70,6 +70,7 @@ struct tls {
     bool has_ticket : 1;      /* client: a new one came */
     bool was_resumed : 1;
     bool has_alpn : 1;
+    bool is_warming : 1; /* server: its client is the context itself, and is asked for no certificate */
 };
 
 /* The first fault is the one; what follows are its consequences. Returns what the caller answers. */

@@ -8,8 +8,9 @@ import tempfile
 import threading
 import time
 
-from faulty import Faulty, echo, frame
-from harness import BENCH, FEW, LOSSY, NOBODY_ELSE, PATIENCE_S, SAFE, case, load, result_of, url_of
+from faulty import Deflating, Faulty, Secure, echo, frame, packed
+from harness import BENCH, FEW, LOSSY, NOBODY_ELSE, PATIENCE_S, SAFE
+from harness import case, cert, load, result_of, url_of, wss
 
 
 def with_fault(at, change):
@@ -53,6 +54,40 @@ def a_message_of_another_length_is_found():
 @case
 def a_message_of_another_type_is_found():
     finds(with_fault(3, lambda opcode, payload: frame(2, payload)), content=2)
+
+
+OURS = 'server.pem', 'server.key'
+
+
+@case
+def what_is_wrong_over_tls_is_found():
+    change = with_fault(5, flipped(9))
+    with Secure(change, *map(cert, OURS)) as server:
+        r = load('echo', wss(server), '--ca', cert('ca.pem'), *FEW, status=1)
+    assert r['found'] == {'content': 2} and r['messages'] == 40, r
+
+
+@case
+def what_is_wrong_behind_compression_is_found():
+    """The answers are well compressed, what they say is not what was sent."""
+    def fault(at, change):
+        return lambda echoes, sent: b''.join(change(*e) if sent + i == at else packed(*e)
+                                             for i, e in enumerate(echoes))
+
+    def changed(opcode, payload):
+        return packed(opcode, payload[:-1] + bytes([payload[-1] ^ 1]))
+
+    def broken(opcode, payload):
+        return frame(opcode, b'\x07', reserved=0x40)  # a block of a type that there is not
+
+    for change, wanted, few in ((changed, {'content': 2}, FEW),
+                                (lambda o, p: packed(2, p), {'content': 2}, FEW),
+                                (lambda o, p: packed(o, p + b'x'), {'content': 2}, FEW),
+                                (dropped, {'lost': 2}, [*FEW, *LOSSY]),
+                                (broken, {'dropped': 2, 'lost': 2}, FEW)):
+        with Deflating(fault(5, change), *map(cert, OURS)) as server:
+            r = load('deflate', wss(server), '--ca', cert('ca.pem'), *few, '-m', '300', status=1)
+        assert r['found'] == wanted, (wanted, r)
 
 
 @case
@@ -264,7 +299,8 @@ def refused_handshakes_are_told():
 
 @case
 def nobody_there_is_told():
-    for mode, options, wanted in (('echo', FEW, 2), ('churn', FEW, 40), ('churn', [*FEW, '-n', '1000'], 100),
+    for mode, options, wanted in (('echo', FEW, 2), ('deflate', FEW, 2), ('churn', FEW, 40),
+                                  ('churn', [*FEW, '-n', '1000'], 100),
                                   ('idle', ['-c', '2', '--hold', '0.1'], 2), ('fanout', FEW, 3)):
         r = load(mode, NOBODY_ELSE + ':9', *options, status=1)
         assert wanted <= r['errors']['connect'] < wanted + 2, (mode, r)

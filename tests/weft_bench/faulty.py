@@ -7,10 +7,13 @@ has come to its end behind the with statement."""
 import base64
 import hashlib
 import socket
+import ssl
 import struct
 import threading
+import zlib
 
 JOIN_S = 60
+WINDOW_BITS = 12  # weft's client asks for
 GUID = b'258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
 
 
@@ -56,6 +59,8 @@ def take_frames(data):
 
 
 class Faulty:
+    extensions = b''  # the header with its line end
+
     def __init__(self, fault, status=101, host='127.0.0.1'):
         self.fault, self.status = fault, status
         self.requests, self.pongs, self.closes = [], 0, 0
@@ -90,10 +95,15 @@ class Faulty:
             self.threads.append(thread)
             thread.start()
 
+    def secure(self, peer):
+        """The socket that is spoken through: this one."""
+        return peer
+
     def serve(self, peer):
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with peer:
             try:
+                peer = self.secure(peer)
                 data = self.open(peer)
                 if data is not None:
                     self.echo(peer, data)
@@ -116,7 +126,7 @@ class Faulty:
                    if line.lower().startswith(b'sec-websocket-key'))
         accept = base64.b64encode(hashlib.sha1(key + GUID).digest())
         peer.sendall(b'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
-                     b'Sec-WebSocket-Accept: ' + accept + b'\r\n\r\n')
+                     + self.extensions + b'Sec-WebSocket-Accept: ' + accept + b'\r\n\r\n')
         return data
 
     def echo(self, peer, data):
@@ -146,3 +156,36 @@ class Faulty:
     def close(self, peer, payload):
         """The answer to a Close frame; behind it TCP ends."""
         peer.sendall(frame(8, payload))
+
+
+class Secure(Faulty):
+    """The same over TLS."""
+
+    def __init__(self, fault, cert_file, key_file, **options):
+        super().__init__(fault, **options)
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(cert_file, key_file)
+
+    def secure(self, peer):
+        return self.context.wrap_socket(peer, server_side=True)
+
+
+class Deflating(Secure):
+    """The same with permessage-deflate, without takeover: the fault gets and gives plain text, packed() makes frames of
+    it. Messages are in one frame each, as weft-bench sends them."""
+    extensions = (b'Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; '
+                  b'client_no_context_takeover; server_max_window_bits=%d\r\n' % WINDOW_BITS)
+
+    def __init__(self, fault, *certificate):
+        super().__init__(lambda echoes, sent: fault([(opcode, inflated(payload)) for opcode, payload in echoes], sent),
+                         *certificate)
+
+
+def inflated(payload):
+    return zlib.decompressobj(-15).decompress(payload + b'\0\0\xff\xff')
+
+
+def packed(opcode, payload):
+    squeeze = zlib.compressobj(wbits=-WINDOW_BITS)
+    whole = squeeze.compress(payload) + squeeze.flush(zlib.Z_SYNC_FLUSH)
+    return frame(opcode, whole[:-4], reserved=0x40)

@@ -1,7 +1,13 @@
 """What the cases share: the list of them, servers, and a call of weft-bench whose JSON is looked at."""
+import atexit
+import functools
 import json
+import pathlib
+import shutil
 import subprocess
 import sys
+import tempfile
+import threading
 
 BENCH, ECHO, FLOOR = sys.argv[1:4]
 PATIENCE_S = 120  # for what would otherwise hang
@@ -50,7 +56,34 @@ def bench(*arguments):
 
 
 def url_of(address):
-    return address if '+unix' in address else f'ws://{address}/'
+    return address if '+unix' in address or '://' in address else f'ws://{address}/'
+
+
+MAKING = threading.Lock()  # or two cases would make them at once
+
+
+@functools.lru_cache
+def make_certs():
+    folder = tempfile.mkdtemp(prefix='weft-certs-')
+    atexit.register(shutil.rmtree, folder)
+    script = pathlib.Path(__file__).resolve().parent.parent / 'make_certs'
+    subprocess.run([script, folder], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return pathlib.Path(folder)
+
+
+def cert(name):
+    """The path of a file that tests/make_certs makes."""
+    with MAKING:
+        return str(make_certs() / name)
+
+
+def certified(name):
+    """What a program is told to listen with TLS."""
+    return '--cert', cert(name + '.pem'), '--key', cert(name + '.key')
+
+
+def wss(server):
+    return f'wss://{server.address}/'
 
 
 def result_of(status, stdout, stderr, wanted_status=0):

@@ -8,9 +8,9 @@ import tempfile
 import threading
 import time
 
-from faulty import Faulty, echo, frame
+from faulty import Deflating, Faulty, echo, frame, packed
 from harness import BENCH, ECHO, FEW, FLOOR, LOSSY, PATIENCE_S, SAFE, Server
-from harness import bench, case, has_server_figures, is_plausible, load, url_of
+from harness import bench, case, cert, certified, has_server_figures, is_plausible, load, url_of, wss
 
 
 @case
@@ -184,6 +184,58 @@ def mixed_excuses_no_more_slow_ones_than_can_have_slept():
 
 
 @case
+def deflate_counts_and_tells_the_sizes():
+    with Server(ECHO) as server:
+        for c, n, *options in ((2, 20), (3, 20, '-t', '3', '-m', '1000'), (2, 10, '-m', '20k', '--no-takeover')):
+            r = load('deflate', server.address, *SAFE, '-c', str(c), '-n', str(n), *options, '--pid', server.pid)
+            is_plausible(r, c * n)
+            has_server_figures(r)
+            assert r['handshake_p50_us'] > 0 and r['load_cpu'] > 0, r
+            size = int(r['bytes'])
+            if size >= 1000:  # shorter messages may go plain
+                assert 5 < r['sent_percent'] < 60 and 5 < r['received_percent'] < 60, r
+
+
+@case
+def every_mode_goes_over_tls():
+    trusted = '--ca', cert('ca.pem'), *SAFE
+    with Server(ECHO, *certified('server')) as server:
+        for mode, messages, *options in (('echo', 40, '-n', '20', '-p', '3', '-m', '5000'),
+                                         ('rate', 40, '-n', '20', '-r', '2000'),
+                                         ('mixed', 40, '-n', '20', '-r', '2000'),
+                                         ('churn', 6, '-n', '3', '-t', '2'),
+                                         ('deflate', 40, '-n', '20', '-m', '1000'),
+                                         ('idle', 2, '--touch', '--hold', '0.05')):
+            r = load(mode, wss(server), *trusted, '-c', '2', *options, '--pid', server.pid)
+            assert r['messages'] == messages and r['handshake_p50_us'] > 0, r
+            if mode != 'idle':
+                is_plausible(r, messages)
+                has_server_figures(r)
+    with Server(ECHO, '--broadcast', *certified('server')) as server:
+        is_plausible(load('fanout', wss(server), *trusted, '-c', '4', '-n', '5'), 25)
+
+
+@case
+def a_certificate_is_checked_unless_told_otherwise():
+    with Server(ECHO, *certified('stranger')) as server:
+        for mode, options in ('echo', FEW), ('deflate', FEW):
+            r = load(mode, wss(server), '--ca', cert('ca.pem'), *options, status=1)
+            assert r['found'] == {'connect': 2} and r['messages'] == 0, r
+            for name in 'handshake_p50_us', 'handshake_p99_us', 'p50_us':
+                assert r[name] is None, (name, r)
+            is_plausible(load(mode, wss(server), '--insecure', *options), 40)
+
+
+@case
+def deflate_goes_with_a_server_that_is_not_ours():
+    with Deflating(lambda echoes, sent: b''.join(packed(*e) for e in echoes), cert('server.pem'),
+                   cert('server.key')) as server:
+        r = load('deflate', wss(server), '--ca', cert('ca.pem'), *FEW, '-m', '1000')
+    is_plausible(r, 40)
+    assert 5 < r['sent_percent'] < 60 and 5 < r['received_percent'] < 60, r
+
+
+@case
 def headers_and_origin_are_sent():
     with Faulty(lambda echoes, sent: echo(echoes)) as server:
         load('echo', server.address + '/chat?room=1#x', *FEW, '--header', 'X-Token: abc',
@@ -264,7 +316,9 @@ def bad_command_lines_end_with_2():
     for line, says in (([], 'mode and a URL'), (['echo'], 'mode and a URL'),
                        (['echo', 'ws://h/', '-c', 'x'], '--connections'),
                        (['echo', 'http://h/'], 'ws://'), (['echo', 'wss://127.0.0.1:1/', '--ca', '/no/such/file'], 'cannot begin'),
+                       (['deflate', 'wss://127.0.0.1:1/', '--ca', '/no/such/file'], 'cannot begin'),
                        (['deflate', 'ws://127.0.0.1:1/', '--raw'], 'none of --raw'),
+                       (['echo', 'ws://127.0.0.1:1/', '--insecure'], 'for wss'),
                        (['echo', 'ws://127.0.0.1:0/'], 'port'),
                        (['echo', 'ws://[::zz]:1/'], '[::zz]'),  # a name would be asked for, somewhere
                        (['echo', 'ws://127.0.0.1:1/', '--pid', '4194304'], 'no process 4194304'),

@@ -58,7 +58,12 @@ static void defaults_are_what_help_says(void)
     CU_ASSERT_EQUAL(read_line("echo ws://h/"), OPTIONS_RUN);
     CU_ASSERT(o.connections == 64 && o.bytes == 64 && o.in_flight == 1 && o.threads == 1 && o.seconds == 5 &&
               o.warmup_s == 1 && o.kind == PAYLOAD_TEXT && o.handshakes == 128 && o.pid_count == 0);
-    CU_ASSERT(o.messages == OPTIONS_NO_LIMIT && o.drain_s == 3 && o.hold_s == 1);
+    CU_ASSERT(o.messages == OPTIONS_NO_LIMIT && o.drain_s == 3 && o.hold_s == 1 && o.slow_ms == 5);
+    CU_ASSERT(o.ca_file == NULL && !o.insecure);
+    CU_ASSERT_EQUAL(read_line("deflate wss://h/ --ca f"), OPTIONS_RUN);
+    CU_ASSERT_STRING_EQUAL(o.ca_file, "f");
+    CU_ASSERT_EQUAL(read_line("echo WSS://h/ --insecure"), OPTIONS_RUN);
+    CU_ASSERT(o.insecure);
     CU_ASSERT_EQUAL(read_line("--help"), 0);
     CU_ASSERT_EQUAL(read_line("-h"), 0);
 }
@@ -95,7 +100,7 @@ static void the_help_is_complete_and_fits(void)
         "connections", "bytes", "text",  "utf8",      "binary",     "threads",    "seconds", "warmup",
         "messages",    "drain", "rate",  "in-flight", "slow-ms",    "slow-share", "burst",   "publishers",
         "hold",        "touch", "step",  "raw",       "handshakes", "src",        "header",  "origin",
-        "pid",         "json",  "quiet", "label",     "help"};
+        "pid",         "json",  "quiet", "label",     "help",       "ca",         "insecure", "no-takeover"};
     char *argv[] = {"weft-bench", "--help", NULL};
     FILE *out = fmemopen(text, sizeof text, "w");
 
@@ -154,6 +159,12 @@ static void what_is_wrong_is_named(void)
         {"idle ws://h/ --step 100", "more than --connections"},
         {"deflate ws://h/ --raw", "none of --raw"},
         {"echo ws://h/ --no-takeover", "for deflate"},
+        {"echo ws://h/ --hold 1", "for idle"},
+        {"rate ws://h/ -r 5 --slow-ms 5", "for mixed"},
+        {"rate ws://h/ -r 5 --slow-share 0", "for mixed"},
+        {"echo ws://h/ --insecure", "for wss"},
+        {"deflate ws+unix:/s --ca f", "for wss"},
+        {"echo wss://h/ --ca f --insecure", "needs no authorities"},
     };
 
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
