@@ -485,14 +485,28 @@ static bool is_late(int rc)
     return rc == WEFT_E_TIMEOUT || rc == WEFT_E_REFUSED || rc == WEFT_E_CLOSED;
 }
 
+/* Of the run that is being made. */
+static unsigned tries_before;
+
+unsigned failing_tries_before(void)
+{
+    return tries_before;
+}
+
+static bool may_be_tried_again(void)
+{
+    return ++tries_before < TRIES;
+}
+
 /* Nothing fails, and so it ends well. */
 static bool ends_well(failing_run *run, void *arg)
 {
-    int rc, tries = 0;
+    int rc;
 
+    tries_before = 0;
     do
         rc = run(arg);
-    while (is_late(rc) && ++tries < TRIES);
+    while (is_late(rc) && may_be_tried_again());
     return rc == WEFT_OK;
 }
 
@@ -534,11 +548,12 @@ static bool fail_call(failing_run *run, void *arg, long n, int way, unsigned *fa
     struct what_is_there before = look(), now;
     const char *call;
     bool is_gone;
-    int rc, tries = 0;
+    int rc;
 
+    tries_before = 0;
     do
         rc = run_with_call(run, arg, n, way);
-    while (is_late(rc) && !has_reason(way) && ++tries < TRIES);
+    while (is_late(rc) && !has_reason(way) && may_be_tried_again());
     call = atomic_load(&failed_call);
     *failures += atomic_load(&has_way);
     is_gone = is_all_gone(&before, &now);
@@ -588,14 +603,15 @@ static bool fail_allocation(failing_run *run, void *arg, const struct failing_do
 {
     struct what_is_there before = look(), now;
     bool has_failed_here, is_gone, is_right_end;
-    int rc, tries = 0;
+    int rc;
 
+    tries_before = 0;
     do {
         door->fail_at(n);
         rc = run(arg);
         has_failed_here = door->has_failed();
         door->fail_at(0);
-    } while (is_late(rc) && !has_failed_here && ++tries < TRIES);
+    } while (is_late(rc) && !has_failed_here && may_be_tried_again());
     is_gone = is_all_gone(&before, &now);
     is_right_end = is_right(rc) || (door->is_foreign && (rc == WEFT_E_TLS || rc == WEFT_E_INVAL));
     if (!is_right_end || !is_gone || (!has_failed_here && rc != WEFT_OK)) {

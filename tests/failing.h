@@ -17,6 +17,10 @@
 /* Answers a result of the library; behind it nothing of what it made is there any more. */
 typedef int failing_run(void *arg);
 
+/* How often the run that is being made was too late already: each time it may give itself more time, or a machine that is
+ * busy is too slow for all of them. */
+unsigned failing_tries_before(void);
+
 /* Each stride-th call, in each of its ways; the environment's WEFT_TEST_STRIDE says otherwise: with 1 no
  * call is left out. How many calls have failed. */
 unsigned failing_calls(failing_run *run, void *arg, unsigned stride);

@@ -6,6 +6,7 @@
 
 #include <CUnit/CUnit.h>
 
+#include "failing.h"
 #include "weft/group.h"
 #include "weft/stream.h"
 #include "weft/task.h"
@@ -14,9 +15,15 @@ enum { SMALL_BYTES = 10, SQUEEZED_BYTES = 3000, LARGE_BYTES = 200000 };
 /* Of a message that is sent to all. */
 static const char to_all[] = "to all";
 
+/* Four times as long with each try. */
+static uint32_t patience_ms(uint32_t ms)
+{
+    return ms << 2 * failing_tries_before();
+}
+
 static uint32_t open_timeout_ms(const struct failing_session *f)
 {
-    return f->open_timeout_ms ? f->open_timeout_ms : 300;
+    return patience_ms(f->open_timeout_ms ? f->open_timeout_ms : 300);
 }
 
 /* --- the server --- */
@@ -122,7 +129,7 @@ static void fill(uint8_t *p, size_t n)
 static int hear(weft_conn *c, size_t bytes)
 {
     weft_msg *back;
-    int rc = weft_conn_recv(c, &back, 2000);
+    int rc = weft_conn_recv(c, &back, patience_ms(2000));
 
     if (rc != WEFT_OK)
         return rc;
@@ -177,7 +184,7 @@ static int talk_of_all(weft_conn *c)
         rc = weft_conn_send_text(c, to_all);
     if (rc == WEFT_OK)
         rc = hear(c, strlen(to_all));
-    return rc == WEFT_OK ? weft_conn_ping_wait(c, 1000, &latency_us) : rc;
+    return rc == WEFT_OK ? weft_conn_ping_wait(c, patience_ms(1000), &latency_us) : rc;
 }
 
 static int talk(struct failing_session *f, weft_server *s)

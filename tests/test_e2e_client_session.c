@@ -414,8 +414,8 @@ static void closes_and_stays(struct peer *p)
     atomic_fetch_add((_Atomic unsigned *)p->arg, peer_hears_end(p));
 }
 
-/* RFC 6455 section 7.1.1: the server ends TCP; a client waits for that, but not for ever. */
-ALL_MODES(a_server_that_does_not_end_tcp_is_left_in_time)
+/* False: the server's Close came too late. */
+static bool is_left_behind_close(struct e2e *t, uint32_t timeout_ms)
 {
     _Atomic unsigned ended = 0;
     weft_conn *c;
@@ -424,18 +424,33 @@ ALL_MODES(a_server_that_does_not_end_tcp_is_left_in_time)
     uint64_t began_us = e2e_now_us();
     weft_close_info info;
 
-    CU_ASSERT_FATAL(e2e_start(t) && peer_start(&p, closes_and_stays, &ended));
+    CU_ASSERT_FATAL(peer_start(&p, closes_and_stays, &ended));
     begin(&l, t);
-    l.opts.close_timeout_ms = 100;
+    l.opts.close_timeout_ms = timeout_ms;
     CU_ASSERT_EQUAL_FATAL(weft_client_connect(&c, peer_url(&p, "/"), &l.opts), WEFT_OK);
     CU_ASSERT_EQUAL(weft_conn_close(c, 1000, NULL), WEFT_OK);
-    WAIT_FOR(l.closed == 1 && ended == 1);
-    CU_ASSERT(e2e_now_us() - began_us >= 95000);
+    WAIT_FOR(l.closed == 1);
+    CU_ASSERT(e2e_now_us() - began_us >= timeout_ms * 950u);
     CU_ASSERT_EQUAL(weft_conn_close_info(c, &info), WEFT_OK);
-    CU_ASSERT(info.clean);
-    CU_ASSERT_EQUAL(info.received_code, 1000);
+    if (info.clean) {
+        WAIT_FOR(ended == 1);
+        CU_ASSERT_EQUAL(info.received_code, 1000);
+    }
     weft_conn_unref(c);
     peer_stop(&p);
+    return info.clean;
+}
+
+/* RFC 6455 section 7.1.1: the server ends TCP; a client waits for that, but not for ever. The server may take as long for
+ * its Close, which is longer with each attempt. */
+ALL_MODES(a_server_that_does_not_end_tcp_is_left_in_time)
+{
+    bool is_left = false;
+
+    CU_ASSERT_FATAL(e2e_start(t));
+    for (uint32_t timeout_ms = 100; timeout_ms <= 6400 && !is_left; timeout_ms *= 8)
+        is_left = is_left_behind_close(t, timeout_ms);
+    CU_ASSERT(is_left);
 }
 
 ALL_MODES(clients_may_be_members_of_a_group)
