@@ -18,7 +18,7 @@ struct bus_url {
     struct bus_seed seeds[BUS_SEEDS_MAX]; /* servers that are tried in turn; none with path */
     size_t seed_count;
     char *path;     /* redis+unix */
-    char *user;     /* NULL: none */
+    char *user;     /* NULL: none. Never without a password */
     char *password; /* NULL: none */
     uint32_t db;
 };

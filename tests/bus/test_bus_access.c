@@ -28,7 +28,7 @@ static void note_line(enum weft_log_level level, uint64_t conn_id, const char *t
 {
     (void)level, (void)conn_id, (void)app;
     told.lines++;
-    told.secrets += strstr(text, "sesame") != NULL;
+    told.secrets += strstr(text, "sesa") != NULL;
     told.roles += strstr(text, "becomes a replica") != NULL;
     told.patterns += strstr(text, "refuses the topic pl*") != NULL;
     if (!strstr(text, "refused a message"))
@@ -42,7 +42,7 @@ static void note_line(enum weft_log_level level, uint64_t conn_id, const char *t
 static void note_state(weft_bus *b, enum weft_bus_state state, const char *why, void *app)
 {
     (void)b, (void)app;
-    told.secrets += strstr(why, "sesame") != NULL;
+    told.secrets += strstr(why, "sesa") != NULL;
     pthread_mutex_lock(&told.lock);
     snprintf(told.why, sizeof told.why, "%s", why);
     pthread_mutex_unlock(&told.lock);
@@ -101,8 +101,10 @@ static void say_to_all(weft_bus *b, const char *text)
 
 static void expect(const struct ears *e, const char *plain, const char *kept)
 {
-    WAIT_FOR(strcmp(e->plain->text, plain) == 0 && strcmp(e->pattern->text, plain) == 0 &&
-             strcmp(e->kept->text, kept) == 0);
+    WAIT_FOR(e->plain->items >= 3 && e->pattern->items >= 3 && e->kept->items >= 2);
+    CU_ASSERT_STRING_EQUAL(e->plain->text, plain);
+    CU_ASSERT_STRING_EQUAL(e->pattern->text, plain);
+    CU_ASSERT_STRING_EQUAL(e->kept->text, kept);
     CU_ASSERT(e->kept->gaps == 0 && e->kept->readies == 1);
 }
 
@@ -131,13 +133,11 @@ static void databases_are_buses_of_their_own(void)
     say_to_all(zero, "b");
     say_to_all(fifteen, "c");
     say_to_all(zero, "d");
-    expect(&at_zero, "plain=b@0 plain=d@0 ", "h.x=b@1 h.x=d@2 ");
-    expect(&at_fifteen, "plain=a@0 plain=c@0 ", "h.x=a@1 h.x=c@2 ");
-    CU_ASSERT(at_zero.kept->last_epoch != at_fifteen.kept->last_epoch);
     CU_ASSERT_STRING_EQUAL(redis_say(&s, "PUBLISH weft:c:{t:plain} e"), ":2\r\n");
     CU_ASSERT_STRING_EQUAL(redis_say(&s, "PUBLISH weft:c15:{t:plain} f"), ":2\r\n");
     expect(&at_zero, "plain=b@0 plain=d@0 plain=e@0 ", "h.x=b@1 h.x=d@2 ");
     expect(&at_fifteen, "plain=a@0 plain=c@0 plain=f@0 ", "h.x=a@1 h.x=c@2 ");
+    CU_ASSERT(at_zero.kept->last_epoch != at_fifteen.kept->last_epoch);
     end_all(&at_zero);
     end_all(&at_fifteen);
     WAIT_FOR(strcmp(redis_say(&s, "PUBSUB NUMPAT"), ":0\r\n") == 0);
@@ -250,7 +250,7 @@ static void nobody_there_is_told_once_and_then_somebody(void)
     begin_notes();
     b = open_noted(s.url);
     WAIT_FOR(told.lines >= 3);
-    CU_ASSERT(told.states == 1 && told.last_state == WEFT_BUS_CONNECTING && !is_told(told.why, "sesame"));
+    CU_ASSERT(told.states == 1 && told.last_state == WEFT_BUS_CONNECTING && !is_told(told.why, "sesa"));
     CU_ASSERT(told.why[0]);
     CU_ASSERT_EQUAL(weft_bus_presence(b, "room", present_note, &p), WEFT_OK);
     WAIT_FOR(p.answers == 1);
