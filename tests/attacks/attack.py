@@ -486,7 +486,9 @@ def with_echo(programs, path):
 
 
 def check_costs(servers):
-    """Of a case that went well; its servers have ended. Returns what it was."""
+    """Of a case that went well; its servers have ended. Returns what it was, in words."""
+    if not servers:
+        return ''
     cpu_s, cpu_s_max = sum(s.taken_cpu_s for s in servers), CASE_CPU_S
     for s in servers:
         mib_max = s.mib_max + TLS_MIB * s.is_tls
