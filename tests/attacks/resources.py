@@ -41,7 +41,7 @@ def slow_readers(programs, options):
         s.serves()
 
 
-@group.in_modes
+@group.over_tls_too
 def slow_readers_against_a_bound_of_memory(programs, options):
     """With memory_bytes_max many of them cost no more than few, and others are served behind that."""
     with Server(programs.echo, '--memory-bytes-max', 8 * MIB, '--close-timeout-ms', 1000, *options) as s:
@@ -55,7 +55,7 @@ def slow_readers_against_a_bound_of_memory(programs, options):
         s.serves()
 
 
-@group.in_modes
+@group.over_tls_too
 def a_slow_reader_of_broadcasts(programs, options):
     """It is closed, and the others miss nothing."""
     with Server(programs.echo, '--broadcast', '--outbox-bytes-max', MIB, '--message-bytes-max', 65536, *options) as s:
@@ -132,7 +132,7 @@ def no_memory_left(programs, options):
             s.serves()
 
 
-@group.in_modes
+@group.over_tls_too
 def half_open_peers(programs, options):
     """Who is gone without a word is found by the Ping that it does not answer."""
     with Server(programs.echo, '--ping-interval-ms', 300, '--ping-timeout-ms', 300, '--close-timeout-ms', 300, *options) as s:
@@ -146,7 +146,7 @@ def half_open_peers(programs, options):
         s.serves()
 
 
-@group.in_modes
+@group.over_tls_too
 def a_peer_that_takes_nothing(programs, options):
     with Server(programs.echo, '--write-timeout-ms', 500, *options) as s:
         with Peer(s, receive_bytes=4096) as peer:
@@ -155,7 +155,7 @@ def a_peer_that_takes_nothing(programs, options):
             wait_for(lambda: s.stats()['connections'] == 0, 'it is dropped')
 
 
-@group.in_modes
+@group.over_tls_too
 def peers_deaf_at_shutdown(programs, options):
     """They answer no Close, read nothing, have half a frame under way: the deadline ends it."""
     with Server(programs.echo, '--stop-deadline-ms', 500, *options) as s:
@@ -172,7 +172,7 @@ def peers_deaf_at_shutdown(programs, options):
             peer.socket.close()
 
 
-@group.in_modes
+@group.over_tls_too
 def storms_of_resets_racing_with_sends(programs, options):
     for more in ([], ['--broadcast']):
         with Server(programs.echo, *options, *more) as s:
