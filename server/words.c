@@ -1,6 +1,7 @@
 /* Names, messages and the rate limit; see words.h. */
 #include "words.h"
 
+#include <stdlib.h>
 #include <string.h>
 #ifdef WEFT_UNISTRING
 #include <uninorm.h>
@@ -94,12 +95,17 @@ bool words_is_name(const char *text, size_t bytes, size_t bytes_max)
 }
 
 #ifdef WEFT_UNISTRING
+/* What does not fit comes in memory of its own. */
 bool words_normalize(const char *text, size_t bytes, char *out, size_t room)
 {
     size_t length = room - 1;
+    uint8_t *to = (uint8_t *)out,
+            *made = u8_normalize(UNINORM_NFC, (const uint8_t *)text, bytes, to, &length);
 
-    if (!u8_normalize(UNINORM_NFC, (const uint8_t *)text, bytes, (uint8_t *)out, &length) || length >= room)
+    if (made != to) {
+        free(made);
         return false;
+    }
     out[length] = '\0';
     return true;
 }

@@ -313,6 +313,87 @@ static void what_goes_to_the_bound_of_all_histories_goes_from_the_file(void)
     remove_file();
 }
 
+/* A copy of what is in the file now; as much as it has pages is returned. */
+static size_t read_pages(uint8_t *out, size_t room)
+{
+    int fd = open(file_path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = read(fd, out, room);
+
+    close(fd);
+    CU_ASSERT_FATAL(n > 0 && (size_t)n < room && n % 4096 == 0);
+    return (size_t)n / 4096;
+}
+
+static void write_pages(const uint8_t *bytes, size_t pages)
+{
+    int fd = open(file_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    CU_ASSERT_EQUAL(write(fd, bytes, pages * 4096), (ssize_t)pages * 4096);
+    close(fd);
+}
+
+/* Whichever page is damaged: it is refused, or nothing is missing. */
+static void a_damaged_file_is_refused_and_loses_nothing_silently(void)
+{
+    enum { TOPICS = 3, MESSAGES = 15, EACH = 900, BYTES = 1 << 19 };
+    uint8_t *good = calloc(2, BYTES), *bad = good + BYTES;
+    unsigned refused = 0, whole = 0;
+    size_t pages;
+    weft_bus *b;
+
+    new_file();
+    b = open_bus(NULL);
+    for (unsigned i = 0; i < TOPICS * MESSAGES; i++) {
+        char topic[] = {'h', '.', (char)('a' + i % TOPICS), '\0'};
+        CU_ASSERT_EQUAL(weft_bus_publish(b, topic, e2e_bytes(EACH, 'x')), WEFT_OK);
+    }
+    close_bus(b);
+    pages = read_pages(good, BYTES);
+    for (size_t i = 0; i < pages; i++) {
+        weft_bus_opts o = options(NULL);
+
+        memcpy(bad, good, pages * 4096);
+        memset(bad + i * 4096, 0xff, 4096);
+        remove_file();
+        write_pages(bad, pages);
+        if (weft_bus_open(&b, "local:", &o) == WEFT_E_INVAL) {
+            refused++;
+            continue;
+        }
+        whole++;
+        for (unsigned n = 0; n < TOPICS; n++) {
+            char topic[] = {'h', '.', (char)('a' + n), '\0'};
+            struct ear *e = listen_from(b, topic, &all_of_it);
+            CU_ASSERT(e->ready.at.offset == MESSAGES && e->items == MESSAGES);
+            end_ear(e);
+        }
+        close_bus(b);
+    }
+    CU_ASSERT(refused >= 10 && whole <= 4);
+    remove_file();
+    free(good);
+}
+
+static void what_is_no_file_or_may_not_be_written_is_refused(void)
+{
+    static const char *const names[] = {":memory:", "", ":x"};
+    weft_bus_opts o = options(NULL);
+    bool is_root = geteuid() == 0;
+    weft_bus *b = NULL;
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        o.history_file = names[i];
+        CU_ASSERT_EQUAL(weft_bus_open(&b, "local:", &o), WEFT_E_INVAL);
+    }
+    new_file();
+    close_bus(open_bus(NULL));
+    CU_ASSERT_EQUAL(chmod(file_path, 0444), 0);
+    CU_ASSERT(!is_root || seteuid(65534) == 0); /* root writes everywhere */
+    CU_ASSERT(is_refused());
+    CU_ASSERT(!is_root || seteuid(0) == 0);
+    remove_file();
+}
+
 /* --- the end --- */
 
 static void close_writes_out_everything(void)
@@ -1053,6 +1134,8 @@ static const struct unit_case cases[] = {
     CASE(what_comes_while_the_file_is_busy_is_one_transaction),
     CASE(a_file_that_is_too_slow_fills_the_queue_to_its_bound),
     CASE(what_goes_to_the_bound_of_all_histories_goes_from_the_file),
+    CASE(a_damaged_file_is_refused_and_loses_nothing_silently),
+    CASE(what_is_no_file_or_may_not_be_written_is_refused),
     CASE(close_writes_out_everything),
     CASE(close_gives_up_at_its_deadline_and_what_it_passed_on_is_in_the_file),
     CASE(close_tells_no_loss_when_the_last_transaction_has_it_all),

@@ -397,13 +397,17 @@ static int load_topic(const char *name, void *arg)
 {
     struct keep *k = arg;
     struct bus_topic *t;
+    int rc;
 
     if (!bus_rule_of(k->bus, name))
         return WEFT_OK; /* stays in the file, in case that the rule comes back */
     t = local_enter_kept(k->bus, name);
     if (!t)
         return WEFT_E_NOMEM;
-    if (!store_load(k->store, name, &t->history))
+    rc = store_load(k->store, name, &t->history);
+    if (rc != WEFT_OK)
+        return rc;
+    if (t->history.at.epoch == 0)
         t->history.at.epoch = bus_random(k->bus);
     t->is_in_file = t->is_epoch_told = true;
     keep_topic(k, t);

@@ -136,25 +136,28 @@ static bool set_run(struct store *s, bool is_open)
     return run(st);
 }
 
-/* It was in use when the machine went down: the last commits may be gone (S2). */
-static bool may_be_behind(struct store *s)
+/* It was in use when the machine went down: the last commits may be gone (S2). False: it cannot be read. */
+static bool may_be_behind(struct store *s, bool *is_behind)
 {
     sqlite3_stmt *st = s->statements[GET_RUN];
-    bool is_behind = false;
+    int step = sqlite3_step(st);
 
-    if (sqlite3_step(st) == SQLITE_ROW) {
+    *is_behind = false;
+    if (step == SQLITE_ROW) {
         const char *boot = (const char *)sqlite3_column_text(st, 1);
-        is_behind = sqlite3_column_int(st, 0) && (!boot || !*boot || strcmp(boot, s->boot) != 0);
+        *is_behind = sqlite3_column_int(st, 0) && (!boot || !*boot || strcmp(boot, s->boot) != 0);
     }
     put_back(st);
-    return is_behind;
+    return step == SQLITE_ROW || step == SQLITE_DONE;
 }
 
 static bool take_into_use(struct store *s)
 {
-    if (!store_begin(s))
+    bool is_behind;
+
+    if (!store_begin(s) || !may_be_behind(s, &is_behind))
         return false;
-    if (may_be_behind(s)) {
+    if (is_behind) {
         LOG(WEFT_LOG_WARNING, 0,
             "bus: history_file: the machine went down while it was in use; what was said last"
             " may be missing, and all topics begin a new epoch");
@@ -183,8 +186,13 @@ static const char *open_file(struct store *s, const char *path)
 {
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
 
+    if (*path == '\0' ||
+        *path == ':') /* SQLite takes "" and ":memory:" for none, and keeps the others for itself */
+        return "it is no file's name; one that begins with a colon is written ./:NAME";
     if (sqlite3_open_v2(path, &s->db, flags, NULL) != SQLITE_OK)
         return store_problem(s);
+    if (sqlite3_db_readonly(s->db, "main") == 1)
+        return "it may not be written";
     sqlite3_busy_timeout(s->db, LOCK_WAIT_MS);
     if (sqlite3_exec(s->db, lock_it, NULL, NULL, NULL) != SQLITE_OK)
         return store_problem(s);
@@ -208,8 +216,9 @@ int store_open(struct store **out, const char *path)
     problem = open_file(s, path);
     if (problem) {
         LOG(WEFT_LOG_ERROR, 0, "bus: history_file %s cannot be used: %s%s", path, problem,
-            sqlite3_errcode(s->db) == SQLITE_BUSY ? " by another process" : "");
-        store_undo(s);
+            s->db && sqlite3_errcode(s->db) == SQLITE_BUSY ? " by another process" : "");
+        if (s->db)
+            store_undo(s);
         store_close(s, false);
         return WEFT_E_INVAL;
     }
@@ -237,6 +246,15 @@ static void bind_topic(sqlite3_stmt *st, const char *topic)
     sqlite3_bind_blob(st, 1, topic, (int)strlen(topic), SQLITE_STATIC);
 }
 
+/* The rows of a statement are at their end: was that the end? */
+static int end_of_rows(struct store *s, int step)
+{
+    if (step == SQLITE_DONE)
+        return WEFT_OK;
+    LOG(WEFT_LOG_ERROR, 0, "bus: history_file cannot be read: %s", store_problem(s));
+    return WEFT_E_INVAL;
+}
+
 int store_each_topic(struct store *s, int (*visit)(const char *topic, void *arg), void *arg)
 {
     sqlite3_stmt *st = s->statements[GET_TOPICS];
@@ -251,26 +269,27 @@ int store_each_topic(struct store *s, int (*visit)(const char *topic, void *arg)
         topic[bytes] = '\0';
         rc = visit(topic, arg);
     }
-    if (rc == WEFT_OK && step != SQLITE_DONE) {
-        LOG(WEFT_LOG_ERROR, 0, "bus: history_file cannot be read: %s", store_problem(s));
-        rc = WEFT_E_INVAL;
-    }
+    if (rc == WEFT_OK)
+        rc = end_of_rows(s, step);
     put_back(st);
     return rc;
 }
 
-static bool get_topic(struct store *s, const char *topic, weft_bus_position *at)
+static int get_topic(struct store *s, const char *topic, weft_bus_position *at)
 {
     sqlite3_stmt *st = s->statements[GET_TOPIC];
-    bool is_there;
+    int rc = WEFT_OK, step;
 
+    *at = (weft_bus_position){0};
     bind_topic(st, topic);
-    is_there = sqlite3_step(st) == SQLITE_ROW;
-    if (is_there)
+    step = sqlite3_step(st);
+    if (step == SQLITE_ROW)
         *at =
             (weft_bus_position){(uint64_t)sqlite3_column_int64(st, 0), (uint64_t)sqlite3_column_int64(st, 1)};
+    else
+        rc = end_of_rows(s, step);
     put_back(st);
-    return is_there;
+    return rc;
 }
 
 /* The row that the statement stands at. What cannot be held makes the history begin behind it. */
@@ -291,21 +310,23 @@ static void load_row(sqlite3_stmt *st, struct history *h)
     weft_msg_unref(m);
 }
 
-bool store_load(struct store *s, const char *topic, struct history *h)
+int store_load(struct store *s, const char *topic, struct history *h)
 {
     sqlite3_stmt *st = s->statements[GET_MESSAGES];
     weft_bus_position at;
+    int rc = get_topic(s, topic, &at), step;
 
-    if (!get_topic(s, topic, &at) || at.epoch == 0)
-        return false;
+    if (rc != WEFT_OK || at.epoch == 0)
+        return rc;
     bus_history_clear(h, (weft_bus_position){at.epoch, 0});
     bind_topic(st, topic);
-    while (sqlite3_step(st) == SQLITE_ROW)
+    while ((step = sqlite3_step(st)) == SQLITE_ROW)
         load_row(st, h);
+    rc = end_of_rows(s, step);
     put_back(st);
     if (h->at.offset != at.offset)
         bus_history_clear(h, at);
-    return true;
+    return rc;
 }
 
 /* --- write --- */

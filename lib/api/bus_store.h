@@ -45,8 +45,9 @@ void store_close(struct store *s, bool is_whole);
 /* Each topic, the one that was not used for longest first, until a visit does not return WEFT_OK; what that
  * returned. WEFT_E_INVAL: the file cannot be read (logged). */
 int store_each_topic(struct store *s, int (*visit)(const char *topic, void *arg), void *arg);
-/* What is known of the topic, into a history that is empty. False: nothing. */
-bool store_load(struct store *s, const char *topic, struct history *h);
+/* What is known of the topic, into a history that is empty; its epoch is 0 when nothing is. WEFT_OK;
+ * WEFT_E_INVAL: the file cannot be read (logged). */
+int store_load(struct store *s, const char *topic, struct history *h);
 
 /* A transaction: begin, writes, commit; after the first false give it up with store_undo, and problem says
  * why. */

@@ -22,10 +22,10 @@ int store_each_topic(struct store *s, int (*visit)(const char *topic, void *arg)
     return WEFT_E_INVAL;
 }
 
-bool store_load(struct store *s, const char *topic, struct history *h)
+int store_load(struct store *s, const char *topic, struct history *h)
 {
     (void)s, (void)topic, (void)h;
-    return false;
+    return WEFT_E_INVAL;
 }
 
 bool store_begin(struct store *s)

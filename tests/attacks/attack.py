@@ -6,7 +6,8 @@ A group is a list of functions in one file, each an attack with a sentence for a
 
 Each server is a process of its own on a free port, and is ended by its id. Around an attack stand bounds for its
 memory (the peak of VmHWM, reset by /proc/PID/clear_refs) and its processor time (/proc/PID/task/*/schedstat), which hold on a
-machine that is busy with other things, and behind it the server has to serve as before. Against a server built with
+machine that is busy with other things, and behind it the server has to serve as before. What all servers of a case have taken
+together is measured and bounded for every case, whatever stands in it. Against a server built with
 AddressSanitizer the bounds are wider, and what it finds, leaks at the end too, fails the case. Only the standard library is
 used, and none of weft's code."""
 import argparse
@@ -18,6 +19,7 @@ import re
 import resource
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -33,7 +35,10 @@ FIN, RSV1 = 0x80, 0x40
 # AddressSanitizer surrounds each block, keeps freed ones for a while and nothing for reuse: bounds are wider then.
 SANITIZED_OPTIONS = ':quarantine_size_mb=8:allocator_may_return_null=1'
 SANITIZED_TIMES, SANITIZED_MIB, SANITIZED_CPU = 4, 32, 6
+TLS_MIB, TLS_CPU_S = 8, 1  # what the first handshakes take, and the cipher
 MODES = {'pool': [], 'inline': ['--inline']}
+# Of a case, over what its servers have when they listen: each of them in memory, all of them in processor time.
+CASE_MIB, CASE_CPU_S = 64, 6
 
 
 class Failed(Exception):
@@ -42,6 +47,31 @@ class Failed(Exception):
 
 class Skip(Exception):
     pass
+
+
+class Chat(str):
+    """The path of weft-chat, where a case expects weft-echo: it is served at another path and answers otherwise."""
+
+
+class OverTls(str):
+    """The path of a program that is to be reached through TLS."""
+
+
+class ChatOverTls(Chat, OverTls):
+    pass
+
+
+certs = tempfile.TemporaryDirectory()
+
+
+def make_certs(programs):
+    if '--cert' not in programs.help:
+        raise Skip('weft-echo has no TLS')
+    if not programs.make_certs:
+        raise Skip('there is no --make-certs')
+    if not os.path.exists(f'{certs.name}/server.pem'):
+        subprocess.run([programs.make_certs, certs.name], check=True, capture_output=True)
+    return ['--cert', f'{certs.name}/server.pem', '--key', f'{certs.name}/server.key']
 
 
 def chat_of(programs):
@@ -88,9 +118,14 @@ class Cost:
 
 class Server:
     """Until the with statement ends, which demands that SIGTERM ends it with 0."""
+    of_case = []  # all that a case has started
+    path_of_case = '/'
 
-    def __init__(self, program, *options, files_max=None, stop_s=PATIENCE_S):
+    def __init__(self, program, *options, files_max=None, stop_s=PATIENCE_S, mib_max=CASE_MIB):
         self.options = [str(o) for o in options]
+        self.is_chat, self.is_tls = isinstance(program, Chat), isinstance(program, OverTls)
+        self.mib_max = mib_max  # in a case that has no better bound
+        self.began_mib = self.peak_mib = self.taken_cpu_s = 0.0
         self.stop_s = stop_s
         self.output = tempfile.TemporaryFile()
 
@@ -112,6 +147,9 @@ class Server:
             self.kill()
             raise
         self.port = int(address.rsplit(':', 1)[1])
+        self.began_mib = self.status_kib('VmRSS') / 1024
+        self.began_cpu_s = self.cpu_s()
+        Server.of_case.append(self)
 
     def said(self):
         return os.pread(self.output.fileno(), 1 << 24, 0).decode(errors='replace')
@@ -149,12 +187,23 @@ class Server:
                 total_ns += int(stat.read().split()[0])
         return total_ns / 1e9
 
+    def note(self):
+        """What it has taken so far: in ticks with threads that have ended, or finer without them."""
+        with contextlib.suppress(OSError, TypeError):  # it has ended
+            self.peak_mib = max(self.peak_mib, self.status_kib('VmHWM') / 1024 - self.began_mib)
+            with open(f'/proc/{self.pid}/stat') as stat:
+                ticks = sum(int(n) for n in stat.read().rpartition(')')[2].split()[11:13])
+            self.taken_cpu_s = max(self.taken_cpu_s, self.cpu_s() - self.began_cpu_s, ticks / os.sysconf('SC_CLK_TCK') - self.began_cpu_s)
+
     @contextlib.contextmanager
     def costs(self, mib, cpu_s):
         """What is done inside may cost the server no more than this."""
         cost = Cost()
+        if self.is_tls:
+            mib, cpu_s = mib + TLS_MIB, cpu_s + TLS_CPU_S
         if self.is_sanitized:
             mib, cpu_s = mib * SANITIZED_TIMES + SANITIZED_MIB, cpu_s * SANITIZED_CPU
+        self.note()
         with open(f'/proc/{self.pid}/clear_refs', 'w') as reset:
             reset.write('5')
         rss, cpu, began = self.status_kib('VmRSS'), self.cpu_s(), time.monotonic()
@@ -169,8 +218,12 @@ class Server:
     def serves(self, text='are you there?', **how):
         with Peer(self, **how) as peer:
             peer.open()
-            peer.say(text)
-            check(peer.hears() == text, 'no echo')
+            if self.is_chat:
+                peer.say('{"type":"leave"}')
+                check('join a room first' in peer.hears(), 'no answer')
+            else:
+                peer.say(text)
+                check(peer.hears() == text, 'no echo')
 
     def kill(self):
         if self.process.poll() is None:
@@ -179,6 +232,7 @@ class Server:
 
     def stop(self):
         check(self.process.poll() is None, 'the server ended by itself with', self.process.returncode, self.said())
+        self.note()
         self.process.terminate()
         began = time.monotonic()
         try:
@@ -219,9 +273,9 @@ def masked(payload, mask):
     return (int.from_bytes(payload, 'big') ^ int.from_bytes(key[:len(payload)], 'big')).to_bytes(len(payload), 'big')
 
 
-def request(*headers, line='GET / HTTP/1.1', host='weft.test', key=KEY, version='13', extra=''):
-    """An upgrade; None leaves a header out."""
-    lines = [line]
+def request(*headers, line=None, host='weft.test', key=KEY, version='13', extra=''):
+    """An upgrade where the case's server has its WebSocket; None leaves a header out."""
+    lines = [line or f'GET {Server.path_of_case} HTTP/1.1']
     lines += [f'Host: {host}'] if host is not None else []
     lines += ['Upgrade: websocket', 'Connection: Upgrade']
     lines += [f'Sec-WebSocket-Key: {key}'] if key is not None else []
@@ -245,6 +299,9 @@ class Peer:
             self.socket.bind((source, 0))
         self.socket.connect(('127.0.0.1', server.port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if server.is_tls:
+            context = ssl.create_default_context(cafile=f'{certs.name}/ca.pem')
+            self.socket = context.wrap_socket(self.socket, server_hostname='localhost')
         self.buffer = b''
         self.ended = False
 
@@ -259,14 +316,14 @@ class Peer:
         try:
             self.socket.sendall(data)
             return True
-        except (ConnectionError, TimeoutError):
+        except (ConnectionError, TimeoutError, ssl.SSLError):
             return False
 
     def put_until_full(self, data, quiet_s=0.3):
         """How much the server takes before it takes nothing for so long, though nothing keeps it from that."""
         self.socket.settimeout(quiet_s)
         sent, end = 0, time.monotonic() + PATIENCE_S
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, ssl.SSLEOFError):
             while sent < len(data) and time.monotonic() < end:
                 try:
                     sent += self.socket.send(data[sent:sent + 65536])
@@ -286,7 +343,7 @@ class Peer:
             return False
         try:
             got = self.socket.recv(1 << 16)
-        except ConnectionError:
+        except (ConnectionError, ssl.SSLError):
             got = b''
         except TimeoutError:
             raise Failed('no byte and no end came') from None
@@ -319,8 +376,8 @@ class Peer:
         self.put(data)
         return self.head()[0]
 
-    def open(self, *headers, path='/', **how):
-        self.put(request(*headers, line=f'GET {path} HTTP/1.1', **how))
+    def open(self, *headers, path=None, **how):
+        self.put(request(*headers, line=path and f'GET {path} HTTP/1.1', **how))
         status, head = self.head()
         check(status == 101, 'the upgrade was answered with', status)
         accept = base64.b64encode(hashlib.sha1((KEY + '258EAFA5-E914-47DA-95CA-C5AB0DC85B11').encode()).digest())
@@ -385,6 +442,23 @@ class Group:
             self.cases.append((f'{function.__name__}, {mode}', lambda programs, o=options: function(programs, o)))
         return function
 
+    def over_tls_too(self, function):
+        """In modes, and against weft-echo through TLS."""
+        def over_tls(programs):
+            function(with_echo(programs, OverTls(programs.echo)), make_certs(programs))
+        self.in_modes(function)
+        self.cases.append((f'{function.__name__}, wss', over_tls))
+        return function
+
+    def everywhere(self, function):
+        """In modes, and against weft-chat through TLS: one case more for both."""
+        def at_the_chat(programs):
+            Server.path_of_case = '/chat'
+            function(with_echo(programs, ChatOverTls(chat_of(programs))), make_certs(programs))
+        self.in_modes(function)
+        self.cases.append((f'{function.__name__}, chat and wss', at_the_chat))
+        return function
+
     def main(self):
         parser = argparse.ArgumentParser()
         parser.add_argument('echo')
@@ -406,11 +480,33 @@ class Group:
         sys.exit(1 if failed else 77 if not passed else 0)
 
 
+def with_echo(programs, path):
+    """The same programs, with another one in place of weft-echo."""
+    return argparse.Namespace(**{**vars(programs), 'echo': path})
+
+
+def check_costs(servers):
+    """Of a case that went well; its servers have ended. Returns what it was, in words."""
+    if not servers:
+        return ''
+    cpu_s, cpu_s_max = sum(s.taken_cpu_s for s in servers), CASE_CPU_S
+    for s in servers:
+        mib_max = s.mib_max + TLS_MIB * s.is_tls
+        if s.is_sanitized:
+            mib_max, cpu_s_max = mib_max * SANITIZED_TIMES + SANITIZED_MIB, CASE_CPU_S * SANITIZED_CPU
+        check(s.peak_mib <= mib_max, f'in all memory grew by {s.peak_mib:.1f} MiB, allowed are {mib_max}')
+    check(cpu_s <= cpu_s_max, f'in all {cpu_s:.2f} s of processor, allowed are {cpu_s_max}')
+    return f': {max((s.peak_mib for s in servers), default=0):.1f} MiB, {cpu_s:.2f} s of processor in all'
+
+
 def run(name, function, programs):
     began = time.monotonic()
     result, note = 'ok', ''
+    Server.of_case.clear()
+    Server.path_of_case = '/'
     try:
         function(programs)
+        note = check_costs(Server.of_case)
     except Skip as why:
         result, note = 'skip', f': {why}'
     except Failed as what:

@@ -44,7 +44,7 @@ def closed_with(server, data, *codes, extra=''):
         check(code in codes, data[:40], 'was closed with', code, 'instead of', codes)
 
 
-@group.in_modes
+@group.everywhere
 def bombs_without_context(programs, options):
     """Half a gibibyte of zeros in half a megabyte; inflating stops at the limit of a message."""
     needs_compression(programs)
@@ -79,7 +79,7 @@ def bombs_that_grow_by_their_context(programs, options):
         s.serves()
 
 
-@group.in_modes
+@group.everywhere
 def bombs_in_fragments(programs, options):
     needs_compression(programs)
     data = bomb(64)
@@ -104,7 +104,7 @@ def many_empty_blocks(programs, options):
         s.serves()
 
 
-@group.in_modes
+@group.everywhere
 def garbage_where_deflate_should_be(programs, options):
     needs_compression(programs)
     with Server(programs.echo, *options) as s:
@@ -122,7 +122,7 @@ def garbage_where_deflate_should_be(programs, options):
         s.serves()
 
 
-@group.in_modes
+@group.over_tls_too
 def rsv1_where_it_may_not_be(programs, options):
     needs_compression(programs)
     with Server(programs.echo, *options) as s:

@@ -24,7 +24,7 @@ def head(first, length, form=64, mask=b'\x11\x22\x33\x44'):
     return frame(first, b'', mask, length, form)
 
 
-@group.in_modes
+@group.everywhere
 def lengths_with_the_top_bit_set(programs, options):
     with Server(programs.echo, *options) as s:
         with s.costs(mib=4, cpu_s=0.5):
@@ -34,7 +34,7 @@ def lengths_with_the_top_bit_set(programs, options):
         s.serves()
 
 
-@group.in_modes
+@group.everywhere
 def lengths_whose_sums_wrap(programs, options):
     """What the fragments add up to passes 2^32 and 2^64."""
     with Server(programs.echo, *options) as s:
@@ -77,7 +77,7 @@ def lengths_that_are_not_minimal(programs, options):
                 check(len(peer.hears()) == n)
 
 
-@group.in_modes
+@group.everywhere
 def a_million_empty_fragments(programs, options):
     with Server(programs.echo, *options) as s:
         with s.costs(mib=8, cpu_s=3.0):
@@ -110,7 +110,7 @@ def fragments_without_end(programs, options):
         s.serves()
 
 
-@group.in_modes
+@group.everywhere
 def a_flood_of_pings_by_a_peer_that_does_not_read(programs, options):
     """64 Pongs wait; then the socket is not read, so TCP stops the peer. At most one read has come in beyond them."""
     ping, pong_bytes, one_read = frame(FIN | PING, b'p' * 125), 127, 256 * 1024
@@ -128,7 +128,7 @@ def a_flood_of_pings_by_a_peer_that_does_not_read(programs, options):
         wait_for(lambda: s.stats()['connections'] == 0, 'it is gone')
 
 
-@group.in_modes
+@group.everywhere
 def ten_pings_get_ten_pongs(programs, options):
     with Server(programs.echo, *options) as s:
         with Peer(s) as peer:
@@ -141,7 +141,7 @@ def ten_pings_get_ten_pongs(programs, options):
                 check(got == [(FIN | PONG, b'%d' % i) for i in range(10)], got)
 
 
-@group.in_modes
+@group.over_tls_too
 def a_flood_of_unsolicited_pongs(programs, options):
     with Server(programs.echo, *options) as s:
         with s.costs(mib=4, cpu_s=2.0), Peer(s) as peer:
@@ -151,7 +151,7 @@ def a_flood_of_unsolicited_pongs(programs, options):
             check(peer.hears() == 'behind them')
 
 
-@group.in_modes
+@group.everywhere
 def bad_close_payloads(programs, options):
     with Server(programs.echo, *options) as s:
         closed_with(s, frame(FIN | CLOSE, b'x'), 1002)
@@ -166,7 +166,7 @@ def bad_close_payloads(programs, options):
         s.serves()
 
 
-@group.in_modes
+@group.over_tls_too
 def a_flood_behind_close_is_thrown_away(programs, options):
     with Server(programs.echo, '--close-timeout-ms', 1000, *options) as s:
         with s.costs(mib=4, cpu_s=2.0):
@@ -181,7 +181,7 @@ def a_flood_behind_close_is_thrown_away(programs, options):
         s.serves()
 
 
-@group.in_modes
+@group.over_tls_too
 def wrong_utf8_is_refused_where_it_stands(programs, options):
     """The rest of the frame is not waited for."""
     bad = (b'\x80', b'\xc0\xaf', b'\xc1\xbf', b'\xe0\x80\xaf', b'\xed\xa0\x80', b'\xed\xbf\xbf', b'\xf0\x80\x80\xaf', b'\xf4\x90\x80\x80',
@@ -198,7 +198,7 @@ def wrong_utf8_is_refused_where_it_stands(programs, options):
         s.serves()
 
 
-@group.in_modes
+@group.everywhere
 def frames_that_may_not_be(programs, options):
     with Server(programs.echo, *options) as s:
         closed_with(s, frame(FIN | TEXT, b'plain', mask=b''), 1002)

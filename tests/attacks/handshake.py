@@ -25,7 +25,7 @@ def refused_with(server, data, *statuses, behind=BEHIND):
     check(len(got) == 1 and got[0] in statuses, data[:120], 'was answered with', got, 'instead of', statuses)
 
 
-@group.in_modes
+@group.everywhere
 def too_many_headers(programs, options):
     with Server(programs.echo, *options) as s:
         with s.costs(mib=4, cpu_s=0.5):
@@ -36,7 +36,7 @@ def too_many_headers(programs, options):
         s.serves()
 
 
-@group.in_modes
+@group.everywhere
 def an_endless_line(programs, options):
     with Server(programs.echo, *options) as s:
         with s.costs(mib=4, cpu_s=1.0):
@@ -80,7 +80,7 @@ def a_header_that_never_ends_at_a_few_bytes_a_second(programs, options):
         s.serves()
 
 
-@group.in_modes
+@group.everywhere
 def a_long_uri(programs, options):
     with Server(programs.echo, *options) as s:
         refused_with(s, request(line='GET /' + 'a' * 9000 + ' HTTP/1.1'), 414, 431)
@@ -111,7 +111,7 @@ def quadratic_lists_and_quoted_strings(programs, options):
         s.serves()
 
 
-@group.in_modes
+@group.everywhere
 def nul_and_control_characters(programs, options):
     bad = [bytes([b]) for b in range(32) if b not in (9, 10, 13)] + [b'\x7f', b'\r']
     places = [b'G%sET / HTTP/1.1', b'GET /%s HTTP/1.1', b'GET / HTTP/1.1%s', b'GET / HTTP/1.1\r\nX%s: a',
@@ -136,7 +136,7 @@ def obsolete_folding_and_other_ways_to_hide_a_header(programs, options):
         s.serves()
 
 
-@group.in_modes
+@group.everywhere
 def bad_keys_and_versions(programs, options):
     with Server(programs.echo, *options) as s:
         for key in ('', 'a', KEY[:-1], KEY + '=', 'dGhlIHNhbXBsZSBub25j', KEY[:-2] + '!=', '=' * 24, 'AAAA' * 2000 + '==',
@@ -167,7 +167,7 @@ def other_methods_and_versions_of_http(programs, options):
         s.serves()
 
 
-@group.in_modes
+@group.everywhere
 def a_missing_or_doubled_host(programs, options):
     with Server(programs.echo, *options) as s:
         refused_with(s, request(host=None), 400)
@@ -176,7 +176,7 @@ def a_missing_or_doubled_host(programs, options):
         s.serves()
 
 
-@group.in_modes
+@group.everywhere
 def request_smuggling(programs, options):
     """Whatever the lengths say, one request gets one answer, and then the connection ends."""
     lengths = ['Content-Length: -1', 'Content-Length: +5', 'Content-Length: 0x5', 'Content-Length: 5 5',

@@ -4,22 +4,15 @@ import os
 import socket
 import ssl
 import struct
-import subprocess
-import tempfile
 import time
 
-from attack import FIN, TEXT, Group, Peer, Server, Skip, check, frame, request, wait_for
+from attack import FIN, TEXT, Group, Peer, Server, certs, check, frame, make_certs, request, wait_for
 
 group = Group('tls')
-certs = tempfile.TemporaryDirectory()
 
 
 def tls_server(programs, *options):
-    if "--cert" not in programs.help:
-        raise Skip('weft-echo has no TLS')
-    if not os.path.exists(f'{certs.name}/server.pem'):
-        subprocess.run([programs.make_certs, certs.name], check=True, capture_output=True)
-    return Server(programs.echo, '--cert', f'{certs.name}/server.pem', '--key', f'{certs.name}/server.key', *options)
+    return Server(programs.echo, *make_certs(programs), *options)
 
 
 class SecurePeer(Peer):
