@@ -208,6 +208,12 @@ static void a_peer_that_nobody_checked_is_refused_at_the_end(void)
     CU_ASSERT_EQUAL(p.server.rc, WEFT_E_TLS);
     pair_close(&p);
     tls_context_unref(s);
+    s = context_of(&so);
+    s->client_auth = TLS_CLIENT_AUTH_OPTIONAL; /* and wolfSSL alone */
+    pair_meet(&p, s, c, "localhost");
+    CU_ASSERT_EQUAL(p.server.rc, WEFT_E_TLS);
+    pair_close(&p);
+    tls_context_unref(s);
     tls_context_unref(c);
 }
 
