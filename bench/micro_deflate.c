@@ -4,8 +4,8 @@
  * compress a message and to inflate it, by zlib alone from buffer to buffer, and by weft from message to message, memory
  * for the result included; and the size left in per cent. With context takeover the window reaches back over
  * earlier messages; without, each message begins anew, and a context is borrowed for it. Figures are the best
- * of ROUNDS rounds, in which all take turns. The last table is what a connection with takeover keeps, in
- * bytes.
+ * of ROUNDS rounds, in which all take turns. Then: what a connection with takeover keeps, in bytes; and how long a
+ * message that was made to cost much takes until it is inflated or refused, with BOMB_BYTES allowed (decision 13).
  *
  * usage: micro_deflate [--json] */
 #include "micro.h"
@@ -175,6 +175,151 @@ static double kept_bytes(void)
     return (double)(all - first) / (COUNT - 1);
 }
 
+/* --- bombs --- */
+
+#define BOMB_BYTES  ((size_t)1 << 20) /* what a message may have, before and behind inflating */
+#define ZEROS_MIB   64
+#define BOMB_ROUNDS 5
+
+struct bits {
+    unsigned char *out;
+    size_t bits;
+};
+
+/* The lowest bit first. */
+static void put_bits(struct bits *b, unsigned value, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++, b->bits++)
+        b->out[b->bits / 8] |= (unsigned char)((value >> i & 1) << b->bits % 8);
+}
+
+/* Huffman codes come with their highest bit first. */
+static void put_code(struct bits *b, unsigned code, unsigned count)
+{
+    while (count-- > 0)
+        put_bits(b, code >> count & 1, 1);
+}
+
+/* Two complete codes, for all 286 and all 30 symbols, and the end of the block. The lengths are 8 and 9, 4 and 5;
+ * they are written in a code of two bits each. Source: RFC 1951 section 3.2.7 */
+static void put_block_with_tables(struct bits *b)
+{
+    enum { LITERALS = 286, LONG_FROM = 226, DISTANCES = 30, SHORT_DISTANCES = 2, END = 256, LENGTHS = 12 };
+    static const unsigned char has_code[LENGTHS] = {[4] = 2, [6] = 2, [9] = 2, [11] = 2}; /* of 8, 9, 5, 4 */
+
+    put_bits(b, 0, 1);
+    put_bits(b, 2, 2);
+    put_bits(b, LITERALS - 257, 5);
+    put_bits(b, DISTANCES - 1, 5);
+    put_bits(b, LENGTHS - 4, 4);
+    for (int i = 0; i < LENGTHS; i++)
+        put_bits(b, has_code[i], 3);
+    for (int i = 0; i < LITERALS; i++)
+        put_code(b, i < LONG_FROM ? 2 : 3, 2);
+    for (int i = 0; i < DISTANCES; i++)
+        put_code(b, i < SHORT_DISTANCES ? 0 : 1, 2);
+    put_code(b, 2 * LONG_FROM + END - LONG_FROM, 9);
+}
+
+static void put_fixed_block(struct bits *b)
+{
+    put_bits(b, 2, 3);
+    put_code(b, 0, 7);
+}
+
+/* A stream that ends at once, and its last byte. */
+static void put_end(struct bits *b)
+{
+    put_bits(b, 3, 3);
+    put_code(b, 0, 7);
+    b->bits = (b->bits + 7) / 8 * 8;
+}
+
+static void put_stored_block(struct bits *b)
+{
+    put_bits(b, 0, 3);
+    b->bits = (b->bits + 7) / 8 * 8;
+    put_bits(b, 0, 16);
+    put_bits(b, 0xffff, 16);
+}
+
+/* As many as fit, and the beginning of the empty block whose end the receiver adds. */
+static size_t fill(unsigned char *out, void (*put)(struct bits *b))
+{
+    struct bits b = {.out = out};
+    size_t one;
+
+    put(&b);
+    for (one = b.bits; b.bits + one + 16 < 8 * BOMB_BYTES;)
+        put(&b);
+    put_bits(&b, 0, 3);
+    return (b.bits + 7) / 8;
+}
+
+static size_t pack_zeros(unsigned char *out)
+{
+    static unsigned char zeros[1 << 20];
+    z_stream z = {.next_out = out, .avail_out = (unsigned)BOMB_BYTES};
+
+    check(deflateInit2(&z, 9, Z_DEFLATED, -WINDOW_BITS, 8, Z_DEFAULT_STRATEGY), Z_OK);
+    for (int i = 0; i < ZEROS_MIB; i++) {
+        z.next_in = zeros;
+        z.avail_in = sizeof zeros;
+        check(deflate(&z, i < ZEROS_MIB - 1 ? Z_NO_FLUSH : Z_SYNC_FLUSH), Z_OK);
+    }
+    deflateEnd(&z);
+    return BOMB_BYTES - z.avail_out - 4;
+}
+
+/* Milliseconds until it is taken, or refused. */
+static double bomb_ms(const unsigned char *bomb, size_t n, int wanted)
+{
+    static struct squeeze shared;
+    double best = INFINITY;
+    weft_msg *m, *got;
+
+    check(weft_msg_new(&m, WEFT_BINARY, bomb, n), WEFT_OK);
+    squeeze_init(&shared, &(struct squeeze_opts){.mem_level = MEM_LEVEL});
+    for (int i = 0; i < BOMB_ROUNDS; i++) {
+        struct squeeze_conn c = conn_of(&shared, true);
+        double start = micro_now_ns();
+        check(squeeze_in(&c, m, BOMB_BYTES, &got), wanted);
+        best = fmin(best, (micro_now_ns() - start) / 1e6);
+        if (wanted == WEFT_OK) {
+            check((int)got->bytes, 0);
+            weft_msg_unref(got);
+        }
+        squeeze_conn_fini(&c);
+    }
+    squeeze_fini(&shared);
+    weft_msg_unref(m);
+    return best;
+}
+
+static void report_bombs(void)
+{
+    static const struct {
+        const char *name;
+        void (*put)(struct bits *b);
+    } shapes[] = {
+        {"empty stored blocks", put_stored_block},
+        {"empty blocks, fixed codes", put_fixed_block},
+        {"streams that end at once", put_end},
+        {"blocks with own tables", put_block_with_tables},
+    };
+    static const char *const columns[] = {"ms"};
+    static unsigned char bomb[BOMB_BYTES];
+    double ms = bomb_ms(bomb, pack_zeros(bomb), WEFT_E_TOO_BIG);
+
+    micro_table("A message that inflates to much or to nothing", "1 MiB is allowed, of both", columns, 1);
+    micro_row("64 MiB of zeros", &ms);
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        memset(bomb, 0, sizeof bomb);
+        ms = bomb_ms(bomb, fill(bomb, shapes[i].put), WEFT_OK);
+        micro_row(shapes[i].name, &ms);
+    }
+}
+
 /* --- tables --- */
 
 enum figure {
@@ -269,6 +414,7 @@ int main(int argc, char **argv)
     kept = kept_bytes();
     micro_table("A connection keeps, with takeover on both sides", "compressor and inflater", columns, 1);
     micro_row("bytes", &kept);
+    report_bombs();
     micro_end();
     thr_exit_worker();
     mem_pool_leave();

@@ -1,5 +1,9 @@
-/* What threads do for TLS beside the connections that there are: they shake hands before the first client comes, and
- * serve who is open between the handshakes of many. Both are counted, at calls that the linker leads through here. */
+/* What threads do for TLS beside the connections that there are: they shake hands before the first client comes,
+ * serve who is open between the handshakes of many, wait for each other where they share a staple, and leave nothing
+ * behind. That is counted, at calls that the linker, or wolfSSL, leads through here. */
+#include <wolfssl/options.h>
+#include <wolfssl/ssl.h>
+
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -26,10 +30,13 @@ static struct {
     _Atomic int plain_fd;     /* of a client that is open; -1: nobody's */
     _Atomic unsigned said_at; /* called, when it last said something */
     _Atomic unsigned said, heard, waited_max;
+    _Atomic unsigned accepts, unguarded; /* of connections that may be sent a staple */
 } seen_here;
+static _Atomic long wolf_blocks; /* that wolfSSL has */
 
 static _Thread_local bool is_warming;
 static _Thread_local unsigned finished; /* handshakes while warming */
+static _Thread_local struct tls_context *shaking;
 
 int __real_tls_context_warm(struct tls_context *c, char *text, size_t room);
 int __wrap_tls_context_warm(struct tls_context *c, char *text, size_t room);
@@ -79,12 +86,47 @@ int __wrap_tls_handshake(struct tls *t, int fd, struct tls_scratch *s)
 
     if (is_clients)
         atomic_fetch_add(&seen_here.called, 1);
+    shaking = t->context;
     rc = __real_tls_handshake(t, fd, s);
     if (is_warming)
         finished += rc == WEFT_OK;
     if (is_clients)
         take_the_turn(begin_ns);
     return rc;
+}
+
+int __real_wolfSSL_accept(WOLFSSL *ssl);
+int __wrap_wolfSSL_accept(WOLFSSL *ssl);
+
+/* A lock that can be had is held by nobody: no thread but this one shakes hands here then. */
+int __wrap_wolfSSL_accept(WOLFSSL *ssl)
+{
+    if (shaking->has_staple) {
+        atomic_fetch_add(&seen_here.accepts, 1);
+        if (pthread_mutex_trylock(&shaking->staple_lock) == 0) {
+            pthread_mutex_unlock(&shaking->staple_lock);
+            atomic_fetch_add(&seen_here.unguarded, 1);
+        }
+    }
+    return __real_wolfSSL_accept(ssl);
+}
+
+static void *wolf_alloc(size_t n)
+{
+    atomic_fetch_add(&wolf_blocks, 1);
+    return malloc(n);
+}
+
+static void wolf_free(void *p)
+{
+    atomic_fetch_sub(&wolf_blocks, p != NULL);
+    free(p);
+}
+
+static void *wolf_realloc(void *p, size_t n)
+{
+    atomic_fetch_add(&wolf_blocks, p == NULL);
+    return realloc(p, n);
 }
 
 /* --- warming --- */
@@ -197,15 +239,77 @@ ALL_MODES(an_open_connection_is_served_between_handshakes)
         hold_and_count(t);
 }
 
+/* --- what connections and threads share --- */
+
+static void handshakes_with_a_staple_come_one_after_the_other(void)
+{
+    struct tls_options so = server_options("server"), co = client_options();
+    struct tls_context *s, *c;
+    struct tls_pair p;
+
+    memset(&seen_here, 0, sizeof seen_here);
+    atomic_store(&seen_here.plain_fd, -1);
+    so.own.staple_file = cert("server.ocsp");
+    so.ca_file = cert("ca.pem");
+    co.ciphers = "ECDHE-ECDSA-CHACHA20-POLY1305"; /* of 1.2: it gets the staple */
+    s = context_of(&so);
+    c = context_of(&co);
+    CU_ASSERT(pair_meet(&p, s, c, "localhost"));
+    pair_close(&p);
+    CU_ASSERT(atomic_load(&seen_here.accepts) >= 2);
+    CU_ASSERT_EQUAL(atomic_load(&seen_here.unguarded), 0);
+    tls_context_unref(s);
+    tls_context_unref(c);
+}
+
+static void *warm_and_leave(void *context)
+{
+    char why[256];
+
+    if (tls_context_warm(context, why, sizeof why) != WEFT_OK)
+        return NULL;
+    tls_thread_leave();
+    return context;
+}
+
+static long blocks_behind_a_thread(struct tls_context *context)
+{
+    pthread_t thread;
+    void *done;
+
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, warm_and_leave, context), 0);
+    pthread_join(thread, &done);
+    CU_ASSERT_PTR_NOT_NULL(done);
+    return atomic_load(&wolf_blocks);
+}
+
+/* What wolfSSL makes once for the process is there behind the first. */
+static void a_thread_that_leaves_leaves_nothing(void)
+{
+    struct tls_options o = server_options("server");
+    struct tls_context *context = context_of(&o);
+    long first = blocks_behind_a_thread(context);
+
+    for (int i = 0; i < 3; i++)
+        CU_ASSERT_EQUAL(blocks_behind_a_thread(context), first);
+    tls_context_unref(context);
+}
+
 static const struct unit_case cases[] = {
     CASE(threads_have_shaken_hands_before_a_client_comes),
     CASE(an_open_connection_is_served_between_handshakes),
+#ifdef HAVE_CERTIFICATE_STATUS_REQUEST
+    CASE(handshakes_with_a_staple_come_one_after_the_other),
+#endif
+    CASE(a_thread_that_leaves_leaves_nothing),
 };
 
 int main(int argc, char **argv)
 {
     int status;
 
+    if (wolfSSL_SetAllocators(wolf_alloc, wolf_free, wolf_realloc) != 0)
+        return 1;
     certs_make();
     status = unit_main(argc, argv, "e2e_tls_threads", cases, sizeof cases / sizeof cases[0]);
     certs_remove();

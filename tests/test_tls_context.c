@@ -185,6 +185,38 @@ static void clients_show_their_certificates_in_1_3(void)
     clients_show_their_certificates(TLS_1_3);
 }
 
+/* wolfSSL was told, as if it had forgotten: what it did is looked at all the same. */
+static void a_peer_that_nobody_checked_is_refused_at_the_end(void)
+{
+    struct tls_options so = server_options("stranger"), co = client_options();
+    struct tls_context *s = context_of(&so), *c = context_of(&co);
+    struct tls_pair p;
+
+    wolfSSL_CTX_set_verify(c->certificates[0].wolf, WOLFSSL_VERIFY_NONE, NULL);
+    CU_ASSERT_FALSE(pair_meet(&p, s, c, "localhost"));
+    CU_ASSERT_EQUAL(p.client.rc, WEFT_E_TLS);
+    pair_close(&p);
+    tls_context_unref(s);
+    tls_context_unref(c);
+    so = server_options("server");
+    so.client_auth = TLS_CLIENT_AUTH_REQUIRED;
+    so.ca_file = cert("ca.pem");
+    s = context_of(&so);
+    c = context_of(&co);
+    wolfSSL_CTX_set_verify(s->certificates[0].wolf, WOLFSSL_VERIFY_NONE, NULL);
+    pair_meet(&p, s, c, "localhost");
+    CU_ASSERT_EQUAL(p.server.rc, WEFT_E_TLS);
+    pair_close(&p);
+    tls_context_unref(s);
+    s = context_of(&so);
+    s->client_auth = TLS_CLIENT_AUTH_OPTIONAL; /* and wolfSSL alone */
+    pair_meet(&p, s, c, "localhost");
+    CU_ASSERT_EQUAL(p.server.rc, WEFT_E_TLS);
+    pair_close(&p);
+    tls_context_unref(s);
+    tls_context_unref(c);
+}
+
 /* --- suites and versions --- */
 
 /* A peer that is not ours, with wolfSSL's defaults and one suite. Did ours meet it? What ours says is in why. */
@@ -614,6 +646,27 @@ static void a_ticket_is_used_once(void)
     tls_context_unref(c);
 }
 
+/* Its old ticket would go with its new secret, and the server would end the handshake. */
+static void a_resumed_session_without_a_ticket_of_its_own_is_not_kept(void)
+{
+    struct tls_options so = server_options("server"), co = client_options();
+    struct tls_context *s = context_of(&so), *c = context_of(&co);
+    struct tls_pair p;
+    char octet;
+
+    CU_ASSERT_FATAL(pair_meet(&p, s, c, "localhost"));
+    CU_ASSERT(side_write(&p.server, "x", 1) && side_read(&p.client, &octet, 1));
+    pair_close(&p);
+    CU_ASSERT(pair_meet(&p, s, c, "localhost"));
+    CU_ASSERT(tls_was_resumed(p.client.t));
+    pair_close(&p); /* the new one was not read */
+    CU_ASSERT(pair_meet(&p, s, c, "localhost"));
+    CU_ASSERT_FALSE(tls_was_resumed(p.client.t));
+    pair_close(&p);
+    tls_context_unref(s);
+    tls_context_unref(c);
+}
+
 static void a_connection_outlives_the_context_it_was_made_of(void)
 {
     struct tls_options so = server_options("server"), co = client_options();
@@ -715,6 +768,7 @@ static const struct unit_case cases[] = {
     CASE(a_client_that_checks_needs_to_know_whom),
     CASE(clients_show_their_certificates_in_1_2),
     CASE(clients_show_their_certificates_in_1_3),
+    CASE(a_peer_that_nobody_checked_is_refused_at_the_end),
     CASE(suites_without_protection_are_not_negotiated),
     CASE(versions_before_1_2_are_refused),
     CASE(a_suite_that_was_not_offered_is_refused_at_the_end),
@@ -730,6 +784,7 @@ static const struct unit_case cases[] = {
     CASE(either_side_can_do_without_resumption),
     CASE(a_session_of_1_2_is_not_tried_with_another_server),
     CASE(a_ticket_is_used_once),
+    CASE(a_resumed_session_without_a_ticket_of_its_own_is_not_kept),
     CASE(a_connection_outlives_the_context_it_was_made_of),
     CASE(warming_shakes_hands_with_itself),
     CASE(warming_tries_what_demands_certificates_too),

@@ -24,6 +24,10 @@ class Clock:
     def has(self, seconds):
         return self.limit_s is None or self.spent_s() + seconds <= self.limit_s
 
+    def patience_s(self, most_s, share):
+        """How long one thing may take: this, or its share of what is left, if that is less."""
+        return most_s if self.limit_s is None else max(0, min(most_s, share * (self.limit_s - self.spent_s())))
+
 
 class Rounds:
     """samples[question][cell] is a list with one entry for each round: a dict of figures, {'failed': why}, or

@@ -288,6 +288,9 @@ class Rounds(unittest.TestCase):
         self.assertTrue(rounds.Clock().has(1e9))
         self.assertTrue(rounds.Clock(60).has(50))
         self.assertFalse(rounds.Clock(60).has(61))
+        self.assertEqual(rounds.Clock().patience_s(60, 1 / 6), 60)
+        self.assertTrue(9 < rounds.Clock(60).patience_s(60, 1 / 6) <= 10)
+        self.assertEqual(rounds.Clock(0).patience_s(60, 1 / 6), 0)
 
 
 if __name__ == '__main__':
