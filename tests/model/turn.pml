@@ -1,6 +1,6 @@
 /* Waiting for a turn, and canceling who waits: lib/sync/turn.c, turn_look of lib/sync/turn.h, lib/sync/cancel.c.
  *
- * Two producers bring about what two waiters wait for, each a half of it. One waiter runs a task, which a third
+ * Three producers bring about what two waiters wait for, each a part of it. One waiter runs a task, which a third
  * thread cancels at some moment; its hook makes the next turn of what it waits for.
  *
  * Runs:
@@ -12,7 +12,7 @@
  * (I2 of cancel.h).
  *
  * Labels: TURN_NEXT
- * Own names: producer waiter canceler lock unlock both_have_come
+ * Own names: producer waiter canceler lock unlock all_have_come
  *
  * Mutants, and what finds them:
  *   TURN_NEXT     order  assertion: a waiter reads what it was not told of
@@ -28,7 +28,7 @@
  * sleeps in one step. */
 #include "order.pml"
 
-#define PRODUCERS 2
+#define PRODUCERS 3
 #define WAITERS   2
 #define IN_TASK   1 /* this waiter has a scope */
 #define MARK      1
@@ -139,7 +139,7 @@ inline turn_wait()
     fi
 }
 
-inline both_have_come()
+inline all_have_come()
 {
     is_true = come == PRODUCERS
 }
@@ -159,12 +159,12 @@ proctype waiter(byte me)
     bool is_true, is_over, canceled;
 
     do
-    :: IF_DROPPED(LOOKS_FIRST, both_have_come(); turn_look(), turn_look(); both_have_come());
+    :: IF_DROPPED(LOOKS_FIRST, all_have_come(); turn_look(), turn_look(); all_have_come());
        if
        :: is_true ->
           /* The look may have come before a turn that is still to come. */
           if
-          :: turns_told == PRODUCERS && seen >= last_told -> NEEDS(3)
+          :: turns_told == PRODUCERS && seen >= last_told -> NEEDS((1 << PRODUCERS) - 1)
           :: else
           fi;
           break
@@ -199,6 +199,6 @@ init
 #ifdef QUIET
     atomic { run waiter(IN_TASK); run canceler() }
 #else
-    atomic { run producer(0); run producer(1); run waiter(0); run waiter(IN_TASK); run canceler() }
+    atomic { run producer(0); run producer(1); run producer(2); run waiter(0); run waiter(IN_TASK); run canceler() }
 #endif
 }
