@@ -8,13 +8,18 @@
 #include "unit.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "weft/error.h"
+
+#define SYSTEM_CAS "/etc/ssl/certs/ca-certificates.crt"
 
 /* Both sides fail or succeed as wanted; what the client says is in why. */
 static bool meets(const struct tls_options *so, const struct tls_options *co, const char *host, char *why,
@@ -97,9 +102,42 @@ static void the_systems_authorities_do_not_know_ours(void)
     struct tls_options so = server_options("server"), co = {.role = TLS_CLIENT};
     char why[256];
 
-    if (access("/etc/ssl/certs/ca-certificates.crt", R_OK) != 0)
+    if (access(SYSTEM_CAS, R_OK) != 0)
         return; /* then there is no context: as the next case but one */
     CU_ASSERT_FALSE(meets(&so, &co, "localhost", why, NULL));
+}
+
+enum { CHILD_MET, CHILD_REFUSED, CHILD_CANNOT };
+
+/* A namespace in which ours is the system's authority. */
+static int meet_by_the_systems_authorities(void)
+{
+    struct tls_options so = server_options("server"), co = {.role = TLS_CLIENT};
+    char why[256];
+
+    if ((unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0 && unshare(CLONE_NEWNS) != 0) ||
+        mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mount(cert("ca.pem"), SYSTEM_CAS, NULL, MS_BIND, NULL) != 0)
+        return CHILD_CANNOT;
+    return meets(&so, &co, "localhost", why, NULL) ? CHILD_MET : CHILD_REFUSED;
+}
+
+/* Where a machine does not permit it, nothing is shown. */
+static void the_systems_authorities_are_trusted(void)
+{
+    int status = 0;
+    pid_t pid;
+
+    if (access(SYSTEM_CAS, R_OK) != 0)
+        return;
+    pid = fork();
+    if (pid == 0)
+        _exit(meet_by_the_systems_authorities());
+    CU_ASSERT_FATAL(pid > 0 && waitpid(pid, &status, 0) == pid);
+    CU_ASSERT_FATAL(WIFEXITED(status));
+    CU_ASSERT_NOT_EQUAL(WEXITSTATUS(status), CHILD_REFUSED);
+    if (WEXITSTATUS(status) == CHILD_CANNOT)
+        printf("  no namespace of mounts: the system's authorities were not tried\n");
 }
 
 static void insecure_takes_any_certificate(void)
@@ -764,6 +802,7 @@ static const struct unit_case cases[] = {
     CASE(an_expired_certificate_is_refused),
     CASE(the_servers_side_learns_of_the_refusal),
     CASE(the_systems_authorities_do_not_know_ours),
+    CASE(the_systems_authorities_are_trusted),
     CASE(insecure_takes_any_certificate),
     CASE(a_client_that_checks_needs_to_know_whom),
     CASE(clients_show_their_certificates_in_1_2),

@@ -56,25 +56,58 @@ static uint32_t pick(uint32_t *seed, uint32_t below)
     return (*seed >> 8) % below;
 }
 
-/* Exactly so many bytes, of which the last piece may be cut. */
-static void write_text(char *out, size_t bytes, uint32_t number, uint32_t sequence)
+static char *put_text(char *out, const char *text)
+{
+    size_t n = strlen(text);
+
+    memcpy(out, text, n);
+    return out + n;
+}
+
+/* printf would take as long as compressing does. */
+static char *put_number(char *out, uint32_t value)
+{
+    char digits[10];
+    size_t n = 0;
+
+    do {
+        digits[n++] = (char)('0' + value % 10);
+    } while (value /= 10);
+    while (n)
+        *out++ = digits[--n];
+    return out;
+}
+
+static size_t write_line(char *out, uint32_t *seed)
 {
     static const char *const names[] = {"alice", "bob", "carol", "dave", "erin", "frank"};
     static const char *const words[] = {"warp", "weft", "thread", "loom",   "shuttle",
                                         "the",  "a",    "holds",  "crosses"};
+    char *end = put_number(put_text(out, "{\"id\":"), pick(seed, 1000000));
+
+    end = put_text(put_text(end, ",\"from\":\""), names[pick(seed, 6)]);
+    end = put_number(put_text(end, "\",\"at\":"), 1700000000u + pick(seed, 100000000));
+    end = put_text(end, ",\"text\":\"");
+    for (int i = 0; i < 4; i++)
+        end = put_text(put_text(end, i ? " " : ""), words[pick(seed, 9)]);
+    return (size_t)(put_text(end, "\"},") - out);
+}
+
+/* Exactly so many bytes, of which the last line may be cut. */
+static void write_text(char *out, size_t bytes, uint32_t number, uint32_t sequence)
+{
     uint32_t seed = number * 0x9e3779b1u ^ sequence * 0x85ebca6bu;
     char piece[160];
-    size_t at = 0;
+    char *end = put_number(put_text(piece, "{\"room\":"), number);
+    size_t at = 0, n;
 
-    snprintf(piece, sizeof piece, "{\"room\":%u,\"n\":%u,\"lines\":[", number, sequence);
+    end = put_text(put_number(put_text(end, ",\"n\":"), sequence), ",\"lines\":[");
+    n = (size_t)(end - piece);
     while (at < bytes) {
-        size_t n = strlen(piece);
         n = n < bytes - at ? n : bytes - at;
         memcpy(out + at, piece, n);
         at += n;
-        snprintf(piece, sizeof piece, "{\"id\":%u,\"from\":\"%s\",\"at\":%u,\"text\":\"%s %s %s %s\"},",
-                 pick(&seed, 1000000), names[pick(&seed, 6)], 1700000000u + pick(&seed, 100000000),
-                 words[pick(&seed, 9)], words[pick(&seed, 9)], words[pick(&seed, 9)], words[pick(&seed, 9)]);
+        n = write_line(piece, &seed);
     }
 }
 

@@ -486,6 +486,14 @@ def who_cannot_be_become_is_refused_before_anything_is_opened(programs):
 
 
 @group.attack
+def a_window_that_there_is_not_is_refused_by_the_command_line(programs):
+    for bits in '0', '8', '16':
+        done = subprocess.run([programs.echo, '--port', '0', '--window-bits', bits], capture_output=True, text=True,
+                              timeout=PATIENCE_S)
+        check(done.returncode == 2 and 'from 9 to 15' in done.stderr, done)
+
+
+@group.attack
 def root_at_a_terminal_is_reminded(programs):
     needs_root()
     ours, terminal = pty.openpty()
