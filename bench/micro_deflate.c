@@ -4,8 +4,9 @@
  * compress a message and to inflate it, by zlib alone from buffer to buffer, and by weft from message to message, memory
  * for the result included; and the size left in per cent. With context takeover the window reaches back over
  * earlier messages; without, each message begins anew, and a context is borrowed for it. Figures are the best
- * of ROUNDS rounds, in which all take turns. Then: what a connection with takeover keeps, in bytes; and how long a
- * message that was made to cost much takes until it is inflated or refused, with BOMB_BYTES allowed (decision 13).
+ * of ROUNDS rounds, in which all take turns. Then: what a connection with takeover keeps, in bytes; and how
+ * long a message that was made to cost much takes until it is inflated or refused, with BOMB_BYTES allowed
+ * (decision 13).
  *
  * usage: micro_deflate [--json] */
 #include "micro.h"
@@ -200,8 +201,8 @@ static void put_code(struct bits *b, unsigned code, unsigned count)
         put_bits(b, code >> count & 1, 1);
 }
 
-/* Two complete codes, for all 286 and all 30 symbols, and the end of the block. The lengths are 8 and 9, 4 and 5;
- * they are written in a code of two bits each. Source: RFC 1951 section 3.2.7 */
+/* Two complete codes, for all 286 and all 30 symbols, and the end of the block. The lengths are 8 and 9, 4 and
+ * 5; they are written in a code of two bits each. Source: RFC 1951 section 3.2.7 */
 static void put_block_with_tables(struct bits *b)
 {
     enum { LITERALS = 286, LONG_FROM = 226, DISTANCES = 30, SHORT_DISTANCES = 2, END = 256, LENGTHS = 12 };

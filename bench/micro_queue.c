@@ -4,8 +4,9 @@
  * a stream of messages between two threads, at most WINDOW under way, the receiver looking again and again;
  * and the round trip between two threads that wait for each other by spinning, by a futex (park.h) or by an
  * eventfd (wake.h). Two threads are measured on one core and on two, since a wake-up that crosses cores costs
- * several times as much. The figure is the best of ROUNDS rounds. Where others have the cores, a thread that looks again
- * and again waits for the other's slice of time: a round of two threads ends after ROUND_NS_MAX, with what it did.
+ * several times as much. The figure is the best of ROUNDS rounds. Where others have the cores, a thread
+ * that looks again and again waits for the other's slice of time: a round of two threads ends after
+ * ROUND_NS_MAX, with what it did.
  *
  * usage: micro_queue [--json] */
 #include "micro.h"

@@ -490,6 +490,35 @@ static void an_s_server_of_1_1_is_refused(void)
 }
 #endif
 
+static int meet_s_server_with_weak_key(struct program *p, bool without_minimum)
+{
+    struct tls_options o = client_options();
+    struct tls_context *c = context_of(&o);
+    struct tls_side side;
+    int rc;
+
+    if (without_minimum)
+        CU_ASSERT_EQUAL(wolfSSL_CTX_SetMinRsaKey_Sz(c->certificates[0].wolf, 1024), WOLFSSL_SUCCESS);
+    side_open(&side, c, "localhost", connect_to(p));
+    rc = side.rc;
+    side_close(&side);
+    tls_context_unref(c);
+    return rc;
+}
+
+static void an_s_server_with_a_short_rsa_key_is_refused(void)
+{
+    struct tls_key_pair pair = key_pair("weak");
+    struct program p;
+
+    start(&p, "s_server", "-accept", "127.0.0.1:0", "-cipher", "ALL@SECLEVEL=0", "-cert", pair.cert_file, "-key",
+          pair.key_file, (char *)NULL);
+    CU_ASSERT_FATAL(says(&p, "ACCEPT 127.0.0.1:") && says(&p, "\n"));
+    CU_ASSERT_EQUAL(meet_s_server_with_weak_key(&p, false), WEFT_E_TLS);
+    CU_ASSERT_EQUAL(meet_s_server_with_weak_key(&p, true), WEFT_OK); /* or the other would show nothing */
+    stop(&p);
+}
+
 static void show_certificate_to_s_server(const char *version)
 {
     struct tls_key_pair pair = key_pair("server"), own = key_pair("client");
@@ -560,6 +589,7 @@ static const struct unit_case cases[] = {
 #ifndef NO_OLD_TLS
     CASE(an_s_server_of_1_1_is_refused),
 #endif
+    CASE(an_s_server_with_a_short_rsa_key_is_refused),
     CASE(an_s_server_demands_our_certificate),
     CASE(an_s_server_of_another_name_is_refused),
 };

@@ -1,6 +1,6 @@
-/* What threads do for TLS beside the connections that there are: they shake hands before the first client comes,
- * serve who is open between the handshakes of many, wait for each other where they share a staple, and leave nothing
- * behind. That is counted, at calls that the linker, or wolfSSL, leads through here. */
+/* What threads do for TLS beside the connections that there are: they shake hands before the first client
+ * comes, serve who is open between the handshakes of many, wait for each other where they share a staple, and
+ * leave nothing behind. That is counted, at calls that the linker, or wolfSSL, leads through here. */
 #include <wolfssl/options.h>
 #include <wolfssl/ssl.h>
 

@@ -257,7 +257,8 @@ static void a_peer_that_nobody_checked_is_refused_at_the_end(void)
 
 /* --- suites and versions --- */
 
-/* A peer that is not ours, with wolfSSL's defaults and one suite. Did ours meet it? What ours says is in why. */
+/* A peer that is not ours, with wolfSSL's defaults and one suite. Did ours meet it? What ours says is in
+ * why. */
 static bool meets_raw_in(struct tls_context *ours, WOLFSSL_METHOD *method, const char *suite, bool is_server,
                          char why[256])
 {
@@ -361,7 +362,7 @@ static void suites_without_protection_are_not_negotiated(void)
 /* Two rules keep TLS 1.1 away: what wolfSSL is told, and a look at what it did. Without either, they meet. */
 static bool meets_1_1(bool peer_is_server, bool without_minimum, bool without_check)
 {
-    /* Of these the second could be used with TLS 1.1; with the first, wolfSSL's method takes several versions. */
+    /* The second could be used with TLS 1.1; with the first, wolfSSL's method takes several versions. */
     struct tls_context *ours = ours_for(peer_is_server, "TLS13-AES128-GCM-SHA256:ECDHE-ECDSA-AES128-SHA");
     WOLFSSL_METHOD *method = peer_is_server ? wolfTLSv1_1_server_method() : wolfTLSv1_1_client_method();
     char why[256];
@@ -738,8 +739,8 @@ static void warming_shakes_hands_with_itself(void)
     tls_context_unref(c);
 }
 
-/* Also where each client must show a certificate, which warming has none of. It opens no door: the next client
- * is asked for its own. */
+/* Also where each client must show a certificate, which warming has none of. It opens no door: the next
+ * client is asked for its own. */
 static void warming_tries_what_demands_certificates_too(void)
 {
     struct tls_options so = server_options("server"), co = client_options();

@@ -103,8 +103,9 @@ static int check_result(struct tls *t)
     if (!tls_context_allows(c, wolfSSL_get_current_cipher_suite(t->ssl)) ||
         wolfSSL_version(t->ssl) < (int)c->version_min)
         return tls_fail(t, FAULT_SUITE);
-    if (c->role == TLS_CLIENT ? !c->insecure && !t->is_checked && !t->was_resumed
-                              : c->client_auth == TLS_CLIENT_AUTH_REQUIRED && !t->is_checked && !t->is_warming)
+    if (c->role == TLS_CLIENT
+            ? !c->insecure && !t->is_checked && !t->was_resumed
+            : c->client_auth == TLS_CLIENT_AUTH_REQUIRED && !t->is_checked && !t->is_warming)
         return tls_fail(t, FAULT_UNVERIFIED);
     return WEFT_OK;
 }
