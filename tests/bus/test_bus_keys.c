@@ -161,6 +161,7 @@ static void what_others_write_there_costs_an_epoch_and_no_message(void)
     for (unsigned i = 0; i < DAMAGES; i++) {
         uint64_t epoch = e->last_epoch;
 
+        CU_ASSERT_EQUAL(weft_bus_flush(a, 20000), WEFT_OK);
         CU_ASSERT(redis_say(&s, damages[i])[0] != '-');
         for (unsigned n = 0; n < 3; n++)
             say(a, "h.x", "m");

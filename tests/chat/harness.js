@@ -178,7 +178,9 @@ class Client {
     // The answer: an error, or `joined` with what follows it in `history` and `gap`. place: {epoch, offset}
     async join(room, name, place = {}) {
         this.send({type: 'join', room, name, ...place});
-        const answer = await this.next(`an answer to join ${room}`);
+        let answer;
+        do answer = await this.next(`an answer to join ${room}`);
+        while (answer.type === 'waiting'); // an instance that is not connected to the others yet
         if (answer.type !== 'joined') return answer;
         const between = []; // who comes and goes meanwhile is heard later
         const take = async (type) => {

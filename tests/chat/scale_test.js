@@ -205,6 +205,8 @@ const tests = {
         await ann.join('lobby', 'ann');
         ann.send({type: 'say', text: 'before'});
         const before = await ann.next();
+        // What Redis has not answered yet is published once more.
+        await until(async () => /^weft_bus_queued_bytes 0$/m.test((await request(a.port, '/metrics')).body), 'it is answered');
         redis.cli('FLUSHALL');
         await redis.stop('SIGKILL');
         await redis.run();
