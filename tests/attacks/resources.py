@@ -100,7 +100,7 @@ def fast_writers_with_slow_handlers(programs):
 @group.in_modes
 def what_bursts_have_taken_goes_back_to_the_system(programs, options):
     """Half messages of a megabyte of many, again and again; then nobody is there, and the server is small again."""
-    with Server(programs.echo, *options) as s:
+    with Server(programs.echo, *options, mib_max=400) as s:
         before = s.status_kib('VmRSS')
         for lengths in (64, 1061, 2058):
             peers = open_peers(s, 200)
