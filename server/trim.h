@@ -6,8 +6,8 @@
 
 #define TRIM_INTERVAL_US 5000000u
 
-/* Give it back to the system, if it is worth it; to be called every TRIM_INTERVAL_US or more often, by one thread. Threads that ask for
- * memory meanwhile may wait for some milliseconds. */
+/* Give it back to the system, if it is worth it; to be called every TRIM_INTERVAL_US or more often, by one thread.
+ * Threads that ask for memory meanwhile may wait for some milliseconds. */
 void trim_look(void);
 
 #endif

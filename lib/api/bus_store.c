@@ -186,8 +186,8 @@ static const char *open_file(struct store *s, const char *path)
 {
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
 
-    if (*path == '\0' ||
-        *path == ':') /* SQLite takes "" and ":memory:" for none, and keeps the others for itself */
+    /* SQLite takes "" and ":memory:" for none, and keeps the others for itself. */
+    if (*path == '\0' || *path == ':')
         return "it is no file's name; one that begins with a colon is written ./:NAME";
     if (sqlite3_open_v2(path, &s->db, flags, NULL) != SQLITE_OK)
         return store_problem(s);

@@ -265,6 +265,7 @@ static bool make_window(struct squeeze *s, struct window *w, unsigned bits)
     return true;
 }
 
+/* One without memory, too, for which s may be NULL. */
 static void drop_window(struct squeeze *s, struct window *w)
 {
     count(s, -(int64_t)w->room);
@@ -275,15 +276,13 @@ void squeeze_conn_fini_out(struct squeeze_conn *c)
 {
     put_deflater(c->shared, c->out);
     c->out = NULL;
-    if (c->sent.octets)
-        drop_window(c->shared, &c->sent);
+    drop_window(c->shared, &c->sent);
 }
 
 void squeeze_conn_fini_in(struct squeeze_conn *c)
 {
     put_inflater(c->shared, c->in);
-    if (c->received.octets)
-        drop_window(c->shared, &c->received);
+    drop_window(c->shared, &c->received);
     c->in = NULL;
     c->in_message = false;
 }
